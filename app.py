@@ -1,0 +1,174 @@
+"""Builds everything once and wires it; the only reader of settings.
+
+`uvicorn app:app` serves `app`; `python app.py` serves it on STT_HOST and STT_PORT. Importing it has no effect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request, Response, WebSocket
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from backends import registry
+from config import Settings, SettingsRefused, load_settings
+from observability import logging
+from observability.metrics import Metrics
+from protocol.schema import Health, HttpError, Transcript
+from transport import http
+from transport.engine import Engine
+from transport.sessions import Admission
+from transport.stop import StopSignals
+from transport.ws import Services, serve_socket
+
+
+def check(settings: Settings | None = None) -> Settings:
+    """Cheap checks, before anything listens: settings in range, backend known and installed.
+
+    Raises:
+        SettingsRefused: a setting is not usable.
+        BackendUnavailable: the backend cannot run here.
+    """
+    settings = settings or load_settings()
+    registry.check(settings.backend)
+    return settings
+
+
+def create_app(settings: Settings | None = None, on_ready: Callable[[], None] = lambda: None) -> FastAPI:
+    """The server; `settings` are read from the environment at start-up if None.
+
+    `on_ready` is called once, on a thread of its own, when the engine is warm.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        read = check(settings)
+        logging.configure(read.log_level)
+        engine = Engine(registry.create(read.backend, read.backends()), on_ready, _end_process)
+        metrics = Metrics()
+        admission = Admission(engine, metrics, read.max_sessions, read.http_threads())
+        services = Services(
+            engine, admission, metrics, read.queues(), read.socket(), read.segmenter(), read.vad_threshold
+        )
+        transcriber = http.Transcriber(services, read.uploads(), read.http_threads())
+        stop = StopSignals(
+            drain=lambda: admission.drain(read.drain_seconds), release=lambda: asyncio.to_thread(engine.close)
+        )
+        app.state.services, app.state.transcriber = services, transcriber
+        engine.start()
+        stop.install()
+        try:
+            yield
+        finally:
+            await stop.remove()
+            await asyncio.to_thread(engine.close)
+            transcriber.close()
+
+    app = FastAPI(title="realtime-stt-ws", lifespan=lifespan)
+    app.add_middleware(_RefuseToStart, check=lambda: check(settings))
+    _add_routes(app)
+    return app
+
+
+def _add_routes(app: FastAPI) -> None:
+    @app.websocket("/v1/stt/ws")
+    async def stt(websocket: WebSocket) -> None:
+        await serve_socket(websocket, websocket.app.state.services)
+
+    refusals: dict[int | str, dict[str, Any]] = {status: {"model": HttpError} for status in (408, 413, 422, 500, 503)}
+    form = {"multipart/form-data": {"schema": {"type": "object", "required": ["file"], "properties": {
+        "file": {"type": "string", "format": "binary"}}}}}  # fmt: skip
+
+    @app.post(
+        "/v1/stt/transcribe",
+        response_model=Transcript,
+        responses=refusals,
+        openapi_extra={
+            "requestBody": {"required": True, "content": form},
+            "parameters": [{"name": "language", "in": "query", "schema": {"type": "string", "default": "auto"}}],
+        },
+    )
+    async def transcribe(request: Request) -> Response:
+        """Transcribe an audio file (WAV, FLAC, OGG, MP3)."""
+        served: Response = await request.app.state.transcriber.serve(request)
+        return served
+
+    @app.get("/health", response_model=Health, responses={503: {"model": Health}})
+    async def health(request: Request) -> Response:
+        """Whether this server can take another speaker now."""
+        return http.health(request.app.state.services)
+
+    @app.get("/health/live")
+    async def live() -> dict[str, str]:
+        """Whether this process answers at all."""
+        return {"status": "alive"}
+
+    @app.get("/metrics", response_class=Response)
+    async def metrics(request: Request) -> Response:
+        """Metrics in the text format of Prometheus."""
+        return http.metrics(request.app.state.services)
+
+
+class _RefuseToStart:
+    """Answers the server's start-up with one plain sentence, instead of a traceback, when a check fails."""
+
+    def __init__(self, app: ASGIApp, check: Callable[[], Settings]) -> None:
+        self._app = app
+        self._check = check
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            try:
+                self._check()
+            except (SettingsRefused, registry.BackendUnavailable) as refusal:
+                await receive()
+                await send({"type": "lifespan.startup.failed", "message": str(refusal)})
+                return
+        await self._app(scope, receive, send)
+
+
+def _end_process() -> None:
+    """A first load that fails ends the process the way an operator would, so that nothing is left behind."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+app = create_app()
+
+
+def main() -> None:
+    """Serve on STT_HOST and STT_PORT until a signal."""
+    try:
+        settings = check()
+    except (SettingsRefused, registry.BackendUnavailable) as refusal:
+        sys.exit(str(refusal))
+    logging.configure(settings.log_level)
+
+    def announce() -> None:
+        host = "localhost" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - shown, not bound
+        url = f"http://{host}:{settings.port}"
+        sys.stdout.write(
+            f"realtime-stt-ws: the engine {settings.backend} is ready on {url}\n"
+            f"Try: curl -F file=@references/hello.wav {url}/v1/stt/transcribe\n"
+        )
+        sys.stdout.flush()
+
+    uvicorn.run(
+        create_app(settings, announce),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Environment -> checked, frozen settings; hands each component its own options. Read once, by `app`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from backends.pocketsphinx.options import PocketsphinxOptions
+from backends.registry import BackendOptions
+from inference.segmenter import SegmenterOptions
+from transport.bridge import QueueOptions
+from transport.http import UploadOptions
+from transport.ws import SocketOptions
+
+_PREFIX = "STT_"
+
+
+class SettingsRefused(Exception):
+    """A setting is out of range; the text is one plain sentence that names it."""
+
+
+def _split(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(part for part in (each.strip() for each in value.split(",")) if part)
+
+
+class Settings(BaseSettings):
+    """Every setting, as environment variables with the prefix STT_."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    backend: str = "qwen3"
+    """Engine: `qwen3`, `pocketsphinx` or `mock`."""
+    host: str = "0.0.0.0"  # noqa: S104 - a server in a container is reached from outside it
+    """Address that `python app.py` listens on."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """Port that `python app.py` listens on; 0: any free one."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Least severe log lines to write."""
+
+    max_sessions: Annotated[int, Field(ge=1)] = 256
+    """WebSocket sessions open at once; beyond them connections get 1013."""
+    idle_seconds: Annotated[float, Field(ge=0)] = 300
+    """A client that sends nothing for so many seconds gets 1008; 0: never."""
+    send_timeout_seconds: Annotated[float, Field(gt=0)] = 10
+    """A client that reads nothing for so many seconds is cut off."""
+    drain_seconds: Annotated[float, Field(ge=0)] = 10
+    """Seconds between SIGTERM and the end, in which open utterances get their finals."""
+    allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
+    """Browser origins let in besides the server's own, separated by commas; `*`: all."""
+
+    in_queue_size: Annotated[int, Field(ge=1)] = 200
+    """Messages of one connection that may wait to be heard; 60 s of audio is the other bound."""
+    in_queue_max_drops: Annotated[int, Field(ge=0)] = 500
+    """Audio messages that may be dropped since the in queue was last empty; beyond them 1008."""
+    out_queue_size: Annotated[int, Field(ge=1)] = 50
+    """Messages of one connection that may wait to be sent."""
+
+    vad_threshold: Annotated[float, Field(ge=0, le=32768)] = 300
+    """RMS, in 16-bit units, from which a 20 ms frame is voiced."""
+    vad_silence_ms: Annotated[int, Field(ge=100, le=5_000)] = 500
+    """Silence in ms that ends an utterance."""
+    vad_max_segment_ms: Annotated[int, Field(ge=1_000, le=600_000)] = 30_000
+    """Longest utterance in ms; it is cut at the quietest 100 ms of its last 5 s."""
+
+    max_upload_bytes: Annotated[int, Field(ge=1)] = 104_857_600
+    """Bytes of an HTTP upload; beyond them 413."""
+    max_audio_seconds: Annotated[float, Field(gt=0)] = 7_200
+    """Seconds of audio in an HTTP upload; beyond them 413."""
+    http_concurrency: Annotated[int, Field(ge=0)] = 0
+    """HTTP transcriptions at once, beyond them 503; 0: twice the cores."""
+
+    references: Path = Path(__file__).parent / "references"
+    """Folder of the recordings that `mock` replays."""
+    pocketsphinx_workers: Annotated[int, Field(ge=0)] = 0
+    """pocketsphinx's worker processes of each kind; 0: one per core."""
+    pocketsphinx_streams_per_worker: Annotated[int, Field(ge=1)] = 3
+    """Utterances with partials at once in each of pocketsphinx's streaming workers; 91 MB each."""
+
+    vllm_model: str = "Qwen/Qwen3-ASR-1.7B"
+    """qwen3: the model's name, or a folder."""
+    vllm_gpu_memory: Annotated[float, Field(gt=0, le=1)] = 0.7
+    """qwen3: part of the GPU's memory to take."""
+    vllm_max_tokens: Annotated[int, Field(ge=1)] = 512
+    """qwen3: longest text of an utterance, in tokens."""
+    vllm_max_inference_batch_size: Annotated[int, Field(ge=1)] = 32
+    """qwen3: pieces of files decoded at once."""
+    streaming_chunk_size_sec: Annotated[float, Field(ge=0.1, le=10)] = 0.5
+    """qwen3: seconds of speech between two refreshes of the partial text."""
+
+    def queues(self) -> QueueOptions:
+        """Bounds of a connection's queues."""
+        return QueueOptions(self.in_queue_size, self.in_queue_max_drops, self.out_queue_size)
+
+    def socket(self) -> SocketOptions:
+        """Time limits and origins of a connection."""
+        return SocketOptions(self.idle_seconds, self.send_timeout_seconds, self.allowed_origins)
+
+    def segmenter(self) -> SegmenterOptions:
+        """When an utterance ends."""
+        return SegmenterOptions(self.vad_silence_ms, self.vad_max_segment_ms)
+
+    def uploads(self) -> UploadOptions:
+        """Bounds of an upload."""
+        return UploadOptions(self.max_upload_bytes, self.max_audio_seconds)
+
+    def http_threads(self) -> int:
+        """HTTP transcriptions at once."""
+        return self.http_concurrency or 2 * len(os.sched_getaffinity(0))
+
+    def backends(self) -> BackendOptions:
+        """Every engine's own options."""
+        return BackendOptions(
+            references=self.references,
+            pocketsphinx=PocketsphinxOptions(self.pocketsphinx_workers, self.pocketsphinx_streams_per_worker),
+        )
+
+
+def load_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        SettingsRefused: a value is not usable.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = f"{_PREFIX}{first['loc'][0]}".upper()
+        reason = f"{first['msg'][:1].lower()}{first['msg'][1:]}"
+        raise SettingsRefused(f"{name}={first['input']} cannot be used: {reason}.") from error

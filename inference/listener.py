@@ -1,0 +1,144 @@
+"""Samples in, utterances decoded out: the part of hearing that live sessions and files share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import numpy as np
+
+from backends.base import ASRResult, ASRStream
+from inference.segmenter import Action, Closed, Opened, Paused, Resumed, Segmenter
+from inference.vad import EnergyVad
+from protocol.pcm import FRAME_SAMPLES, Samples, Signal, to_signal
+from protocol.schema import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """An utterance opened; its voice starts at sample `voiced_start`."""
+
+    voiced_start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An utterance closed, and its final is being decoded."""
+
+    stream: ASRStream
+    result: Future[ASRResult]
+    start: int
+    """First sample of its audio: what its word times count from."""
+    voiced_start: int
+    voiced_end: int
+    reason: Reason
+    known: int
+    """End of the audio that was needed to know."""
+
+
+Heard = Began | Ended
+
+
+class Listener:
+    """Runs voice activity, the segmenter and the open utterance's stream over one source. Used by one thread."""
+
+    def __init__(self, vad: EnergyVad, segmenter: Segmenter, open_stream: Callable[[], ASRStream]) -> None:
+        self._vad = vad
+        self._segmenter = segmenter
+        self._open_stream = open_stream
+        self._window = np.zeros(0, np.float32)
+        self._window_start = 0
+        self._opened = Opened(0, 0)
+        self._pushed = 0
+        self.stream: ASRStream | None = None
+        """The open utterance's stream."""
+
+    @property
+    def expectant(self) -> bool:
+        """Whether an utterance is open or may be about to open."""
+        return self._segmenter.expectant
+
+    @property
+    def position(self) -> int:
+        """Samples heard so far."""
+        return self._window_start + len(self._window)
+
+    def hear(self, samples: Samples) -> list[Heard]:
+        """Take the next samples (int16, shape [n])."""
+        return self.hear_signal(to_signal(samples))
+
+    def hear_signal(self, signal: Signal) -> list[Heard]:
+        """Take the next samples (float32 in [-1, 1), shape [n])."""
+        self._window = np.concatenate((self._window, signal))
+        judged = self._vad.frames(self._since(self._segmenter.position))
+        heard = self._follow(self._segmenter.feed(*judged))
+        self._forget(self._segmenter.keep_from)
+        return heard
+
+    def end(self, reason: Reason) -> list[Heard]:
+        """End the utterance that is open or about to open, at the last sample heard."""
+        tail = self._since(self._segmenter.position)
+        padded = np.zeros(FRAME_SAMPLES, np.float32)
+        # The tail repeats to fill the frame, so that its RMS is its own and not diluted by zeros.
+        padded[:] = np.resize(tail, FRAME_SAMPLES) if len(tail) else 0
+        (loudness,), (voiced,) = self._vad.frames(padded)
+        heard = self._follow(self._segmenter.end(reason, len(tail), loudness, voiced=voiced))
+        self._forget(self._segmenter.position)
+        return heard
+
+    def cancel(self) -> None:
+        """Drop the open utterance."""
+        if self.stream is not None:
+            self.stream.cancel()
+            self.stream = None
+
+    def _follow(self, actions: list[Action]) -> list[Heard]:
+        heard: list[Heard] = []
+        for action in actions:
+            match action:
+                case Opened():
+                    self._opened = action
+                    self._pushed = action.start
+                    self.stream = self._open_stream()
+                    heard.append(Began(action.voiced_start))
+                case Paused(at):
+                    self._push(at).pause()
+                case Resumed():
+                    pass  # the audio held back is pushed with what follows it
+                case Closed():
+                    heard.append(self._close(action))
+        if self._segmenter.listening:
+            self._push(self._segmenter.position)
+        return heard
+
+    def _close(self, closed: Closed) -> Ended:
+        stream = self._push(closed.at)
+        self.stream = None
+        return Ended(
+            stream=stream,
+            result=stream.finish(closed.at - self._opened.start),
+            start=self._opened.start,
+            voiced_start=self._opened.voiced_start,
+            voiced_end=closed.voiced_end,
+            reason=closed.reason,
+            known=closed.known,
+        )
+
+    def _push(self, until: int) -> ASRStream:
+        if self.stream is None:
+            raise AssertionError("the segmenter acted on an utterance that is not open")
+        if until > self._pushed:
+            first = self._pushed - self._window_start
+            self.stream.push(self._window[first : until - self._window_start])
+            self._pushed = until
+        return self.stream
+
+    def _since(self, position: int) -> Signal:
+        return self._window[position - self._window_start :]
+
+    def _forget(self, before: int) -> None:
+        drop = before - self._window_start
+        if drop > 0:
+            self._window = self._window[drop:]
+            self._window_start = before

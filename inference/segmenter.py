@@ -1,0 +1,221 @@
+"""Where utterances begin, pause and end: a state machine over frames, clock-free and the same for every engine.
+
+All positions are samples of the connection's audio. Frames are 20 ms, counted from the first sample or from the
+last commit, so the result never depends on how the audio was cut into messages.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from protocol.pcm import FRAME_SAMPLES, samples_of
+from protocol.schema import Reason
+
+ONSET_FRAMES = 3
+"""Voiced frames, of the last `ONSET_WINDOW`, that open an utterance: 60 ms, longer than a click or a key press."""
+ONSET_WINDOW = 5
+PRE_ROLL_MS = 300
+"""Audio kept from before the first voiced frame: soft consonants at a word's start lie below any threshold.
+
+300 ms is what pocketsphinx's segmentation was measured with; fricatives last 50 to 200 ms.
+"""
+PAUSE_MS = 200
+"""Silence after which the speaker may be done, so a final pass may start. Also the silence kept after the last word.
+
+Longer than the closure of a plosive (about 100 ms), so it seldom falls inside a word.
+"""
+CUT_WINDOW_FRAMES = 5
+"""An utterance that is too long is cut in the middle of its quietest 100 ms ..."""
+CUT_SEARCH_MS = 5_000
+"""... of its last 5 s, or of its second half if that is shorter."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmenterOptions:
+    """When an utterance ends."""
+
+    silence_ms: int = 500
+    """Silence that ends it."""
+    max_segment_ms: int = 30_000
+    """Longest utterance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An utterance began: its audio starts at `start`, its voice at `voiced_start`."""
+
+    start: int
+    voiced_start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """The speaker may be done: if nothing more is voiced, the utterance's audio ends at `at`."""
+
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The speaker went on after a pause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The utterance ended."""
+
+    at: int
+    """End of its audio."""
+    voiced_end: int
+    """End of its last voiced frame."""
+    reason: Reason
+    known: int
+    """End of the frame that decided it."""
+
+
+Action = Opened | Paused | Resumed | Closed
+
+
+class _Frame(NamedTuple):
+    start: int
+    end: int
+    loudness: float
+    voiced: bool
+
+
+class _Open:
+    """What is known of the utterance that is being heard."""
+
+    __slots__ = ("paused_at", "recent", "silence", "start", "voiced_end")
+
+    def __init__(self, start: int, frames: Sequence[_Frame], memory: int) -> None:
+        self.start = start
+        self.recent: deque[_Frame] = deque(frames, maxlen=memory)
+        self.voiced_end = max(frame.end for frame in frames if frame.voiced)
+        self.silence = 0
+        self.paused_at: int | None = None
+
+
+class Segmenter:
+    """Turns a stream of judged frames into utterance actions. Used by one thread."""
+
+    def __init__(self, options: SegmenterOptions) -> None:
+        self._silence = samples_of(options.silence_ms)
+        self._pause = samples_of(min(PAUSE_MS, options.silence_ms))
+        self._longest = samples_of(options.max_segment_ms)
+        self._search = samples_of(min(CUT_SEARCH_MS, options.max_segment_ms // 2))
+        self._memory = self._search // FRAME_SAMPLES
+        self._onset: deque[_Frame] = deque(maxlen=ONSET_WINDOW)
+        self._open: _Open | None = None
+        self._floor = 0
+        self.position = 0
+        """End of the last frame."""
+
+    @property
+    def listening(self) -> bool:
+        """Whether an utterance is open and not paused, so that all audio up to `position` belongs to it."""
+        return self._open is not None and self._open.paused_at is None
+
+    @property
+    def expectant(self) -> bool:
+        """Whether something may happen soon: an utterance is open, or an onset is being debounced."""
+        return self._open is not None or any(frame.voiced for frame in self._onset)
+
+    @property
+    def keep_from(self) -> int:
+        """First sample that an action still to come may ask for (besides what an open utterance was given)."""
+        if self._open is None:
+            window = ONSET_WINDOW * FRAME_SAMPLES + samples_of(PRE_ROLL_MS)
+            return max(self._floor, self.position - window)
+        nearly_too_long = self.position - self._open.start > self._longest - self._search - FRAME_SAMPLES
+        return self.position - self._search if nearly_too_long else self.position - self._silence
+
+    def feed(self, loudness: Sequence[float], voiced: Sequence[bool]) -> list[Action]:
+        """Take the next whole frames: their RMS and whether each is voiced, both of length n."""
+        actions: list[Action] = []
+        for level, voice in zip(loudness, voiced, strict=True):
+            start, self.position = self.position, self.position + FRAME_SAMPLES
+            self._take(_Frame(start, self.position, level, voice), actions)
+        return actions
+
+    def end(self, reason: Reason, tail: int = 0, loudness: float = 0.0, *, voiced: bool = False) -> list[Action]:
+        """End the open utterance now, promoting an onset still being debounced; nothing to end: no `Closed`.
+
+        `tail` is the number of samples (under a frame) since the last whole frame; they are judged as one short
+        frame, and the next frame starts after them.
+        """
+        actions: list[Action] = []
+        if tail:
+            start, self.position = self.position, self.position + tail
+            self._take(_Frame(start, self.position, loudness, voiced), actions)
+        if self._open is None and any(frame.voiced for frame in self._onset):
+            self._begin(actions)
+        if self._open is not None:
+            at = self.position if self._open.paused_at is None else self._open.paused_at
+            self._close(at, self._open.voiced_end, reason, actions)
+        self._floor = self.position
+        self._onset.clear()
+        return actions
+
+    def _take(self, frame: _Frame, actions: list[Action]) -> None:
+        utterance = self._open
+        if utterance is None:
+            self._onset.append(frame)
+            if frame.voiced and sum(each.voiced for each in self._onset) >= ONSET_FRAMES:
+                self._begin(actions)
+            return
+        utterance.recent.append(frame)
+        if frame.voiced:
+            self._hear_voice(utterance, frame, actions)
+        else:
+            self._hear_silence(utterance, frame, actions)
+        if self._open is utterance and frame.end - utterance.start >= self._longest:
+            self._cut(utterance, actions)
+
+    def _begin(self, actions: list[Action]) -> None:
+        voiced_start = next(frame.start for frame in self._onset if frame.voiced)
+        start = max(self._floor, voiced_start - samples_of(PRE_ROLL_MS))
+        self._open = _Open(start, self._onset, self._memory)
+        self._onset.clear()
+        actions.append(Opened(start, voiced_start))
+
+    def _hear_voice(self, utterance: _Open, frame: _Frame, actions: list[Action]) -> None:
+        utterance.silence = 0
+        utterance.voiced_end = frame.end
+        if utterance.paused_at is not None:
+            utterance.paused_at = None
+            actions.append(Resumed())
+
+    def _hear_silence(self, utterance: _Open, frame: _Frame, actions: list[Action]) -> None:
+        utterance.silence = frame.end - utterance.voiced_end
+        if utterance.paused_at is None and utterance.silence >= self._pause:
+            utterance.paused_at = frame.end
+            actions.append(Paused(frame.end))
+        if utterance.silence >= self._silence and utterance.paused_at is not None:
+            self._close(utterance.paused_at, utterance.voiced_end, Reason.ENDPOINT, actions)
+
+    def _cut(self, utterance: _Open, actions: list[Action]) -> None:
+        frames = list(utterance.recent)
+        at = utterance.paused_at if utterance.paused_at is not None else _quietest(frames)
+        voiced_end = max((each.end for each in frames if each.voiced and each.end <= at), default=at)
+        self._close(at, voiced_end, Reason.MAX_LENGTH, actions)
+        # What follows the cut is heard again as if it came now: it may hold the next utterance's onset.
+        for each in frames:
+            if each.start >= at:
+                self._take(each, actions)
+
+    def _close(self, at: int, voiced_end: int, reason: Reason, actions: list[Action]) -> None:
+        actions.append(Closed(at, voiced_end, reason, known=self.position))
+        self._floor = at
+        self._open = None
+
+
+def _quietest(frames: Sequence[_Frame]) -> int:
+    """Sample in the middle of the quietest 100 ms of `frames`, at a frame's start."""
+    power = [frame.loudness**2 for frame in frames]
+    sums = [sum(power[i : i + CUT_WINDOW_FRAMES]) for i in range(max(1, len(power) - CUT_WINDOW_FRAMES + 1))]
+    quietest = sums.index(min(sums))
+    return frames[min(quietest + CUT_WINDOW_FRAMES // 2, len(frames) - 1)].start

@@ -1,0 +1,79 @@
+"""What a peer can be told: each fault knows its WebSocket close code and its HTTP status.
+
+A fault's text is a fact about the peer's own request. Exception texts and internals go to the log only.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class CloseCode(IntEnum):
+    """Close codes this server sends (RFC 6455, section 7.4.1, and the IANA registry)."""
+
+    POLICY = 1008
+    """Bad parameters, bad message, overflow, idle, or a client that does not read."""
+    TOO_BIG = 1009
+    """A message over 256 KiB."""
+    INTERNAL = 1011
+    """The server failed; the log has the connection's id."""
+    RESTARTING = 1012
+    """The server is restarting: connect again."""
+    TRY_LATER = 1013
+    """The server is not ready yet, or full."""
+
+
+class Fault(Exception):
+    """Something to tell the peer; `str()` is the message it gets."""
+
+    close_code: ClassVar[CloseCode]
+    http_status: ClassVar[int]
+
+
+class BadRequest(Fault):
+    """The peer asked for something this server does not do, or broke a rule."""
+
+    close_code = CloseCode.POLICY
+    http_status = 422
+
+
+class TooLarge(Fault):
+    """A message or an upload over its limit."""
+
+    close_code = CloseCode.TOO_BIG
+    http_status = 413
+
+
+class TooSlow(Fault):
+    """The peer stopped sending what it announced, or stopped reading."""
+
+    close_code = CloseCode.POLICY
+    http_status = 408
+
+
+class Internal(Fault):
+    """The server failed."""
+
+    close_code = CloseCode.INTERNAL
+    http_status = 500
+
+    def __init__(self) -> None:
+        super().__init__("internal error")
+
+
+class Restarting(Fault):
+    """The server is going away; another one, or the next one, can serve."""
+
+    close_code = CloseCode.RESTARTING
+    http_status = 503
+
+    def __init__(self) -> None:
+        super().__init__("server restarting")
+
+
+class Busy(Fault):
+    """Not ready, or no room: the same request may succeed later."""
+
+    close_code = CloseCode.TRY_LATER
+    http_status = 503

@@ -1,0 +1,84 @@
+"""The one audio format inside the server: 16 kHz mono, signed 16-bit little-endian, in 20 ms frames."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+SAMPLE_RATE = 16_000
+"""Hz."""
+
+FRAME_MS = 20
+"""Length of a frame in ms: the resolution of voice activity detection and of every segment boundary."""
+
+FRAME_SAMPLES = SAMPLE_RATE * FRAME_MS // 1000
+"""Samples in a frame (320)."""
+
+BYTES_PER_SAMPLE = 2
+
+Samples = npt.NDArray[np.int16]
+"""PCM as it arrives: shape [n], int16."""
+
+Signal = npt.NDArray[np.float32]
+"""The same audio as engines take it: shape [n], float32 in [-1, 1)."""
+
+
+def to_signal(samples: Samples) -> Signal:
+    """Scale int16 PCM, shape [n], to float32 in [-1, 1), shape [n]."""
+    return samples.astype(np.float32) * np.float32(1 / 32768)
+
+
+def to_pcm(signal: Signal) -> bytes:
+    """Float32 in [-1, 1], shape [n], as PCM16LE bytes; values outside are clipped. Exact inverse of `to_signal`."""
+    clipped: Samples = np.clip(np.rint(signal * np.float32(32768)), -32768, 32767).astype("<i2")
+    return clipped.tobytes()
+
+
+def frame_rms(signal: Signal) -> Signal:
+    """Root mean square of each whole frame in 16-bit units (0 to 32768): float32 [n] -> float32 [n // 320]."""
+    frames = signal[: len(signal) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
+    power: Signal = np.einsum("ij,ij->i", frames, frames)
+    rms: Signal = np.sqrt(power / np.float32(FRAME_SAMPLES)) * np.float32(32768)
+    return rms
+
+
+def ms(samples: int) -> int:
+    """Samples as whole ms, rounded to the nearest."""
+    return round(samples * 1000 / SAMPLE_RATE)
+
+
+def samples_of(milliseconds: int) -> int:
+    """Ms as samples."""
+    return milliseconds * SAMPLE_RATE // 1000
+
+
+class PcmReader:
+    """Turns a connection's binary messages into samples, whatever their lengths. Used by one thread.
+
+    An odd byte is carried over to the next message. A message that was dropped shows as a jump in the offsets and
+    becomes silence of the same length, so that sample numbers stay true to the connection's time; half a sample at
+    its edge is lost with it.
+    """
+
+    def __init__(self) -> None:
+        self._next = 0
+        self._odd = b""
+
+    def read(self, offset: int, data: bytes) -> tuple[int, Samples]:
+        """Samples of silence that come first, then the samples (int16 [n]) of `data`.
+
+        `offset` is the number of bytes the client sent before `data`.
+        """
+        silence = 0
+        if offset > self._next:
+            first_lost = (self._next - len(self._odd)) // BYTES_PER_SAMPLE
+            first_whole = -(-offset // BYTES_PER_SAMPLE)
+            silence = first_whole - first_lost
+            data = data[first_whole * BYTES_PER_SAMPLE - offset :]
+            self._odd = b""
+            self._next = first_whole * BYTES_PER_SAMPLE
+        self._next += len(data)
+        data = self._odd + data if self._odd else data
+        whole = len(data) // BYTES_PER_SAMPLE * BYTES_PER_SAMPLE
+        self._odd = data[whole:]
+        return silence, np.frombuffer(data[:whole], "<i2")

@@ -1,0 +1,1 @@
+"""Sockets: the only room with asyncio, janus, FastAPI and uvicorn."""

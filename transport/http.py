@@ -1,0 +1,211 @@
+"""`/v1/stt/transcribe`, `/health`, `/health/live` and `/metrics`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import structlog
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from backends.base import StreamOptions
+from inference.transcribe import Abandoned, Cancellation, FileTranscript, transcribe
+from protocol.audio import AudioRejected, AudioTooLong, decode
+from protocol.errors import BadRequest, Busy, Fault, Internal, TooLarge, TooSlow
+from protocol.schema import AUTO, Health, HttpError, Transcript, check_language, primary_subtag, refuse_unless
+from transport.ws import Services
+
+RETRY_AFTER_SECONDS = 5
+"""What a refused client is told to wait: about the time of a load, or of one long file."""
+_CLIENT_CLOSED_REQUEST = 499
+"""nginx's status for a client that left; nobody receives it, but it is counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadOptions:
+    """How much one upload may bring."""
+
+    max_bytes: int = 104_857_600
+    """Bytes of the request's body."""
+    max_audio_seconds: float = 7200.0
+    """Length of the audio."""
+    stall_seconds: float = 30.0
+    """An upload that sends nothing for so long gives its place to others."""
+
+
+class Transcriber:
+    """Serves `POST /v1/stt/transcribe`; owns the threads that decode files. Used on the event loop."""
+
+    def __init__(self, services: Services, options: UploadOptions, threads: int) -> None:
+        """`threads` is the number of transcriptions admitted at once."""
+        self._services = services
+        self._options = options
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="stt-file")
+
+    async def serve(self, request: Request) -> Response:
+        """Answer one request; never raises a fault."""
+        log = structlog.get_logger().bind(request_id=uuid.uuid4().hex[:12])
+        try:
+            with self._services.admission.request():
+                response = await self._transcribe(request)
+        except Fault as fault:
+            response = _refusal(fault)
+            log.info("transcription_refused", status=fault.http_status, reason=str(fault))
+        except (ClientDisconnect, Abandoned):
+            response = Response(status_code=_CLIENT_CLOSED_REQUEST)
+            log.info("transcription_abandoned")
+        except Exception:
+            response = _refusal(Internal())
+            log.exception("transcription_failed")
+        self._services.metrics.requests.labels(str(response.status_code)).inc()
+        return response
+
+    def close(self) -> None:
+        """End the threads; what still runs was told to stop."""
+        self._pool.shutdown()
+
+    async def _transcribe(self, request: Request) -> Response:
+        language = _language(request, self._services.engine.backend.languages)
+        async with _uploaded(request, self._options) as file:
+            uploaded = time.monotonic()
+            options = StreamOptions(primary_subtag(language), live=False)
+            result = await self._in_thread(request, file, options)
+        self._services.metrics.audio.labels("http").inc(result.duration_ms / 1000)
+        self._services.metrics.inference.inc(result.inference_seconds)
+        answer = Transcript(
+            text=" ".join(segment.text for segment in result.segments),
+            duration_ms=result.duration_ms,
+            latency_ms=round((time.monotonic() - uploaded) * 1000),
+            language=result.language or language,
+            segments=result.segments,
+        )
+        return JSONResponse(answer.model_dump())
+
+    async def _in_thread(self, request: Request, file: BinaryIO, options: StreamOptions) -> FileTranscript:
+        cancellation = Cancellation()
+        loop = asyncio.get_running_loop()
+        work: asyncio.Future[FileTranscript] = loop.run_in_executor(
+            self._pool, self._decode, file, options, cancellation
+        )
+        client = asyncio.create_task(_client_leaves(request))
+        try:
+            await asyncio.wait((work, client), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            client.cancel()
+            cancellation.cancel()
+            # The thread reads the file, so the file must outlive it, also when this task is cancelled.
+            await asyncio.wait({work})
+        return work.result()
+
+    def _decode(self, file: BinaryIO, options: StreamOptions, cancellation: Cancellation) -> FileTranscript:
+        blocks = decode(file, max_seconds=self._options.max_audio_seconds)
+        width = self._services.engine.backend.batch_width
+        try:
+            return transcribe(blocks, self._services.listener(options), width, cancellation)
+        except AudioRejected as error:
+            raise BadRequest(str(error)) from error
+        except AudioTooLong as error:
+            raise TooLarge(str(error)) from error
+
+
+class _CountedRequest(Request):
+    """A request whose body may not exceed its limit, declared or not, and may not stall."""
+
+    def __init__(self, request: Request, options: UploadOptions) -> None:
+        super().__init__(request.scope, request.receive)
+        self._options = options
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        """The body's chunks.
+
+        Raises:
+            TooLarge: it is over STT_MAX_UPLOAD_BYTES.
+            TooSlow: nothing came for a while.
+        """
+        limit = self._options.max_bytes
+        declared = self.headers.get("content-length", "")
+        received = int(declared) if declared.isdigit() else 0
+        if received <= limit:
+            received = 0
+            chunks = super().stream()
+            while chunk := await self._next(chunks):
+                received += len(chunk)
+                if received > limit:
+                    break
+                yield chunk
+        if received > limit:
+            raise TooLarge(f"the upload is over {limit} bytes")
+
+    async def _next(self, chunks: AsyncGenerator[bytes, None]) -> bytes:
+        try:
+            async with asyncio.timeout(self._options.stall_seconds):
+                return await anext(chunks, b"")
+        except TimeoutError as error:
+            raise TooSlow(f"the upload stalled for {self._options.stall_seconds:g} seconds") from error
+
+
+@asynccontextmanager
+async def _uploaded(request: Request, options: UploadOptions) -> AsyncIterator[BinaryIO]:
+    """The upload's `file`, all of it received, closed with the context."""
+    counted = _CountedRequest(request, options)
+    try:
+        form = await counted.form(max_files=1, max_fields=10)
+    except HTTPException as error:
+        raise BadRequest("the body is not valid multipart/form-data") from error
+    try:
+        file = form.get("file")
+        if not isinstance(file, UploadFile):
+            raise BadRequest("the body must be multipart/form-data with a file in the field `file`")
+        yield file.file
+    finally:
+        await counted.close()
+
+
+async def _client_leaves(request: Request) -> None:
+    """Wait until the client disconnects; its body was received already."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _language(request: Request, supported: frozenset[str] | None) -> str:
+    try:
+        language = check_language(request.query_params.get("language", AUTO))
+    except ValueError as error:
+        raise BadRequest(f"language: {error}") from error
+    refuse_unless(supported, language)
+    return language
+
+
+def _refusal(fault: Fault) -> Response:
+    body = HttpError(code=fault.http_status, message=str(fault)).model_dump()
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if fault.http_status == Busy.http_status else None
+    return JSONResponse(body, fault.http_status, headers)
+
+
+def health(services: Services) -> Response:
+    """Answer of `GET /health`: 200 only when warm and able."""
+    admission = services.admission
+    answer = Health(
+        status=admission.status,
+        backend=services.engine.backend.name,
+        sessions=admission.sessions,
+        max_sessions=admission.max_sessions,
+    )
+    ok = answer.status == "ok"
+    headers = None if ok else {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return JSONResponse(answer.model_dump(), 200 if ok else 503, headers)
+
+
+def metrics(services: Services) -> Response:
+    """Answer of `GET /metrics`, in the text format of Prometheus."""
+    return Response(services.metrics.render(), media_type=CONTENT_TYPE_LATEST)
