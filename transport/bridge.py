@@ -24,6 +24,10 @@ from protocol.schema import Final, Partial
 _BYTES_PER_SECOND = SAMPLE_RATE * BYTES_PER_SAMPLE
 MAX_QUEUED_BYTES = 60 * _BYTES_PER_SECOND
 """Audio that may wait for a worker: 60 s."""
+WAKE_FROM = 0.25
+"""Fill of the in queue that wakes the worker before its time, so that a burst is heard and not dropped."""
+CROWDED_FROM = 0.5
+"""Fill of the in queue from which a client that sends faster than speech is slowed down before audio is dropped."""
 PARTIALS_UP_TO = 0.8
 """Fill of the out queue beyond which partials are dropped."""
 
@@ -48,6 +52,11 @@ class _Inbound(janus.Queue[Inbound]):
         self._bytes = 0
         self.evicted: list[AudioMessage] = []
         super().__init__()
+
+    @property
+    def fill(self) -> float:
+        """How full the queue is, 0 to 1: of messages or of audio, whichever is more."""
+        return max(len(self._queue) / self._max_messages, self._bytes / MAX_QUEUED_BYTES)
 
     def _put(self, item: Inbound) -> None:
         self._queue.append(item)
@@ -113,6 +122,11 @@ class Inbox:
         self._queue.shutdown(immediate=not drain)
         self._wake.set()
 
+    @property
+    def crowded(self) -> bool:
+        """Whether the recv pump should let the worker have a moment."""
+        return self._queue.fill >= CROWDED_FROM
+
     def _put(self, message: Inbound) -> None:
         if self._ended is not None:
             return
@@ -120,6 +134,8 @@ class Inbox:
             self._drops = 0
         self._queue.async_q.put_nowait(message)
         self._recorder.queued("in_queue", len(self))
+        if self._queue.fill >= WAKE_FROM:
+            self._wake.set()
         if self._queue.evicted:
             self._count_drops()
         if len(self) > self._options.in_messages:

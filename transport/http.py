@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -108,14 +108,14 @@ class Transcriber:
         return work.result()
 
     def _decode(self, file: BinaryIO, options: StreamOptions, cancellation: Cancellation) -> FileTranscript:
-        blocks = decode(file, max_seconds=self._options.max_audio_seconds)
         width = self._services.engine.backend.batch_width
         try:
-            return transcribe(blocks, self._services.listener(options), width, cancellation)
+            with closing(decode(file, max_seconds=self._options.max_audio_seconds)) as blocks:
+                return transcribe(blocks, self._services.listener(options), width, cancellation)
         except AudioRejected as error:
-            raise BadRequest(str(error)) from error
+            raise BadRequest(f"the file {error}") from error
         except AudioTooLong as error:
-            raise TooLarge(str(error)) from error
+            raise TooLarge(f"the file {error}") from error
 
 
 class _CountedRequest(Request):

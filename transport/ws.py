@@ -36,6 +36,11 @@ from transport.engine import Engine
 from transport.sessions import Admission
 
 
+_CROWDED_SECONDS = 0.005
+"""How long a burst waits between messages when the in queue fills: the interpreter's switch interval, in which the
+worker's thread gets its turn. Live audio, 50 messages a second, would still pass."""
+
+
 @dataclass(frozen=True, slots=True)
 class SocketOptions:
     """How long a connection may take, and from which pages it may come."""
@@ -162,7 +167,7 @@ class Connection:
         return Worker(self._inbox, self._outbox, listener, state, self._recorder).run
 
     async def _receive(self) -> None:
-        """Recv pump: never waits for the worker, so pings are always answered."""
+        """Recv pump: never waits for the worker to do anything, so pings are always answered."""
         try:
             while True:
                 message = await self._websocket.receive()
@@ -171,6 +176,8 @@ class Connection:
                     return
                 self._last_message = time.monotonic()
                 self._accept_message(message.get("bytes"), message.get("text"))
+                if self._inbox.crowded:
+                    await asyncio.sleep(_CROWDED_SECONDS)
         except Fault as fault:
             self._fail(fault)
 

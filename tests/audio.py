@@ -1,0 +1,26 @@
+"""Recordings as PCM, and silence."""
+
+from __future__ import annotations
+
+import wave
+from pathlib import Path
+
+from protocol.pcm import samples_of
+
+REFERENCES = Path(__file__).parents[1] / "references"
+
+
+def reference(name: str) -> bytes:
+    """PCM16LE of references/{name}.wav."""
+    with wave.open(str(REFERENCES / f"{name}.wav")) as recording:
+        return recording.readframes(recording.getnframes())
+
+
+def text_of(name: str) -> str:
+    """What references/{name}.wav says, lines joined."""
+    return " ".join((REFERENCES / f"{name}.txt").read_text().split())
+
+
+def silence(milliseconds: int) -> bytes:
+    """Digital silence as PCM16LE."""
+    return bytes(2 * samples_of(milliseconds))

@@ -1,0 +1,85 @@
+"""A client on a real socket."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+Message = dict[str, Any]
+COMMIT = '{"type":"commit"}'
+
+
+class Client:
+    """One conversation. Every wait is bounded."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+
+    def send(self, pcm: bytes, chunk: int = 640) -> None:
+        """Send audio at once, in messages of `chunk` bytes."""
+        for first in range(0, len(pcm), chunk):
+            self.socket.send(pcm[first : first + chunk])
+
+    def speak(self, pcm: bytes, chunk: int = 640) -> None:
+        """Send audio at the speed of speech."""
+        due = time.monotonic()
+        for first in range(0, len(pcm), chunk):
+            piece = pcm[first : first + chunk]
+            due += len(piece) / 32_000
+            time.sleep(max(0.0, due - time.monotonic()))
+            self.socket.send(piece)
+
+    def commit(self) -> None:
+        """Ask for the utterance's end."""
+        self.socket.send(COMMIT)
+
+    def receive(self, timeout: float = 20) -> Message:
+        """The next message."""
+        message: Message = json.loads(self.socket.recv(timeout))
+        return message
+
+    def until(self, kind: str, **fields: object) -> list[Message]:
+        """All messages up to the first of this type with these fields."""
+        messages = [self.receive()]
+        while messages[-1]["type"] != kind or any(messages[-1].get(name) != fields[name] for name in fields):
+            messages.append(self.receive())
+        return messages
+
+    def finals(self, count: int) -> list[Message]:
+        """The next `count` finals."""
+        return [self.until("final")[-1] for _ in range(count)]
+
+    def rest(self) -> tuple[list[Message], int]:
+        """All messages up to the server's close, and its code."""
+        messages = []
+        try:
+            while True:
+                messages.append(self.receive())
+        except ConnectionClosed as closed:
+            assert closed.rcvd is not None
+            return messages, closed.rcvd.code
+
+    def vanish(self) -> None:
+        """Drop the TCP connection without a goodbye."""
+        self.socket.socket.close()
+
+
+@contextmanager
+def conversation(url: str, *, origin: str | None = None) -> Iterator[Client]:
+    """Connect, and close at the end."""
+    with connect(url, origin=origin, compression=None, max_size=None, close_timeout=5) as socket:  # type: ignore[arg-type]
+        yield Client(socket)
+
+
+@contextmanager
+def session(url: str) -> Iterator[Client]:
+    """A conversation past its `ready`."""
+    with conversation(url) as client:
+        assert client.receive()["type"] == "ready"
+        yield client

@@ -1,0 +1,29 @@
+"""What every test may use: real servers, real sockets, references/, and shared speech where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from tests.server import Server
+
+pytest.register_assert_rewrite("tests.backends.conformance")
+
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def mock_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with the mock backend and default settings, as `uvicorn app:app` runs it."""
+    with Server(tmp_path_factory.mktemp("mock-server"), STT_BACKEND="mock") as server:
+        yield server
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where a test's own servers keep their logs."""
+    return tmp_path

@@ -1,0 +1,133 @@
+"""Servers whose engine has a fault that no real engine shows on demand: `uvicorn --factory tests.faulty:build`.
+
+FAULT names it; some last until the file FAULT_FILE exists.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from concurrent.futures import Future
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from app import create_app
+from backends import registry
+from backends.base import ASRResult, EngineError, StreamOptions
+from protocol.pcm import Signal
+
+
+def _released() -> bool:
+    return Path(os.environ["FAULT_FILE"]).exists()
+
+
+class FaultyStream:
+    """A stream whose final comes when the backend's `decode` says so."""
+
+    def __init__(self, backend: FaultyBackend) -> None:
+        self._backend = backend
+        self._future: Future[ASRResult] = Future()
+
+    def push(self, samples: Signal) -> None:
+        pass
+
+    def partial(self) -> ASRResult | None:
+        return None
+
+    def pause(self) -> None:
+        pass
+
+    def finish(self, samples: int) -> Future[ASRResult]:
+        self._backend.decode(self._future, samples)
+        return self._future
+
+    def cancel(self) -> None:
+        self._backend.cancelled += 1
+        self._future.cancel()
+
+
+class FaultyBackend:
+    """Everything a backend has, and no fault yet."""
+
+    name = "mock"
+    languages: frozenset[str] | None = None
+    uses_hotwords = False
+    batch_width = 1
+
+    def __init__(self) -> None:
+        self.cancelled = 0
+
+    def start(self) -> None:
+        pass
+
+    def healthy(self) -> bool:
+        return True
+
+    def stream(self, options: StreamOptions) -> FaultyStream:
+        return FaultyStream(self)
+
+    def close(self) -> None:
+        pass
+
+    def decode(self, future: Future[ASRResult], samples: int) -> None:
+        future.set_result(ASRResult(f"{samples} samples"))
+
+
+class StuckBackend(FaultyBackend):
+    """No final comes before the release."""
+
+    def decode(self, future: Future[ASRResult], samples: int) -> None:
+        threading.Thread(target=self._wait, args=(future, samples), daemon=True).start()
+
+    def _wait(self, future: Future[ASRResult], samples: int) -> None:
+        while not _released() and not future.cancelled():
+            time.sleep(0.01)
+        if future.set_running_or_notify_cancel():
+            future.set_result(ASRResult(f"{samples} samples"))
+
+
+class FailingBackend(FaultyBackend):
+    """Every final fails."""
+
+    def decode(self, future: Future[ASRResult], samples: int) -> None:
+        future.set_exception(EngineError("secret internals"))
+
+
+class WordyBackend(FaultyBackend):
+    """Every final is 8 MB long, more than socket buffers hold."""
+
+    def decode(self, future: Future[ASRResult], samples: int) -> None:
+        future.set_result(ASRResult("word " * 1_600_000))
+
+
+class SlowToLoadBackend(FaultyBackend):
+    """Loads until the release."""
+
+    def start(self) -> None:
+        while not _released():
+            time.sleep(0.01)
+
+
+class DyingBackend(FaultyBackend):
+    """Healthy until the release."""
+
+    def healthy(self) -> bool:
+        return not _released()
+
+
+_FAULTS = {
+    "stuck": StuckBackend,
+    "failing": FailingBackend,
+    "wordy": WordyBackend,
+    "slow_to_load": SlowToLoadBackend,
+    "dying": DyingBackend,
+}
+
+
+def build() -> FastAPI:
+    """The server with the fault named in FAULT; for `uvicorn --factory tests.faulty:build`."""
+    fault = _FAULTS[os.environ["FAULT"]]
+    registry.BACKENDS = {"mock": registry.BackendSpec(lambda _: fault())}
+    return create_app()

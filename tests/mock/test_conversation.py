@@ -1,0 +1,284 @@
+"""Conversations on a real socket with a real server and the mock backend."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from tests.audio import reference, silence, text_of
+from tests.client import Message, conversation, session
+from tests.server import Server, eventually
+
+
+def _sentence_final(final: Message) -> dict[str, object]:
+    """What must not depend on timing."""
+    return {name: final[name] for name in ("segment_seq", "text", "start_ms", "end_ms", "reason", "language")}
+
+
+def test_ready_says_what_was_agreed(mock_server: Server) -> None:
+    """`ready` comes first, with every parameter as understood."""
+    with conversation(mock_server.ws(call_id="a b/c", language="en-US", hotwords="Kyiv,  Łódź", unknown="x")) as client:
+        ready = client.receive()
+
+    assert ready.pop("created_at") > 1.7e9
+    assert ready == {
+        "type": "ready",
+        "call_id": "a b/c",
+        "sample_rate": 16000,
+        "codec": "pcm_s16le",
+        "channels": 1,
+        "frame_ms": 20,
+        "partial_ms": 500,
+        "language": "en-US",
+        "backend": "mock",
+        "hotwords_used": False,
+    }
+
+
+def test_partials_grow_into_the_final_while_the_speaker_speaks(mock_server: Server) -> None:
+    """Speech at its own speed gives partials that grow, at most one per partial_ms, then the final."""
+    with session(mock_server.ws(partial_ms=200)) as client:
+        client.speak(reference("weather") + silence(700))
+        *partials, final = client.until("final")
+
+    assert len(partials) >= 3
+    assert all(text_of("weather").startswith(partial["text"]) for partial in partials)
+    lengths = [len(partial["text"]) for partial in partials]
+    assert lengths == sorted(set(lengths))
+    gaps = [later["created_at"] - sooner["created_at"] for sooner, later in zip(partials, partials[1:], strict=False)]
+    assert min(gaps) >= 0.199
+    assert final["text"] == text_of("weather")
+    assert final["reason"] == "endpoint"
+    assert final["segment_duration_ms"] == final["end_ms"] - final["start_ms"]
+    assert 0 < final["first_token_ms"] < 2000
+    assert 0 <= final["latency_ms"] < 1000
+
+
+@pytest.mark.parametrize("chunk", [7, 640, 641, 3200, 65536, 262_144])
+def test_the_cut_into_messages_changes_nothing(mock_server: Server, chunk: int) -> None:
+    """The same bytes in messages of any length give the same finals."""
+    pcm = reference("hello") + silence(700) + reference("train") + silence(700)
+    finals = []
+    for size in (chunk, 1600):
+        with session(mock_server.ws()) as client:
+            client.send(pcm, size)
+            finals.append([_sentence_final(final) for final in client.finals(2)])
+
+    assert finals[0] == finals[1]
+
+
+def test_silence_before_speech_shifts_times_only(mock_server: Server) -> None:
+    """Prepended whole frames of silence move start and end by their length."""
+    finals = []
+    for before in (0, 1_000):
+        with session(mock_server.ws()) as client:
+            client.send(silence(before) + reference("hello") + silence(700), 3200)
+            finals += client.finals(1)
+
+    assert finals[1]["start_ms"] - finals[0]["start_ms"] == 1_000
+    assert finals[1]["end_ms"] - finals[0]["end_ms"] == 1_000
+    assert finals[0]["text"] == finals[1]["text"] == text_of("hello")
+
+
+def test_each_utterance_has_its_number(mock_server: Server) -> None:
+    """segment_seq counts finals from 0, and a pause of 800 ms ends an utterance."""
+    with session(mock_server.ws()) as client:
+        client.send(reference("pauses_meeting") + silence(700), 3200)
+        first, second = client.finals(2)
+
+    assert [first["segment_seq"], second["segment_seq"]] == [0, 1]
+    assert f"{first['text']} {second['text']}" in text_of("pauses_meeting")
+    assert first["end_ms"] < second["start_ms"]
+
+
+def test_every_commit_has_its_final_in_order(mock_server: Server) -> None:
+    """A commit ends the utterance at once; one with nothing said gets an empty final."""
+    with session(mock_server.ws()) as client:
+        client.commit()
+        client.send(reference("hello"), 3200)
+        client.commit()
+        client.commit()
+        finals = client.finals(3)
+
+    assert [final["reason"] for final in finals] == ["commit"] * 3
+    assert [final["segment_seq"] for final in finals] == [0, 1, 2]
+    assert [final["text"] for final in finals] == ["", text_of("hello"), ""]
+    assert finals[0]["start_ms"] == finals[0]["end_ms"] == 0
+
+
+def test_a_commit_after_the_endpoint_is_answered_too(mock_server: Server) -> None:
+    """The endpoint's final comes first, then the commit's empty one."""
+    with session(mock_server.ws()) as client:
+        client.send(reference("hello") + silence(700), 3200)
+        client.commit()
+        finals = client.finals(2)
+
+    assert [(final["reason"], final["text"]) for final in finals] == [("endpoint", text_of("hello")), ("commit", "")]
+
+
+def test_speech_after_a_commit_is_a_new_utterance(mock_server: Server) -> None:
+    """No sample belongs to two utterances."""
+    hello = reference("hello")
+    half = len(hello) // 4 * 2
+    with session(mock_server.ws()) as client:
+        client.send(hello[:half], 3200)
+        client.commit()
+        client.send(hello[half:] + silence(700), 3200)
+        first, second = client.finals(2)
+
+    assert first["reason"] == "commit"
+    assert second["reason"] == "endpoint"
+    assert first["end_ms"] <= second["start_ms"]
+
+
+def test_silence_alone_says_nothing(mock_server: Server) -> None:
+    """Audio that was never voiced is not decoded: only the commit is answered."""
+    with session(mock_server.ws()) as client:
+        client.send(silence(3_000), 3200)
+        client.commit()
+        messages = client.until("final")
+
+    assert len(messages) == 1
+    assert messages[0]["text"] == ""
+
+
+@pytest.mark.parametrize(
+    ("query", "word"),
+    [
+        ({"sample_rate": "abc"}, "sample_rate"),
+        ({"sample_rate": 8000}, "sample_rate"),
+        ({"call_id": ""}, "call_id"),
+        ({"call_id": "x" * 129}, "call_id"),
+        ({"call_id": "a\nb"}, "call_id"),
+        ({"codec": "opus"}, "codec"),
+        ({"channels": 2}, "channels"),
+        ({"frame_ms": 9}, "frame_ms"),
+        ({"partial_ms": "1e9"}, "partial_ms"),
+        ({"language": "e"}, "language"),
+        ({"hotwords": ",".join(["word"] * 101)}, "hotwords"),
+        ({"hotwords": "x" * 65}, "hotwords"),
+    ],
+)
+def test_a_bad_parameter_is_named(mock_server: Server, query: dict[str, object], word: str) -> None:
+    """error 1008 names the parameter, then the close frame has the same code."""
+    with conversation(mock_server.ws(**query)) as client:
+        (error,), code = client.rest()
+
+    assert code == error["code"] == 1008
+    assert error["type"] == "error"
+    assert word in error["message"]
+
+
+def test_a_missing_parameter_is_named(mock_server: Server) -> None:
+    """call_id and sample_rate are required."""
+    with conversation(mock_server.ws().split("?", maxsplit=1)[0] + "?call_id=x") as client:
+        (error,), code = client.rest()
+
+    assert code == 1008
+    assert error["message"] == "sample_rate: is required"
+    assert error["call_id"] == "x"
+
+
+@pytest.mark.parametrize("text", ["", "hello", "[]", "null", '{"type":"stop"}', '{"type":', "{}" * 1000])
+def test_a_bad_message_ends_the_connection(mock_server: Server, text: str) -> None:
+    """A text that is no commit gets 1008."""
+    with session(mock_server.ws()) as client:
+        client.socket.send(text)
+        (error,), code = client.rest()
+
+    assert code == error["code"] == 1008
+
+
+def test_a_message_over_256_kib_ends_the_connection(mock_server: Server) -> None:
+    """256 KiB are taken, one byte more gets 1009."""
+    with session(mock_server.ws()) as client:
+        client.socket.send(bytes(262_144))
+        client.commit()
+        assert client.receive()["end_ms"] == 8192
+        client.socket.send(bytes(262_145))
+        (error,), code = client.rest()
+
+    assert code == error["code"] == 1009
+
+
+def test_browsers_come_from_the_servers_own_pages_only(mock_server: Server) -> None:
+    """Same origin is let in, another one gets 1008."""
+    with conversation(mock_server.ws(), origin=mock_server.http) as client:
+        assert client.receive()["type"] == "ready"
+    with conversation(mock_server.ws(), origin="https://evil.example") as client:
+        (error,), code = client.rest()
+
+    assert code == error["code"] == 1008
+    assert "origin" in error["message"]
+
+
+def test_what_the_client_sends_in_the_end_is_cancelled_by_its_close(mock_server: Server) -> None:
+    """A client's own close cancels the open utterance and counts as its code."""
+    before = mock_server.metric('stt_closes_total{code="1000"}')
+    with session(mock_server.ws()) as client:
+        client.send(reference("hello"), 3200)
+
+    eventually(lambda: mock_server.metric('stt_closes_total{code="1000"}') == before + 1)
+    eventually(lambda: mock_server.metric("stt_sessions") == 0)
+
+
+def test_a_thousand_connections_leave_nothing_behind(mock_server: Server) -> None:
+    """Connects, vanishings in mid-speech and reconnects leave no thread, task, session or open file."""
+    hello = reference("hello")
+    with session(mock_server.ws()):
+        pass
+    eventually(lambda: mock_server.metric("stt_sessions") == 0)
+    threads, files = mock_server.threads(), mock_server.descriptors()
+    lots = random.Random(7)
+
+    for _ in range(1000):
+        with session(mock_server.ws()) as client:
+            client.send(hello[: lots.choice((0, 640, 6400, 32_000))], 6400)
+            if lots.random() < 0.5:
+                client.vanish()
+
+    eventually(lambda: mock_server.metric("stt_sessions") == 0)
+    eventually(lambda: mock_server.threads() <= threads)
+    eventually(lambda: mock_server.descriptors() <= files + 1)
+
+
+def test_metrics_tell_and_do_not_name(mock_server: Server) -> None:
+    """Audio, latency and finals are counted, and no label holds a call_id."""
+    heard = mock_server.metric('stt_audio_seconds_total{source="websocket"}')
+    ended = mock_server.metric('stt_segments_total{reason="endpoint"}')
+    with session(mock_server.ws(call_id="very-particular-name")) as client:
+        client.send(reference("hello") + silence(700), 3200)
+        client.finals(1)
+
+    assert mock_server.metric('stt_audio_seconds_total{source="websocket"}') > heard + 2
+    assert mock_server.metric('stt_segments_total{reason="endpoint"}') == ended + 1
+    assert "very-particular-name" not in httpx.get(f"{mock_server.http}/metrics").text
+
+
+def test_every_log_line_of_a_connection_has_its_ids(mock_server: Server) -> None:
+    """Lines are JSON with call_id and connection_id; an abnormal end tells its last events and queue peaks."""
+    with session(mock_server.ws(call_id="logged")) as client:
+        client.send(reference("hello"), 3200)
+        client.socket.send("nonsense")
+        client.rest()
+
+    lines = eventually(lambda: [line for line in mock_server.log() if line.get("call_id") == "logged"][1:] or None)
+    end = lines[-1]
+    assert end["event"] == "session_ended_abnormally"
+    assert end["code"] == 1008
+    assert end["last_events"]
+    assert end["queue_peaks"]["in_queue"] >= 1
+    assert all(line["connection_id"] == end["connection_id"] for line in lines)
+    assert all(json.dumps(line) for line in lines)
+
+
+def test_nothing_is_read_after_the_close(mock_server: Server) -> None:
+    """The socket is closed for good after an error."""
+    with conversation(mock_server.ws(channels=3)) as client:
+        client.rest()
+        with pytest.raises(ConnectionClosed):
+            client.commit()

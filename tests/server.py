@@ -1,0 +1,131 @@
+"""A real server in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).parents[1]
+
+
+def free_port() -> int:
+    """A port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def eventually(claim: Any, seconds: float = 10.0) -> Any:  # noqa: ANN401 - whatever the claim returns
+    """Poll `claim()` until it is true; returns its value, or fails with the last one."""
+    deadline = time.monotonic() + seconds
+    while not (value := claim()):
+        assert time.monotonic() < deadline, f"never came true: {value!r}"
+        time.sleep(0.01)
+    return value
+
+
+class Server:
+    """Runs `uvicorn MODULE` (or `python app.py`) until the context ends; its log is kept in `folder`."""
+
+    def __init__(
+        self, folder: Path, *, module: str = "app:app", script: bool = False, wait: bool = True, **settings: str
+    ) -> None:
+        self.port = free_port()
+        self._wait = wait
+        self._log = folder / "server.log"
+        command = [sys.executable, "app.py"]
+        if not script:
+            command = [sys.executable, "-m", "uvicorn", module, "--host", "127.0.0.1", "--port", str(self.port)]
+            command += ["--factory"] if module != "app:app" else []
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("STT_")}
+        environment |= {"STT_HOST": "127.0.0.1", "STT_PORT": str(self.port), **settings}
+        self._out = self._log.open("wb")
+        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=self._out, stderr=self._out)
+
+    def __enter__(self) -> Server:
+        if self._wait:
+            self.wait_ready()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self._out.close()
+
+    @property
+    def http(self) -> str:
+        """Base URL."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def ws(self, **query: object) -> str:
+        """URL of a connection; the required parameters have defaults."""
+        parameters: dict[str, object] = {"call_id": "test", "sample_rate": 16000} | query
+        return f"ws://127.0.0.1:{self.port}/v1/stt/ws?" + str(httpx.QueryParams(parameters))  # type: ignore[arg-type]
+
+    def wait_ready(self) -> None:
+        """Wait until /health says 200."""
+        eventually(self._ready, 30)
+
+    def _ready(self) -> bool:
+        assert self.process.poll() is None, self.output()
+        try:
+            return httpx.get(f"{self.http}/health").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    @classmethod
+    def with_fault(cls, folder: Path, fault: str, **settings: str) -> Server:
+        """A server with one of the faults of tests/faulty.py; `release` ends it."""
+        settings |= {"STT_BACKEND": "mock", "FAULT": fault, "FAULT_FILE": str(folder / "released")}
+        return cls(folder, module="tests.faulty:build", **settings)
+
+    def release(self) -> None:
+        """End the fault."""
+        (self._log.parent / "released").touch()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send the server's process a signal."""
+        self.process.send_signal(number)
+
+    def output(self) -> str:
+        """Everything it printed."""
+        return self._log.read_text(errors="replace")
+
+    def log(self) -> list[dict[str, Any]]:
+        """Its JSON log lines."""
+        return [json.loads(line) for line in self.output().splitlines() if line.startswith("{")]
+
+    def metric(self, name: str) -> float:
+        """A metric's value now, with its labels if it has any; 0.0 if it was never set."""
+        text = httpx.get(f"{self.http}/metrics").text
+        found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    def threads(self) -> int:
+        """Threads of its process."""
+        return len(list(Path(f"/proc/{self.process.pid}/task").iterdir()))
+
+    def descriptors(self) -> int:
+        """Open files of its process."""
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+    def children(self) -> list[int]:
+        """Process ids of its children."""
+        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in listed.split()]
