@@ -49,6 +49,9 @@ class Metrics:
         )
         self.segments = Counter("stt_segments", "Finals sent, by reason.", ["reason"], registry=registry)
         self.inference = Counter("stt_inference_seconds", "Time the engine worked on results.", registry=registry)
+        self.requests_in_progress = Gauge(
+            "stt_http_requests_in_progress", "HTTP transcriptions running.", registry=registry
+        )
         self.requests = Counter(
             "stt_http_requests", "Answers to HTTP transcription requests, by status.", ["status"], registry=registry
         )

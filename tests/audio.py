@@ -13,7 +13,8 @@ REFERENCES = Path(__file__).parents[1] / "references"
 def reference(name: str) -> bytes:
     """PCM16LE of references/{name}.wav."""
     with wave.open(str(REFERENCES / f"{name}.wav")) as recording:
-        return recording.readframes(recording.getnframes())
+        pcm: bytes = recording.readframes(recording.getnframes())
+        return pcm
 
 
 def text_of(name: str) -> str:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
 from websockets.sync.client import ClientConnection, connect
+from websockets.uri import parse_uri
 
 Message = dict[str, Any]
 COMMIT = '{"type":"commit"}'
@@ -18,8 +23,8 @@ COMMIT = '{"type":"commit"}'
 class Client:
     """One conversation. Every wait is bounded."""
 
-    def __init__(self, socket: ClientConnection) -> None:
-        self.socket = socket
+    def __init__(self, connection: ClientConnection) -> None:
+        self.socket = connection
 
     def send(self, pcm: bytes, chunk: int = 640) -> None:
         """Send audio at once, in messages of `chunk` bytes."""
@@ -57,13 +62,11 @@ class Client:
 
     def rest(self) -> tuple[list[Message], int]:
         """All messages up to the server's close, and its code."""
-        messages = []
-        try:
-            while True:
-                messages.append(self.receive())
-        except ConnectionClosed as closed:
-            assert closed.rcvd is not None
-            return messages, closed.rcvd.code
+        messages: list[Message] = []
+        with pytest.raises(ConnectionClosed) as closed:
+            messages.extend(iter(self.receive, None))
+        assert closed.value.rcvd is not None
+        return messages, closed.value.rcvd.code
 
     def vanish(self) -> None:
         """Drop the TCP connection without a goodbye."""
@@ -73,8 +76,8 @@ class Client:
 @contextmanager
 def conversation(url: str, *, origin: str | None = None) -> Iterator[Client]:
     """Connect, and close at the end."""
-    with connect(url, origin=origin, compression=None, max_size=None, close_timeout=5) as socket:  # type: ignore[arg-type]
-        yield Client(socket)
+    with connect(url, origin=origin, compression=None, max_size=None, close_timeout=5) as connection:  # type: ignore[arg-type]
+        yield Client(connection)
 
 
 @contextmanager
@@ -83,3 +86,17 @@ def session(url: str) -> Iterator[Client]:
     with conversation(url) as client:
         assert client.receive()["type"] == "ready"
         yield client
+
+
+@contextmanager
+def deaf_client(url: str) -> Iterator[Callable[[bytes], None]]:
+    """A client that sends audio and never reads a byte, not even the answer to its handshake."""
+    protocol = ClientProtocol(parse_uri(url))
+    protocol.send_request(protocol.connect())
+    with socket.create_connection((protocol.uri.host, protocol.uri.port)) as raw:
+        raw.sendall(b"".join(protocol.data_to_send()))
+
+        def send(pcm: bytes) -> None:
+            raw.sendall(Frame(Opcode.BINARY, pcm).serialize(mask=True))
+
+        yield send

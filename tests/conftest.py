@@ -19,7 +19,7 @@ settings.load_profile("repeatable")
 @pytest.fixture(scope="session")
 def mock_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with the mock backend and default settings, as `uvicorn app:app` runs it."""
-    with Server(tmp_path_factory.mktemp("mock-server"), STT_BACKEND="mock") as server:
+    with Server(tmp_path_factory.mktemp("mock-server"), {"STT_BACKEND": "mock"}) as server:
         yield server
 
 

@@ -10,7 +10,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -39,7 +41,13 @@ class Server:
     """Runs `uvicorn MODULE` (or `python app.py`) until the context ends; its log is kept in `folder`."""
 
     def __init__(
-        self, folder: Path, *, module: str = "app:app", script: bool = False, wait: bool = True, **settings: str
+        self,
+        folder: Path,
+        settings: Mapping[str, str],
+        *,
+        module: str = "app:app",
+        script: bool = False,
+        wait: bool = True,
     ) -> None:
         self.port = free_port()
         self._wait = wait
@@ -80,20 +88,23 @@ class Server:
 
     def wait_ready(self) -> None:
         """Wait until /health says 200."""
-        eventually(self._ready, 30)
+        eventually(lambda: self.answers() == 200, 30)
 
-    def _ready(self) -> bool:
+    def answers(self) -> int:
+        """Status of /health; 0 while nothing listens."""
         assert self.process.poll() is None, self.output()
         try:
-            return httpx.get(f"{self.http}/health").status_code == 200
+            return httpx.get(f"{self.http}/health").status_code
         except httpx.TransportError:
-            return False
+            return 0
 
     @classmethod
-    def with_fault(cls, folder: Path, fault: str, **settings: str) -> Server:
+    def with_fault(
+        cls, folder: Path, fault: str, settings: Mapping[str, str] = MappingProxyType({}), *, wait: bool = True
+    ) -> Server:
         """A server with one of the faults of tests/faulty.py; `release` ends it."""
-        settings |= {"STT_BACKEND": "mock", "FAULT": fault, "FAULT_FILE": str(folder / "released")}
-        return cls(folder, module="tests.faulty:build", **settings)
+        environment = {"STT_BACKEND": "mock", "FAULT": fault, "FAULT_FILE": str(folder / "released"), **settings}
+        return cls(folder, environment, module="tests.faulty:build", wait=wait)
 
     def release(self) -> None:
         """End the fault."""

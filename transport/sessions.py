@@ -43,6 +43,7 @@ class Admission:
         self._draining = False
         self._left = asyncio.Event()
         metrics.sessions.set_function(lambda: len(self._sessions))
+        metrics.requests_in_progress.set_function(lambda: self._requests)
         metrics.ready.set_function(lambda: float(self.status == "ok"))
         metrics.in_queue.set_function(lambda: sum(session.queue_lengths[0] for session in self._sessions))
         metrics.out_queue.set_function(lambda: sum(session.queue_lengths[1] for session in self._sessions))

@@ -35,7 +35,6 @@ from transport.bridge import Inbox, Outbox, QueueOptions, WorkerThread
 from transport.engine import Engine
 from transport.sessions import Admission
 
-
 _CROWDED_SECONDS = 0.005
 """How long a burst waits between messages when the in queue fills: the interpreter's switch interval, in which the
 worker's thread gets its turn. Live audio, 50 messages a second, would still pass."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from itertools import pairwise
 
 import httpx
 import pytest
@@ -49,7 +50,7 @@ def test_partials_grow_into_the_final_while_the_speaker_speaks(mock_server: Serv
     assert all(text_of("weather").startswith(partial["text"]) for partial in partials)
     lengths = [len(partial["text"]) for partial in partials]
     assert lengths == sorted(set(lengths))
-    gaps = [later["created_at"] - sooner["created_at"] for sooner, later in zip(partials, partials[1:], strict=False)]
+    gaps = [later["created_at"] - sooner["created_at"] for sooner, later in pairwise(partials)]
     assert min(gaps) >= 0.199
     assert final["text"] == text_of("weather")
     assert final["reason"] == "endpoint"

@@ -1,0 +1,297 @@
+"""Starting, refusing, failing and stopping: real processes, real signals, and faults on demand."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.audio import REFERENCES, reference, silence, text_of
+from tests.client import Client, conversation, deaf_client, session
+from tests.server import ROOT, Server, eventually
+
+
+def _utterance() -> bytes:
+    return reference("hello") + silence(700)
+
+
+@pytest.mark.parametrize("script", [False, True], ids=["uvicorn app:app", "python app.py"])
+def test_sigterm_gives_speakers_their_last_words(folder: Path, script: bool) -> None:
+    """Eight speakers in mid-speech get their finals, then error and close 1012, and the process ends."""
+    with Server(folder, {"STT_BACKEND": "mock"}, script=script) as server:
+        clients = [conversation(server.ws(call_id=f"speaker-{number}")) for number in range(8)]
+        speakers = [client.__enter__() for client in clients]
+        for speaker in speakers:
+            speaker.receive()
+            speaker.send(reference("hello")[:48_000], 3200)
+        for speaker in speakers:
+            speaker.until("partial")
+        server.signal(signal.SIGTERM)
+        endings = [speaker.rest() for speaker in speakers]
+        for client in clients:
+            client.__exit__(None, None, None)
+        server.process.wait(10)
+
+    for messages, code in endings:
+        *_, final, error = messages
+        assert final["type"] == "final"
+        assert final["reason"] == "drain"
+        assert final["text"]
+        assert text_of("hello").startswith(final["text"])
+        assert 1300 < final["end_ms"] <= 1500
+        assert error["code"] == code == 1012
+    assert server.process.returncode == -signal.SIGTERM
+
+
+def test_during_the_drain_nobody_comes_in_and_finals_are_awaited(folder: Path) -> None:
+    """While a final is decoded, new sockets get 1012 and HTTP 503; the final is sent when it comes."""
+    with Server.with_fault(folder, "stuck") as server, session(server.ws()) as speaker:
+        speaker.send(_utterance(), 3200)
+        eventually(lambda: server.metric("stt_in_queue_messages") == 0)
+        server.signal(signal.SIGTERM)
+        eventually(lambda: httpx.get(f"{server.http}/health").json()["status"] == "draining")
+        health = httpx.get(f"{server.http}/health")
+        upload = httpx.post(f"{server.http}/v1/stt/transcribe", files={"file": b"RIFF"})
+        with conversation(server.ws()) as late:
+            (refusal,), code = late.rest()
+        server.release()
+        messages, end = speaker.rest()
+        server.process.wait(10)
+
+    assert health.status_code == upload.status_code == 503
+    assert "Retry-After" in upload.headers
+    assert refusal["code"] == code == 1012
+    assert [message["type"] for message in messages] == ["final", "error"]
+    assert end == 1012
+
+
+def test_the_drain_ends_in_time(folder: Path) -> None:
+    """A final that does not come holds the server for STT_DRAIN_SECONDS and no longer."""
+    with Server.with_fault(folder, "stuck", {"STT_DRAIN_SECONDS": "0.5"}) as server, session(server.ws()) as speaker:
+        speaker.send(_utterance(), 3200)
+        eventually(lambda: server.metric("stt_in_queue_messages") == 0)
+        server.signal(signal.SIGTERM)
+        (error,), code = speaker.rest()
+        server.process.wait(10)
+
+    assert error["code"] == code == 1012
+
+
+def test_a_second_signal_ends_at_once(folder: Path) -> None:
+    """Whatever the first signal waits for."""
+    with Server.with_fault(folder, "stuck", {"STT_DRAIN_SECONDS": "60"}) as server, session(server.ws()) as speaker:
+        speaker.send(_utterance(), 3200)
+        eventually(lambda: server.metric("stt_in_queue_messages") == 0)
+        server.signal(signal.SIGTERM)
+        eventually(lambda: httpx.get(f"{server.http}/health").json()["status"] == "draining")
+        server.signal(signal.SIGTERM)
+        server.process.wait(5)
+
+
+def test_a_running_request_may_finish(folder: Path) -> None:
+    """An HTTP transcription that runs when the signal comes is answered."""
+    answers: list[httpx.Response] = []
+    with Server.with_fault(folder, "stuck") as server:
+        wav = (REFERENCES / "hello.wav").read_bytes()
+        post = lambda: answers.append(  # noqa: E731 - the thread's body
+            httpx.post(f"{server.http}/v1/stt/transcribe", files={"file": wav}, timeout=30)
+        )
+        request = threading.Thread(target=post)
+        request.start()
+        eventually(lambda: server.metric("stt_http_requests_in_progress") == 1)
+        server.signal(signal.SIGTERM)
+        eventually(lambda: httpx.get(f"{server.http}/health").json()["status"] == "draining")
+        server.release()
+        request.join(20)
+        server.process.wait(10)
+
+    assert answers[0].status_code == 200
+    assert "samples" in answers[0].json()["text"]
+
+
+def test_a_stop_with_nobody_there_is_quick(folder: Path) -> None:
+    """No session open: the process is gone well within the drain's time."""
+    with Server(folder, {"STT_BACKEND": "mock"}) as server:
+        began = time.monotonic()
+        server.signal(signal.SIGINT)
+        server.process.wait(10)
+
+    assert time.monotonic() - began < 5
+
+
+def test_while_loading_the_server_listens_and_says_no(folder: Path) -> None:
+    """/health is 503 and sockets get 1013 until the engine is warm; /health/live is 200 throughout."""
+    with Server.with_fault(folder, "slow_to_load", wait=False) as server:
+        eventually(server.answers)
+        health = httpx.get(f"{server.http}/health")
+        live = httpx.get(f"{server.http}/health/live")
+        upload = httpx.post(f"{server.http}/v1/stt/transcribe", files={"file": b"RIFF"})
+        with conversation(server.ws()) as client:
+            (error,), code = client.rest()
+        server.release()
+        server.wait_ready()
+
+    assert health.status_code == upload.status_code == 503
+    assert health.json()["status"] == "loading"
+    assert live.status_code == 200
+    assert error["code"] == code == 1013
+
+
+def test_an_engine_that_dies_turns_health_red(folder: Path) -> None:
+    """/health is 503 and newcomers get 1013."""
+    with Server.with_fault(folder, "dying") as server:
+        server.release()
+        eventually(lambda: httpx.get(f"{server.http}/health").status_code == 503)
+        with conversation(server.ws()) as client:
+            (error,), code = client.rest()
+
+    assert error["code"] == code == 1013
+
+
+def test_a_first_load_that_fails_ends_the_process(folder: Path) -> None:
+    """With nothing to replay, mock cannot load; the log says so."""
+    with Server(folder, {"STT_BACKEND": "mock", "STT_REFERENCES": str(folder)}, wait=False) as server:
+        code = server.process.wait(10)
+
+    assert code != 0
+    assert any(line["event"] == "engine_failed_to_load" for line in server.log())
+
+
+@pytest.mark.parametrize("script", [False, True], ids=["uvicorn app:app", "python app.py"])
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"STT_BACKEND": "qwen3"}, "STT_BACKEND=qwen3 is not in this version yet: set "),
+        ({"STT_BACKEND": "parrot"}, "STT_BACKEND=parrot is unknown: set "),
+        ({"STT_BACKEND": "mock", "STT_IN_QUEUE_SIZE": "0"}, "STT_IN_QUEUE_SIZE=0 cannot be used: "),
+        ({"STT_BACKEND": "mock", "STT_MAX_SESSIONS": "many"}, "STT_MAX_SESSIONS=many cannot be used: "),
+    ],
+)
+def test_what_cannot_work_ends_the_start_with_one_plain_sentence(
+    folder: Path, settings: dict[str, str], sentence: str, script: bool
+) -> None:
+    """Before anything listens the process ends non-zero and says what to set; no traceback."""
+    with Server(folder, settings, script=script, wait=False) as server:
+        code = server.process.wait(10)
+
+    assert code != 0
+    assert sentence in server.output()
+    assert "Traceback" not in server.output()
+    assert "running on" not in server.output()
+
+
+def test_an_engine_that_fails_is_our_fault(folder: Path) -> None:
+    """1011 without internals; the log has them, with the connection's id."""
+    with Server.with_fault(folder, "failing") as server:
+        with session(server.ws(call_id="unlucky")) as client:
+            client.send(_utterance(), 3200)
+            (error,), code = client.rest()
+        upload = httpx.post(f"{server.http}/v1/stt/transcribe", files={"file": (REFERENCES / "hello.wav").read_bytes()})
+
+    assert error["code"] == code == 1011
+    assert error["message"] == "internal error"
+    assert upload.status_code == 500
+    assert upload.json() == {"code": 500, "message": "internal error"}
+    failed = [line for line in server.log() if line["event"] == "session_failed"]
+    assert failed[0]["call_id"] == "unlucky"
+    assert failed[0]["connection_id"]
+    assert "secret internals" in failed[0]["exception"]
+
+
+def test_beyond_the_limit_sessions_are_told_to_try_later(folder: Path) -> None:
+    """The third of two gets 1013; a place that is left is free again."""
+    with Server(folder, {"STT_BACKEND": "mock", "STT_MAX_SESSIONS": "2"}) as server:
+        with session(server.ws()), session(server.ws()), conversation(server.ws()) as third:
+            (error,), code = third.rest()
+        eventually(lambda: server.metric("stt_sessions") == 0)
+        with session(server.ws()) as fourth:
+            fourth.commit()
+            assert fourth.receive()["type"] == "final"
+
+    assert error["code"] == code == 1013
+
+
+def test_a_silent_client_is_let_go(folder: Path) -> None:
+    """Nothing at all for STT_IDLE_SECONDS gets 1008 idle; messages keep a connection."""
+    with Server(folder, {"STT_BACKEND": "mock", "STT_IDLE_SECONDS": "0.6"}) as server, session(server.ws()) as client:
+        for _ in range(3):
+            client.speak(silence(400))
+        messages, code = client.rest()
+
+    assert messages[-1]["code"] == code == 1008
+    assert "idle" in messages[-1]["message"]
+
+
+def test_a_worker_that_cannot_keep_up_drops_the_oldest_audio_then_gives_up(folder: Path) -> None:
+    """With two finals stuck nothing is read; drops are counted, and too many of them are an overflow."""
+    queue = {"STT_IN_QUEUE_SIZE": "10", "STT_IN_QUEUE_MAX_DROPS": "20"}
+    with Server.with_fault(folder, "stuck", queue) as server, session(server.ws()) as client:
+        _fill_both_places(client, server)
+        for _ in range(40):
+            client.send(silence(20))
+        messages, code = client.rest()
+        dropped = server.metric("stt_dropped_messages_total")
+
+    assert messages[-1]["code"] == code == 1008
+    assert "overflow" in messages[-1]["message"]
+    assert dropped == 21
+    assert any(line["event"] == "audio_dropped" for line in server.log())
+
+
+def test_dropped_audio_counts_and_a_commit_is_never_dropped(folder: Path) -> None:
+    """After drops, times are still those of the connection's audio, and the commit is answered."""
+    with Server.with_fault(folder, "stuck", {"STT_IN_QUEUE_SIZE": "10"}) as server, session(server.ws()) as client:
+        _fill_both_places(client, server)
+        sent = 2 * len(_utterance())
+        client.commit()
+        for _ in range(30):
+            client.send(silence(100), 3200)
+        sent += 30 * 3200
+        eventually(lambda: server.metric("stt_dropped_messages_total") > 10)
+        client.commit()
+        server.release()
+        finals = client.finals(4)
+
+    assert [final["reason"] for final in finals] == ["endpoint", "endpoint", "commit", "commit"]
+    assert finals[2]["end_ms"] == 2 * len(_utterance()) // 32
+    assert finals[3]["end_ms"] == sent // 32
+
+
+def _fill_both_places(client: Client, server: Server) -> None:
+    """Two utterances whose finals do not come, so that the worker stops reading at the second's endpoint."""
+    client.send(2 * _utterance(), 25_600)
+    eventually(lambda: server.metric('stt_audio_seconds_total{source="websocket"}') >= 5.6)
+
+
+def test_a_client_that_does_not_read_is_cut_off(folder: Path) -> None:
+    """Counted as 1008, and its session and thread are gone though its socket is still open."""
+    with Server.with_fault(folder, "wordy", {"STT_SEND_TIMEOUT_SECONDS": "0.5"}) as server:
+        threads = server.threads()
+        with deaf_client(server.ws()) as send:
+            for _ in range(3):
+                send(_utterance())
+            eventually(lambda: server.metric('stt_closes_total{code="1008"}') == 1)
+            eventually(lambda: server.metric("stt_sessions") == 0)
+            eventually(lambda: server.threads() <= threads)
+
+
+def test_importing_the_app_does_nothing() -> None:
+    """Not even with settings that cannot work: no output, no thread, no process."""
+    look = "import threading, app; print(app.app.title, threading.active_count())"
+    imported = subprocess.run(
+        [sys.executable, "-W", "error", "-c", look],
+        cwd=ROOT,
+        env=os.environ | {"STT_PORT": "abc"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (imported.returncode, imported.stdout, imported.stderr) == (0, "realtime-stt-ws 1\n", "")
