@@ -1,0 +1,97 @@
+"""Writes the tables of the docs from the docstrings they define: `python docs/tables.py`, or `--check` to compare.
+
+A table stands between `<!-- table: NAME -->` and `<!-- end -->`; everything else in a page is written by hand.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from config import Settings  # noqa: E402 - after the path
+from observability.metrics import Metrics  # noqa: E402
+from protocol import schema  # noqa: E402
+from protocol.errors import CloseCode  # noqa: E402
+
+_TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def pages() -> list[Path]:
+    """Every page that may hold a table."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def rewritten(text: str) -> str:
+    """The page with every table made anew."""
+    return _TABLE.sub(lambda found: f"{found[1]}{_table(found[2])}{found[3]}", text)
+
+
+def _table(name: str) -> str:
+    special: dict[str, Callable[[], str]] = {"settings": _settings, "metrics": _metrics, "close_codes": _close_codes}
+    return special[name]() if name in special else _model(getattr(schema, name))
+
+
+def _rows(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "".join("| " + " | ".join(cell.replace("\n", " ") for cell in line) + " |\n" for line in lines)
+
+
+def _settings() -> str:
+    rows = []
+    for name, field in Settings.model_fields.items():
+        default = "its own folder" if name == "references" else str(field.default)
+        default = ",".join(field.default) if isinstance(field.default, tuple) else default
+        rows.append((f"`STT_{name.upper()}`", f"`{default}`" if default else "(none)", _text(field.description)))
+    return _rows(("setting", "default", "meaning"), rows)
+
+
+def _model(model: type[BaseModel]) -> str:
+    rows = []
+    for name, field in model.model_fields.items():
+        optional = "" if field.default is PydanticUndefined else f" (default `{field.default}`)"
+        shown = "" if name in ("type", "final", "words", "hotwords") else optional
+        rows.append((f"`{name}`", _text(field.description) + shown))
+    return _rows(("field", "meaning"), rows)
+
+
+def _metrics() -> str:
+    rows = []
+    for metric in Metrics().registry.collect():
+        name = f"{metric.name}_total" if metric.type == "counter" else metric.name
+        rows.append((f"`{name}`", metric.type, metric.documentation))
+    return _rows(("metric", "type", "meaning"), rows)
+
+
+def _close_codes() -> str:
+    source = (ROOT / "protocol" / "errors.py").read_text()
+    rows = []
+    for code in CloseCode:
+        found = re.search(rf"{code.name} = {code.value}\n    \"\"\"(.*?)\"\"\"", source, re.DOTALL)
+        rows.append((str(code.value), _text(found[1] if found else None)))
+    return _rows(("code", "meaning"), rows)
+
+
+def _text(description: str | None) -> str:
+    return " ".join((description or "").split())
+
+
+def main() -> int:
+    """Rewrite the pages, or say which ones are out of date."""
+    stale = [page for page in pages() if rewritten(page.read_text()) != page.read_text()]
+    for page in stale:
+        if "--check" not in sys.argv:
+            page.write_text(rewritten(page.read_text()))
+        sys.stdout.write(f"{page.relative_to(ROOT)}\n")
+    return 1 if stale and "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

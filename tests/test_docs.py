@@ -1,0 +1,88 @@
+"""What the docs name exists, and what exists is in the docs."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from config import Settings
+from observability.metrics import Metrics
+from protocol import schema
+from protocol.errors import CloseCode
+from protocol.schema import Reason
+from tests.server import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def _text() -> str:
+    return "\n".join(page.read_text() for page in PAGES)
+
+
+def _tables() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "tables.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tables_are_what_the_docstrings_say(page: Path) -> None:
+    """`python docs/tables.py` would change nothing."""
+    assert _tables().rewritten(page.read_text()) == page.read_text()
+
+
+def test_every_message_and_parameter_has_its_table() -> None:
+    """A model of the wire that the protocol page does not show is not documented."""
+    shown = set(re.findall(r"<!-- table: (\w+) -->", _text()))
+    models = {
+        name
+        for name, model in vars(schema).items()
+        if isinstance(model, type) and issubclass(model, schema.BaseModel) and not name.startswith("_")
+    }
+
+    assert models - {"BaseModel", "Commit"} <= shown
+    assert {"settings", "metrics", "close_codes"} <= shown
+
+
+def test_settings_named_anywhere_exist() -> None:
+    """Every STT_ name in the docs and the Makefile is a setting."""
+    named = set(re.findall(r"STT_([A-Z_]+[A-Z])", _text() + (ROOT / "Makefile").read_text()))
+
+    assert named - {name.upper() for name in Settings.model_fields} == set()
+
+
+def test_metrics_named_anywhere_exist() -> None:
+    """Every stt_ name in the docs is a metric."""
+    existing = {sample.name for metric in Metrics().registry.collect() for sample in metric.samples}
+    existing |= {f"{metric.name}_total" for metric in Metrics().registry.collect()}
+    existing |= {metric.name for metric in Metrics().registry.collect()}
+
+    assert set(re.findall(r"\bstt_[a-z_]+", _text())) - existing == set()
+
+
+def test_close_codes_and_reasons_named_anywhere_exist() -> None:
+    """Every code of 1000 and up that the protocol page puts in backticks is sent, and every reason is explained."""
+    page = (ROOT / "docs" / "protocol.md").read_text()
+
+    assert set(re.findall(r"`(1\d{3})`", page)) <= {str(code.value) for code in CloseCode}
+    assert set(re.findall(r"^\| `(\w+)` \| (?:The|It|A)", page, re.MULTILINE)) >= {reason.value for reason in Reason}
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link in the docs has its file."""
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_every_setting_says_what_it_is(name: str) -> None:
+    """A setting without a docstring is not documented."""
+    assert Settings.model_fields[name].description
