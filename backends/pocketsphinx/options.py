@@ -13,7 +13,7 @@ class PocketsphinxOptions:
     """Worker processes of each kind (streaming, final, batch); 0: one per core this process may use."""
 
     streams_per_worker: int = 3
-    """Decoders kept warm in each streaming worker, so utterances with partials at once; 91 MB each.
+    """Decoders kept warm in each streaming worker, so utterances with partials at once; 96 MB each.
 
     One core streams about 3 speakers (0.25 core each). An utterance beyond them gets its final, without partials.
     """

@@ -1,0 +1,131 @@
+"""The streaming pass, decided: which utterance has which decoder, and whose audio goes next. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from protocol.pcm import samples_of
+
+LEAST_SAMPLES = samples_of(100)
+"""Audio worth a job: its message costs 0.1 ms and 100 ms of audio about 12 ms, at ten hypotheses a second."""
+
+MOST_SAMPLES = samples_of(500)
+"""Audio in one job, so that an utterance which catches up holds its neighbours up for about 60 ms at most."""
+
+ATTEMPTS = 3
+"""Worker processes that may die on an utterance before it gets no more partials."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Audio of one utterance for one decoder; a start of 0 begins a pass."""
+
+    utterance: int
+    slot: int
+    """Which decoder of the worker."""
+    start: int
+    """First sample."""
+    stop: int
+    """One past the last sample."""
+
+
+@dataclass(slots=True)
+class _Feed:
+    """An utterance on its way through the streaming pass; counts in samples."""
+
+    pushed: int = 0
+    fed: int = 0
+    worker: int | None = None
+    slot: int = 0
+    deaths: int = 0
+
+
+class Slots:
+    """Decoders of all streaming workers, and the utterances that have one or wait for one. Not thread-safe."""
+
+    def __init__(self, workers: int, per_worker: int) -> None:
+        self._free = [list(range(per_worker)) for _ in range(workers)]
+        self._feeds: dict[int, _Feed] = {}
+        self._pinned: list[dict[int, None]] = [{} for _ in range(workers)]
+        """Utterances of each worker, the one served longest ago first."""
+        self._waiting: dict[int, None] = {}
+        """Utterances without a decoder, oldest first."""
+
+    def open(self, utterance: int) -> None:
+        """Give an utterance a decoder on the worker with most of them free, or let it wait for one."""
+        self._feeds[utterance] = _Feed()
+        worker = max(range(len(self._free)), key=lambda worker: len(self._free[worker]))
+        if self._free[worker]:
+            self._pin(utterance, worker)
+        else:
+            self._waiting[utterance] = None
+
+    def pushed(self, utterance: int, samples: int) -> int | None:
+        """Note that the utterance has `samples` by now; return the worker to wake, if that made a job."""
+        feed = self._feeds.get(utterance)
+        if feed is None:
+            return None
+        feed.pushed = samples
+        return feed.worker if self._is_due(utterance) else None
+
+    def ready(self, worker: int) -> bool:
+        """Whether `take` would return a job."""
+        return any(map(self._is_due, self._pinned[worker]))
+
+    def take(self, worker: int) -> Stretch | None:
+        """Return the next job of an idle worker: new audio of the utterance it served longest ago."""
+        utterance = next(filter(self._is_due, self._pinned[worker]), None)
+        if utterance is None:
+            return None
+        self._pinned[worker][utterance] = self._pinned[worker].pop(utterance)
+        feed = self._feeds[utterance]
+        return Stretch(utterance, feed.slot, feed.fed, min(feed.pushed, feed.fed + MOST_SAMPLES))
+
+    def done(self, work: Stretch) -> bool:
+        """Note that a job is done; return whether anyone still wants its hypothesis."""
+        feed = self._feeds.get(work.utterance)
+        if feed is None:
+            return False
+        feed.fed = work.stop
+        return True
+
+    def close(self, utterance: int) -> int | None:
+        """Free the utterance's decoder, also while a job of it runs; return the worker to wake, if one got a job.
+
+        The worker does one job at a time, so whoever has the decoder next cannot meet that job.
+        """
+        feed = self._feeds.pop(utterance, None)
+        self._waiting.pop(utterance, None)
+        if feed is None or feed.worker is None:
+            return None
+        del self._pinned[feed.worker][utterance]
+        self._free[feed.worker].append(feed.slot)
+        if not self._waiting:
+            return None
+        following = next(iter(self._waiting))
+        del self._waiting[following]
+        self._pin(following, feed.worker)
+        return feed.worker if self._is_due(following) else None
+
+    def died(self, work: Stretch) -> None:
+        """Note that a worker died on a job; an utterance that did it too often gets no more partials."""
+        feed = self._feeds.get(work.utterance)
+        if feed is None:
+            return
+        feed.deaths += 1
+        if feed.deaths >= ATTEMPTS:
+            self.close(work.utterance)
+
+    def renewed(self, worker: int) -> None:
+        """Note that a worker has new decoders: all its utterances begin again, from their first sample."""
+        for utterance in self._pinned[worker]:
+            self._feeds[utterance].fed = 0
+
+    def _pin(self, utterance: int, worker: int) -> None:
+        feed = self._feeds[utterance]
+        feed.worker, feed.slot = worker, self._free[worker].pop()
+        self._pinned[worker][utterance] = None
+
+    def _is_due(self, utterance: int) -> bool:
+        feed = self._feeds[utterance]
+        return feed.worker is not None and feed.pushed - feed.fed >= LEAST_SAMPLES
