@@ -537,7 +537,7 @@ class TestFuzz:
     @pytest.mark.parametrize("data", FUZZED, ids=range(len(FUZZED)))
     def test_flipped_and_cut(self, data: bytes) -> None:
         """300 damaged copies of each file: blocks or one of the two exceptions, never anything else."""
-        chance = random.Random(len(data))  # noqa: S311 - not for secrets
+        chance = random.Random(len(data))
         for turn in range(300):
             copy = bytearray(data)
             for _ in range(chance.randint(0, 8)):
