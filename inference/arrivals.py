@@ -21,12 +21,14 @@ class Arrivals:
 
     def note(self, end: int, arrived: float) -> None:
         """The samples up to `end` had arrived at `arrived`, monotonic seconds."""
+        # Counted from the entry before this one: however long this message is, what came before it may not have been
+        # heard yet.
+        while self._entries[0][0] < self._entries[-1][0] - _MEMORY:
+            self._entries.popleft()
         before = self._entries[-2][0] if len(self._entries) > 1 else 0
         if end - before < _GRAIN:
             self._entries.pop()
         self._entries.append((end, arrived))
-        while self._entries[0][0] < end - _MEMORY and len(self._entries) > 1:
-            self._entries.popleft()
 
     def of(self, position: int) -> float:
         """When all samples before `position` had arrived, monotonic seconds."""

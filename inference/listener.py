@@ -51,6 +51,8 @@ class Listener:
         self._window_start = 0
         self._opened = Opened(0, 0)
         self._pushed = 0
+        self._heard: list[Heard] = []
+        """What is not handed over yet."""
         self.stream: ASRStream | None = None
         """The open utterance's stream."""
 
@@ -61,15 +63,20 @@ class Listener:
 
     @property
     def position(self) -> int:
-        """Samples heard so far."""
+        """Samples taken so far."""
         return self._window_start + len(self._window)
 
+    @property
+    def behind(self) -> bool:
+        """Whether an utterance's end stopped the hearing of what was taken: `hear` again, with or without more."""
+        return self.position - self._segmenter.position >= FRAME_SAMPLES
+
     def hear(self, samples: Samples) -> list[Heard]:
-        """Take the next samples (int16, shape [n])."""
+        """Take the next samples (int16, shape [n]); hear what was taken, up to the first end of an utterance."""
         return self.hear_signal(to_signal(samples))
 
     def hear_signal(self, signal: Signal) -> list[Heard]:
-        """Take the next samples (float32 in [-1, 1), shape [n])."""
+        """As `hear`, with float32 in [-1, 1), shape [n]."""
         self._window = np.concatenate((self._window, signal))
         judged = self._vad.frames(self._since(self._segmenter.position))
         heard = self._follow(self._segmenter.feed(*judged))
@@ -77,7 +84,7 @@ class Listener:
         return heard
 
     def end(self, reason: Reason) -> list[Heard]:
-        """End the utterance that is open or about to open, at the last sample heard."""
+        """End the utterance that is open or about to open, at the last sample taken; nothing may be `behind`."""
         tail = self._since(self._segmenter.position)
         padded = np.zeros(FRAME_SAMPLES, np.float32)
         # The tail repeats to fill the frame, so that its RMS is its own and not diluted by zeros.
@@ -88,34 +95,37 @@ class Listener:
         return heard
 
     def cancel(self) -> None:
-        """Drop the open utterance."""
+        """Drop the open utterance, and whatever was not handed over because an engine failed."""
+        for each in self._heard:
+            if isinstance(each, Ended):
+                each.stream.cancel()
+        self._heard.clear()
         if self.stream is not None:
             self.stream.cancel()
             self.stream = None
 
     def _follow(self, actions: list[Action]) -> list[Heard]:
-        heard: list[Heard] = []
         for action in actions:
             match action:
                 case Opened():
                     self._opened = action
                     self._pushed = action.start
                     self.stream = self._open_stream()
-                    heard.append(Began(action.voiced_start))
+                    self._heard.append(Began(action.voiced_start))
                 case Paused(at):
                     self._push(at).pause()
                 case Resumed():
                     pass  # the audio held back is pushed with what follows it
                 case Closed():
-                    heard.append(self._close(action))
+                    self._heard.append(self._close(action))
         if self._segmenter.listening:
             self._push(self._segmenter.position)
+        heard, self._heard = self._heard, []
         return heard
 
     def _close(self, closed: Closed) -> Ended:
         stream = self._push(closed.at)
-        self.stream = None
-        return Ended(
+        ended = Ended(
             stream=stream,
             result=stream.finish(closed.at - self._opened.start),
             start=self._opened.start,
@@ -124,6 +134,8 @@ class Listener:
             reason=closed.reason,
             known=closed.known,
         )
+        self.stream = None
+        return ended
 
     def _push(self, until: int) -> ASRStream:
         if self.stream is None:

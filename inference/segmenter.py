@@ -89,14 +89,21 @@ class _Frame(NamedTuple):
 class _Open:
     """What is known of the utterance that is being heard."""
 
-    __slots__ = ("paused_at", "recent", "silence", "start", "voiced_end")
+    __slots__ = ("paused_at", "recent", "silence", "start", "voiced_before", "voiced_end")
 
     def __init__(self, start: int, frames: Sequence[_Frame], memory: int) -> None:
         self.start = start
         self.recent: deque[_Frame] = deque(frames, maxlen=memory)
+        self.voiced_before = start
+        """End of the last voiced frame that `recent` has forgotten."""
         self.voiced_end = max(frame.end for frame in frames if frame.voiced)
         self.silence = 0
         self.paused_at: int | None = None
+
+    def remember(self, frame: _Frame) -> None:
+        if len(self.recent) == self.recent.maxlen and self.recent[0].voiced:
+            self.voiced_before = self.recent[0].end
+        self.recent.append(frame)
 
 
 class Segmenter:
@@ -105,7 +112,8 @@ class Segmenter:
     def __init__(self, options: SegmenterOptions) -> None:
         self._silence = samples_of(options.silence_ms)
         self._pause = samples_of(min(PAUSE_MS, options.silence_ms))
-        self._longest = samples_of(options.max_segment_ms)
+        # In whole frames, as all that is measured against it.
+        self._longest = samples_of(options.max_segment_ms) // FRAME_SAMPLES * FRAME_SAMPLES
         self._search = samples_of(min(CUT_SEARCH_MS, options.max_segment_ms // 2))
         self._memory = self._search // FRAME_SAMPLES
         self._onset: deque[_Frame] = deque(maxlen=ONSET_WINDOW)
@@ -130,15 +138,21 @@ class Segmenter:
         if self._open is None:
             window = ONSET_WINDOW * FRAME_SAMPLES + samples_of(PRE_ROLL_MS)
             return max(self._floor, self.position - window)
-        nearly_too_long = self.position - self._open.start > self._longest - self._search - FRAME_SAMPLES
-        return self.position - self._search if nearly_too_long else self.position - self._silence
+        given = self.position if self._open.paused_at is None else self._open.paused_at
+        earliest_cut = self._open.start + self._longest - self._search
+        return min(given, earliest_cut)
 
     def feed(self, loudness: Sequence[float], voiced: Sequence[bool]) -> list[Action]:
-        """Take the next whole frames: their RMS and whether each is voiced, both of length n."""
+        """Take the next whole frames, their RMS and whether each is voiced, up to the first that ends an utterance.
+
+        `position` tells how many were taken; the others are to be fed again. So one call ends at most one utterance.
+        """
         actions: list[Action] = []
         for level, voice in zip(loudness, voiced, strict=True):
             start, self.position = self.position, self.position + FRAME_SAMPLES
             self._take(_Frame(start, self.position, level, voice), actions)
+            if any(isinstance(action, Closed) for action in actions):
+                break
         return actions
 
     def end(self, reason: Reason, tail: int = 0, loudness: float = 0.0, *, voiced: bool = False) -> list[Action]:
@@ -146,11 +160,21 @@ class Segmenter:
 
         `tail` is the number of samples (under a frame) since the last whole frame; they are judged as one short
         frame, and the next frame starts after them.
+
+        Raises:
+            ValueError: `tail` is a frame or more: it was to be fed.
         """
+        if not 0 <= tail < FRAME_SAMPLES:
+            raise ValueError(f"a tail of {tail} samples is not under a frame")
         actions: list[Action] = []
         if tail:
             start, self.position = self.position, self.position + tail
-            self._take(_Frame(start, self.position, loudness, voiced), actions)
+            frame = _Frame(start, self.position, loudness, voiced)
+            # A tail may be voice, but neither the silence nor the length that ends an utterance: `reason` does.
+            if self._open is None:
+                self._onset.append(frame)
+            elif voiced:
+                self._hear_voice(self._open, frame, actions)
         if self._open is None and any(frame.voiced for frame in self._onset):
             self._begin(actions)
         if self._open is not None:
@@ -167,7 +191,7 @@ class Segmenter:
             if frame.voiced and sum(each.voiced for each in self._onset) >= ONSET_FRAMES:
                 self._begin(actions)
             return
-        utterance.recent.append(frame)
+        utterance.remember(frame)
         if frame.voiced:
             self._hear_voice(utterance, frame, actions)
         else:
@@ -200,7 +224,8 @@ class Segmenter:
     def _cut(self, utterance: _Open, actions: list[Action]) -> None:
         frames = list(utterance.recent)
         at = utterance.paused_at if utterance.paused_at is not None else _quietest(frames)
-        voiced_end = max((each.end for each in frames if each.voiced and each.end <= at), default=at)
+        voiced = (each.end for each in frames if each.voiced and each.end <= at)
+        voiced_end = max(voiced, default=utterance.voiced_before)
         self._close(at, voiced_end, Reason.MAX_LENGTH, actions)
         # What follows the cut is heard again as if it came now: it may hold the next utterance's onset.
         for each in frames:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import CancelledError
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, CancelledError, wait
 from dataclasses import dataclass
+
+import numpy as np
 
 from backends.base import ASRResult
 from inference.listener import Ended, Heard, Listener
@@ -14,7 +16,8 @@ from protocol.pcm import Signal, ms, samples_of
 from protocol.schema import Reason, Segment
 
 _BLOCK = samples_of(100)
-"""Audio is heard in blocks of 100 ms, each of which ends at most one utterance: that bounds the pieces in work."""
+"""Audio is heard in blocks of 100 ms, so that calling it off is noticed soon."""
+_NOTHING = np.zeros(0, np.float32)
 
 
 class Abandoned(Exception):
@@ -59,15 +62,16 @@ def transcribe(blocks: Iterable[Signal], listener: Listener, width: int, cancell
         Whatever `blocks` raises.
     """
     pieces: deque[Ended] = deque()
-    done: list[tuple[Ended, ASRResult]] = []
+    done: list[tuple[Segment, ASRResult]] = []
     try:
         for heard in _listen(blocks, listener):
             cancellation.check()
             pieces.extend(event for event in heard if isinstance(event, Ended))
-            while len(pieces) > width:
-                done.append(_collect(pieces, cancellation))
-        while pieces:
-            done.append(_collect(pieces, cancellation))
+            _settle(pieces, width - 1, cancellation)
+            while pieces and pieces[0].result.done():
+                done.append(_collect(pieces.popleft()))
+        _settle(pieces, 0, cancellation)
+        done.extend(_collect(piece) for piece in pieces)
     finally:
         listener.cancel()
         for piece in pieces:
@@ -79,36 +83,33 @@ def _listen(blocks: Iterable[Signal], listener: Listener) -> Iterator[list[Heard
     for block in blocks:
         for first in range(0, len(block), _BLOCK):
             yield listener.hear_signal(block[first : first + _BLOCK])
+            while listener.behind:
+                yield listener.hear_signal(_NOTHING)
     yield listener.end(Reason.ENDPOINT)
 
 
-def _collect(pieces: deque[Ended], cancellation: Cancellation) -> tuple[Ended, ASRResult]:
-    """Wait for the oldest piece; it leaves `pieces` only when decoded, so that an abandoned one is cancelled."""
-    piece = pieces[0]
-    while True:
+def _settle(pieces: Collection[Ended], most: int, cancellation: Cancellation) -> None:
+    """Wait until at most `most` of the pieces are in work."""
+    while len(in_work := [piece.result for piece in pieces if not piece.result.done()]) > most:
         cancellation.check()
-        try:
-            result = piece.result.result(timeout=0.1)
-        except TimeoutError:
-            if piece.result.done():  # the engine's own time-out
-                raise
-            continue
-        except CancelledError as error:
-            raise Abandoned from error
-        pieces.popleft()
-        return piece, result
+        wait(in_work, timeout=0.1, return_when=FIRST_COMPLETED)
 
 
-def _assemble(done: list[tuple[Ended, ASRResult]], samples: int) -> FileTranscript:
-    segments = [
-        Segment(start_ms=ms(piece.voiced_start), end_ms=ms(piece.voiced_end), text=result.text)
-        for piece, result in done
-        if result.text
-    ]
-    languages = [result.language for _, result in done if result.text and result.language]
+def _collect(piece: Ended) -> tuple[Segment, ASRResult]:
+    """What is kept of a decoded piece: not its stream, which may hold its audio."""
+    try:
+        result = piece.result.result()
+    except CancelledError as error:
+        raise Abandoned from error
+    return Segment(start_ms=ms(piece.voiced_start), end_ms=ms(piece.voiced_end), text=result.text), result
+
+
+def _assemble(done: list[tuple[Segment, ASRResult]], samples: int) -> FileTranscript:
+    segments = [segment for segment, _ in done if segment.text]
+    languages = Counter(result.language for _, result in done if result.text and result.language)
     return FileTranscript(
         segments=segments,
         duration_ms=ms(samples),
-        language=max(set(languages), key=languages.count) if languages else None,
+        language=languages.most_common(1)[0][0] if languages else None,
         inference_seconds=sum(result.inference_seconds for _, result in done),
     )

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -26,8 +26,9 @@ POLL_IDLE_SECONDS = 0.2
 MAX_FINALS = 2
 """Finals in work at once; beyond them the worker stops reading."""
 _BLOCK = samples_of(100)
-"""Audio is heard in blocks of at most this many samples: the shortest silence that can end an utterance is 100 ms,
-so a block ends at most one, and `MAX_FINALS` holds however long a message is."""
+"""Audio is heard in blocks of at most this many samples, so that a long message holds up neither partials nor a
+cancellation."""
+_NOTHING = np.zeros(0, np.int16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +131,16 @@ class Worker:
             EngineError: an utterance could not be decoded.
         """
         try:
-            while not self._source.cancelled and not self._done():
+            while not self._source.cancelled:
                 self._report()
+                if self._concluded and not self._finals:
+                    break
                 step = self._next_step()
                 if step is None:
                     self._source.wait(self._patience())
+                elif step is Reason.DRAIN:
+                    self._concluded = True
+                    self._end_utterance(Reason.DRAIN, time.monotonic())
                 elif isinstance(step, CommitMessage):
                     self._end_utterance(Reason.COMMIT, step.arrived)
                 else:
@@ -144,16 +150,15 @@ class Worker:
         finally:
             self._drop_all()
 
-    def _done(self) -> bool:
-        return self._concluded and not self._finals
-
     def _patience(self) -> float:
         busy = self._finals or self._listener.expectant
         return POLL_SPEECH_SECONDS if busy else POLL_IDLE_SECONDS
 
-    def _next_step(self) -> Samples | CommitMessage | None:
+    def _next_step(self) -> Samples | CommitMessage | Literal[Reason.DRAIN] | None:
         if self._concluded or len(self._finals) >= MAX_FINALS:
             return None
+        if self._listener.behind:
+            return _NOTHING
         step = next(self._steps, None)
         if step is None:
             # Asked before taking: what is queued before the end must be heard before it.
@@ -161,24 +166,25 @@ class Worker:
             self._steps = self._blocks(self._source.take())
             step = next(self._steps, None)
             if step is None and exhausted:
-                self._concluded = True
-                self._end_utterance(Reason.DRAIN, time.monotonic())
+                return Reason.DRAIN
         return step
 
     def _blocks(self, messages: Sequence[Inbound]) -> Iterator[Samples | CommitMessage]:
-        block = np.zeros(0, np.int16)
+        block = _NOTHING
         for message in messages:
             if isinstance(message, CommitMessage):
-                yield block
+                if len(block):
+                    yield block
                 yield message
-                block = block[:0]
+                block = _NOTHING
                 continue
             for piece in self._pieces(message):
                 block = np.concatenate((block, piece))
                 while len(block) >= _BLOCK:
                     yield block[:_BLOCK]
                     block = block[_BLOCK:]
-        yield block
+        if len(block):
+            yield block
 
     def _pieces(self, message: AudioMessage) -> Iterator[Samples]:
         silence, samples = self._reader.read(message.offset, message.data)
@@ -268,7 +274,7 @@ def _final_text(result: ASRResult, offset_ms: int) -> FinalText:
             word=word.word,
             start_ms=word.start_ms + offset_ms,
             end_ms=word.end_ms + offset_ms,
-            confidence=word.confidence,
+            confidence=round(word.confidence, 3),
         )
         for word in words
     ]

@@ -56,8 +56,8 @@ class PcmReader:
     """Turns a connection's binary messages into samples, whatever their lengths. Used by one thread.
 
     An odd byte is carried over to the next message. A message that was dropped shows as a jump in the offsets and
-    becomes silence of the same length, so that sample numbers stay true to the connection's time; half a sample at
-    its edge is lost with it.
+    becomes silence of the same length, so that sample numbers stay true to the connection's time. Of a sample that
+    was dropped by half, the low byte is lost with it, and the high byte is kept.
     """
 
     def __init__(self) -> None:
@@ -71,13 +71,9 @@ class PcmReader:
         """
         silence = 0
         if offset > self._next:
-            first_lost = (self._next - len(self._odd)) // BYTES_PER_SAMPLE
-            first_whole = -(-offset // BYTES_PER_SAMPLE)
-            silence = first_whole - first_lost
-            data = data[first_whole * BYTES_PER_SAMPLE - offset :]
-            self._odd = b""
-            self._next = first_whole * BYTES_PER_SAMPLE
-        self._next += len(data)
+            silence = offset // BYTES_PER_SAMPLE - self._next // BYTES_PER_SAMPLE
+            self._odd = bytes(offset % BYTES_PER_SAMPLE)
+        self._next = offset + len(data)
         data = self._odd + data if self._odd else data
         whole = len(data) // BYTES_PER_SAMPLE * BYTES_PER_SAMPLE
         self._odd = data[whole:]

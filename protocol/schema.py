@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from protocol.errors import BadRequest
 from protocol.pcm import SAMPLE_RATE
@@ -110,8 +111,16 @@ def parse_connect(query: Mapping[str, str]) -> ConnectParams:
         return ConnectParams.model_validate(dict(query))
     except ValidationError as error:
         first = error.errors()[0]
-        reason = "is required" if first["type"] == "missing" else first["msg"].removeprefix("Value error, ")
-        raise BadRequest(f"{first['loc'][0]}: {reason[:1].lower()}{reason[1:]}") from error
+        raise BadRequest(f"{first['loc'][0]}: {_reason(first)}") from error
+
+
+def _reason(error: ErrorDetails) -> str:
+    if error["type"] == "missing":
+        return "is required"
+    if error["type"] == "too_long":
+        return f"at most {error['ctx']['max_length']} are allowed"
+    text = error["msg"].removeprefix("Value error, ")
+    return f"{text[:1].lower()}{text[1:]}"
 
 
 class Commit(BaseModel):

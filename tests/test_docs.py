@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from pydantic import BaseModel
 
 from config import Settings
 from observability.metrics import Metrics
@@ -44,7 +45,7 @@ def test_every_message_and_parameter_has_its_table() -> None:
     models = {
         name
         for name, model in vars(schema).items()
-        if isinstance(model, type) and issubclass(model, schema.BaseModel) and not name.startswith("_")
+        if isinstance(model, type) and issubclass(model, BaseModel) and not name.startswith("_")
     }
 
     assert models - {"BaseModel", "Commit"} <= shown

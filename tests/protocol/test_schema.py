@@ -1,0 +1,299 @@
+"""What clients may say, and what the server says, field by field."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.errors import BadRequest, Busy, CloseCode, Fault, Internal, Restarting, TooLarge, TooSlow
+from protocol.schema import (
+    Commit,
+    ConnectParams,
+    ErrorMessage,
+    Final,
+    Partial,
+    Ready,
+    Reason,
+    ServerMessage,
+    TimedWord,
+    parse_client_text,
+    parse_connect,
+    primary_subtag,
+    refuse_unless,
+)
+
+GOOD = {"call_id": "a call", "sample_rate": "16000"}
+
+# Connect parameters
+
+
+def test_defaults() -> None:
+    """Only `call_id` and `sample_rate` must be given."""
+    assert parse_connect(GOOD).model_dump() == {
+        "call_id": "a call",
+        "sample_rate": 16000,
+        "codec": "pcm_s16le",
+        "channels": 1,
+        "frame_ms": 20,
+        "partial_ms": 500,
+        "language": "auto",
+        "hotwords": (),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "parsed"),
+    [
+        ("call_id", "x" * 128, "x" * 128),
+        ("call_id", "電話 1", "電話 1"),
+        ("frame_ms", "10", 10),
+        ("frame_ms", "1000", 1000),
+        ("partial_ms", "100", 100),
+        ("partial_ms", "10000", 10_000),
+        ("language", "AUTO", "AUTO"),
+        ("language", "zh-Hant-TW", "zh-Hant-TW"),
+        ("language", "yue", "yue"),
+        ("hotwords", "", ()),
+        ("hotwords", " a, b c ,,d", ("a", "b c", "d")),
+        ("hotwords", ",".join(["x" * 64] * 100), ("x" * 64,) * 100),
+    ],
+)
+def test_good_parameter(name: str, value: str, parsed: object) -> None:
+    """Everything up to its limits is taken."""
+    assert getattr(parse_connect(GOOD | {name: value}), name) == parsed
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("call_id", None, "is required"),
+        ("call_id", "", "string should have at least 1 character"),
+        ("call_id", "x" * 129, "string should have at most 128 characters"),
+        ("call_id", "a\nb", "must be printable characters"),
+        ("call_id", "\x7f", "must be printable characters"),
+        ("sample_rate", None, "is required"),
+        ("sample_rate", "abc", "input should be a valid integer, unable to parse string as an integer"),
+        ("sample_rate", "", "input should be a valid integer, unable to parse string as an integer"),
+        ("sample_rate", "8000", "must be 16000"),
+        ("sample_rate", "9" * 5000, "unable to parse input string as an integer, exceeded maximum size"),
+        ("codec", "opus", "input should be 'pcm_s16le'"),
+        ("channels", "2", "must be 1"),
+        ("channels", "one", "input should be a valid integer, unable to parse string as an integer"),
+        ("frame_ms", "9", "input should be greater than or equal to 10"),
+        ("frame_ms", "1001", "input should be less than or equal to 1000"),
+        ("frame_ms", "20.5", "input should be a valid integer, unable to parse string as an integer"),
+        ("partial_ms", "99", "input should be greater than or equal to 100"),
+        ("partial_ms", "10001", "input should be less than or equal to 10000"),
+        ("partial_ms", "nan", "input should be a valid integer, unable to parse string as an integer"),
+        *(
+            ("language", tag, "must be auto or a BCP-47 tag such as en or zh-CN")
+            for tag in (
+                "",
+                "e",
+                "en_US",
+                "en-",
+                "-en",
+                "en us",
+                "englishmen-x",
+                "12",
+                "én",
+                "en\n",
+                "en-toolongsub",
+            )
+        ),
+        ("hotwords", "x" * 65, "string should have at most 64 characters"),
+        ("hotwords", ",".join(["x"] * 101), "at most 100 are allowed"),
+    ],
+)
+def test_bad_parameter(name: str, value: str | None, reason: str) -> None:
+    """A parameter that is wrong is refused by its name, with the reason."""
+    query = {key: each for key, each in (GOOD | {name: value}).items() if each is not None}
+    with pytest.raises(BadRequest) as refused:
+        parse_connect(query)
+    assert str(refused.value) == f"{name}: {reason}"
+
+
+def test_unknown_parameter() -> None:
+    """Parameters that nobody knows are ignored."""
+    assert parse_connect(GOOD | {"colour": "blue"}) == parse_connect(GOOD)
+
+
+names = st.sampled_from(sorted(ConnectParams.model_fields)) | st.text(max_size=10)
+values = st.text() | st.integers().map(str) | st.sampled_from(["16000", "1", "pcm_s16le", "en", "auto", "a,b"])
+
+
+@given(st.dictionaries(names, values), st.booleans())
+def test_any_query(query: dict[str, str], is_good: bool) -> None:
+    """Whatever a query says, it is taken or refused by name, never anything else."""
+    try:
+        params = parse_connect(GOOD | query if is_good else query)
+    except BadRequest as refused:
+        name, _, reason = str(refused).partition(": ")
+        assert name in ConnectParams.model_fields
+        assert reason
+    else:
+        assert (params.sample_rate, params.channels, params.codec) == (16_000, 1, "pcm_s16le")
+        assert 1 <= len(params.call_id) <= 128
+        assert params.call_id.isprintable()
+        assert 100 <= params.partial_ms <= 10_000
+        assert len(params.hotwords) <= 100
+        assert all(0 < len(word) <= 64 for word in params.hotwords)
+
+
+@pytest.mark.parametrize(
+    ("tag", "primary"), [("auto", None), ("AUTO", None), ("en", "en"), ("EN-us", "en"), ("zh-Hant-TW", "zh")]
+)
+def test_primary_subtag(tag: str, primary: str | None) -> None:
+    """A tag counts by its primary subtag, in lower case; `auto` leaves the choice."""
+    assert primary_subtag(tag) == primary
+
+
+@pytest.mark.parametrize(
+    ("supported", "tag"), [(None, "xx"), ({"en"}, "en-GB"), ({"en"}, "EN"), ({"en"}, "auto"), ({"de", "en"}, "de")]
+)
+def test_supported_language(supported: set[str] | None, tag: str) -> None:
+    """A language is taken where the engine has its primary subtag, or any."""
+    refuse_unless(None if supported is None else frozenset(supported), tag)
+
+
+def test_unsupported_language() -> None:
+    """A language the engine lacks is refused by name, with what there is."""
+    with pytest.raises(BadRequest, match=r"^language zh-CN is not supported: use auto or de, en$"):
+        refuse_unless(frozenset({"en", "de"}), "zh-CN")
+
+
+# Client messages
+
+
+@pytest.mark.parametrize("text", ['{"type":"commit"}', ' {"type" : "commit", "why": 1} '])
+def test_commit(text: str) -> None:
+    """A commit is known by its type; other fields are ignored."""
+    assert parse_client_text(text) == Commit(type="commit")
+
+
+NOT_COMMITS = """commit|"commit"|null|[]|{}|{"type":"Commit"}|{"type":["commit"]}|{"type":"stop"}|[|{"type":"commit\""""
+
+
+@pytest.mark.parametrize("text", ["", "\x00", "\ud800", "[" * 100_000, *NOT_COMMITS.split("|")])
+def test_bad_client_text(text: str) -> None:
+    """Any other text is refused, and is not repeated."""
+    with pytest.raises(BadRequest) as refused:
+        parse_client_text(text)
+    assert str(refused.value) == 'text message is not {"type":"commit"}'
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text() | st.just("commit"),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.just("type"), inner),
+    max_leaves=5,
+)
+
+
+@given(anything.map(json.dumps) | st.text())
+def test_any_client_text(text: str) -> None:
+    """Whatever a client says, it is a commit or refused, never anything else."""
+    try:
+        parse_client_text(text)
+    except BadRequest:
+        return
+    assert json.loads(text)["type"] == "commit"
+
+
+# Server messages
+
+BASE = {"call_id", "created_at", "type"}
+FINAL_FIELDS = "segment_seq text final first_token_ms latency_ms segment_duration_ms start_ms end_ms reason language"
+FINAL: dict[str, Any] = {
+    "call_id": "a",
+    "created_at": 1.5,
+    "segment_seq": 0,
+    "text": "hi",
+    "first_token_ms": 1,
+    "latency_ms": 2,
+    "segment_duration_ms": 4,
+    "start_ms": 3,
+    "end_ms": 7,
+    "reason": Reason.MAX_LENGTH,
+    "language": "en",
+}
+
+
+@pytest.mark.parametrize(
+    ("message", "fields"),
+    [
+        (
+            Ready(
+                call_id="a",
+                created_at=1.5,
+                sample_rate=16_000,
+                codec="pcm_s16le",
+                channels=1,
+                frame_ms=20,
+                partial_ms=500,
+                language="auto",
+                backend="mock",
+                hotwords_used=False,
+            ),
+            "sample_rate codec channels frame_ms partial_ms language backend hotwords_used",
+        ),
+        (Partial(call_id="a", created_at=1.5, segment_seq=0, text="hi"), "segment_seq text final"),
+        (Final(**FINAL), FINAL_FIELDS),
+        (Final(**FINAL, words=[]), FINAL_FIELDS + " words"),
+        (ErrorMessage(call_id="", created_at=1.5, code=1008, message="no"), "code message"),
+    ],
+)
+def test_fields(message: ServerMessage, fields: str) -> None:
+    """Each message has exactly its fields; `words` only where the engine has them."""
+    assert set(json.loads(message.to_json())) == BASE | set(fields.split())
+
+
+def test_final_as_json() -> None:
+    """A final on the wire, word by word."""
+    final = Final(**FINAL, words=[TimedWord(word="hi", start_ms=3, end_ms=7, confidence=0.5)])
+    assert json.loads(final.to_json()) == FINAL | {
+        "type": "final",
+        "final": True,
+        "reason": "max_length",
+        "words": [{"word": "hi", "start_ms": 3, "end_ms": 7, "confidence": 0.5}],
+    }
+
+
+def test_partial_is_not_final() -> None:
+    """A partial says so."""
+    message = json.loads(Partial(call_id="a", created_at=1.5, segment_seq=3, text="hi").to_json())
+    assert (message["type"], message["final"]) == ("partial", False)
+
+
+def test_reasons() -> None:
+    """There are four reasons to end an utterance."""
+    assert [str(reason) for reason in Reason] == ["endpoint", "commit", "max_length", "drain"]
+
+
+@pytest.mark.parametrize("model", [ConnectParams, Commit, Ready, Partial, Final, ErrorMessage, TimedWord])
+def test_every_field_is_defined(model: type[ConnectParams]) -> None:
+    """Every field on the wire has its one definition."""
+    assert [name for name, field in model.model_fields.items() if not field.description] == []
+
+
+# Faults
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "status"),
+    [
+        (BadRequest("no"), 1008, 422),
+        (TooLarge("no"), 1009, 413),
+        (TooSlow("no"), 1008, 408),
+        (Internal(), 1011, 500),
+        (Restarting(), 1012, 503),
+        (Busy("no"), 1013, 503),
+    ],
+)
+def test_faults(fault: Fault, code: int, status: int) -> None:
+    """Each fault knows its close code, its HTTP status, and what to say."""
+    assert (CloseCode(code), status) == (fault.close_code, fault.http_status)
+    assert str(fault)
