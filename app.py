@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI, Request, Response, WebSocket
+from fastapi import FastAPI, Request, Response
+from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backends import registry
@@ -24,9 +24,13 @@ from observability.metrics import Metrics
 from protocol.schema import Health, HttpError, Transcript
 from transport import http
 from transport.engine import Engine
+from transport.services import Services
 from transport.sessions import Admission
 from transport.stop import StopSignals
-from transport.ws import Services, serve_socket
+from transport.ws import TRANSPORT, serve_socket
+
+MAX_FRAME_BYTES = 1 << 20
+"""A message beyond this is refused by uvicorn itself, before it is in memory; a shorter one gets an error first."""
 
 
 def check(settings: Settings | None = None) -> Settings:
@@ -55,34 +59,41 @@ def create_app(settings: Settings | None = None, on_ready: Callable[[], None] = 
         metrics = Metrics()
         admission = Admission(engine, metrics, read.max_sessions, read.http_threads())
         services = Services(
-            engine, admission, metrics, read.queues(), read.socket(), read.segmenter(), read.vad_threshold
+            engine,
+            admission,
+            metrics,
+            read.queues(),
+            read.socket(),
+            read.segmenter(),
+            read.vad_threshold,
+            read.allowed_origins,
         )
         transcriber = http.Transcriber(services, read.uploads(), read.http_threads())
         stop = StopSignals(
             drain=lambda: admission.drain(read.drain_seconds), release=lambda: asyncio.to_thread(engine.close)
         )
         app.state.services, app.state.transcriber = services, transcriber
-        engine.start()
-        stop.install()
         try:
+            engine.start()
+            stop.install()
             yield
         finally:
             await stop.remove()
             await asyncio.to_thread(engine.close)
-            transcriber.close()
+            await asyncio.to_thread(transcriber.close)
 
     app = FastAPI(title="realtime-stt-ws", lifespan=lifespan)
-    app.add_middleware(_RefuseToStart, check=lambda: check(settings))
+    app.add_middleware(_Entrance, check=lambda: check(settings))
     _add_routes(app)
     return app
 
 
 def _add_routes(app: FastAPI) -> None:
-    @app.websocket("/v1/stt/ws")
-    async def stt(websocket: WebSocket) -> None:
-        await serve_socket(websocket, websocket.app.state.services)
+    app.router.routes.append(WebSocketRoute("/v1/stt/ws", _Socket()))
 
-    refusals: dict[int | str, dict[str, Any]] = {status: {"model": HttpError} for status in (408, 413, 422, 500, 503)}
+    refusals: dict[int | str, dict[str, Any]] = {
+        status: {"model": HttpError} for status in (403, 408, 413, 422, 500, 503)
+    }
     form = {"multipart/form-data": {"schema": {"type": "object", "required": ["file"], "properties": {
         "file": {"type": "string", "format": "binary"}}}}}  # fmt: skip
 
@@ -116,8 +127,18 @@ def _add_routes(app: FastAPI) -> None:
         return http.metrics(request.app.state.services)
 
 
-class _RefuseToStart:
-    """Answers the server's start-up with one plain sentence, instead of a traceback, when a check fails."""
+class _Socket:
+    """`serve_socket` as an object: a route takes a function for a Starlette endpoint, and an object for ASGI."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await serve_socket(scope, receive, send)
+
+
+class _Entrance:
+    """The outermost layer: refuses a start with one plain sentence, and remembers a socket's transport.
+
+    uvicorn's `send` is a method of its protocol, which has the transport; ASGI has no other way to it.
+    """
 
     def __init__(self, app: ASGIApp, check: Callable[[], Settings]) -> None:
         self._app = app
@@ -131,12 +152,16 @@ class _RefuseToStart:
                 await receive()
                 await send({"type": "lifespan.startup.failed", "message": str(refusal)})
                 return
+        if scope["type"] == "websocket":
+            scope[TRANSPORT] = getattr(getattr(send, "__self__", None), "transport", None)
         await self._app(scope, receive, send)
 
 
 def _end_process() -> None:
-    """A first load that fails ends the process the way an operator would, so that nothing is left behind."""
-    os.kill(os.getpid(), signal.SIGTERM)
+    """End a server whose first load failed: nobody was let in yet, and a supervisor must see a failure."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 app = create_app()
@@ -167,6 +192,7 @@ def main() -> None:
         access_log=False,
         ws="websockets-sansio",
         ws_per_message_deflate=False,
+        ws_max_size=MAX_FRAME_BYTES,
     )
 
 

@@ -14,9 +14,16 @@ from backends.registry import BackendOptions
 from inference.segmenter import SegmenterOptions
 from transport.bridge import QueueOptions
 from transport.http import UploadOptions
-from transport.ws import SocketOptions
+from transport.services import SocketOptions
 
 _PREFIX = "STT_"
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class SettingsRefused(Exception):
@@ -45,11 +52,11 @@ class Settings(BaseSettings):
 
     max_sessions: Annotated[int, Field(ge=1)] = 256
     """WebSocket sessions open at once; beyond them connections get 1013."""
-    idle_seconds: Annotated[float, Field(ge=0)] = 300
+    idle_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300
     """A client that sends nothing for so many seconds gets 1008; 0: never."""
-    send_timeout_seconds: Annotated[float, Field(gt=0)] = 10
+    send_timeout_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10
     """A client that reads nothing for so many seconds is cut off."""
-    drain_seconds: Annotated[float, Field(ge=0)] = 10
+    drain_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10
     """Seconds between SIGTERM and the end, in which open utterances get their finals."""
     allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
     """Browser origins let in besides the server's own, separated by commas; `*`: all."""
@@ -70,7 +77,7 @@ class Settings(BaseSettings):
 
     max_upload_bytes: Annotated[int, Field(ge=1)] = 104_857_600
     """Bytes of an HTTP upload; beyond them 413."""
-    max_audio_seconds: Annotated[float, Field(gt=0)] = 7_200
+    max_audio_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 7_200
     """Seconds of audio in an HTTP upload; beyond them 413."""
     http_concurrency: Annotated[int, Field(ge=0)] = 0
     """HTTP transcriptions at once, beyond them 503; 0: twice the cores."""
@@ -98,8 +105,8 @@ class Settings(BaseSettings):
         return QueueOptions(self.in_queue_size, self.in_queue_max_drops, self.out_queue_size)
 
     def socket(self) -> SocketOptions:
-        """Time limits and origins of a connection."""
-        return SocketOptions(self.idle_seconds, self.send_timeout_seconds, self.allowed_origins)
+        """Time limits of a connection."""
+        return SocketOptions(self.idle_seconds, self.send_timeout_seconds)
 
     def segmenter(self) -> SegmenterOptions:
         """When an utterance ends."""
@@ -111,7 +118,7 @@ class Settings(BaseSettings):
 
     def http_threads(self) -> int:
         """HTTP transcriptions at once."""
-        return self.http_concurrency or 2 * len(os.sched_getaffinity(0))
+        return self.http_concurrency or 2 * cores()
 
     def backends(self) -> BackendOptions:
         """Every engine's own options."""

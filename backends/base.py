@@ -6,11 +6,16 @@ An engine never sees silence between utterances, never decides where an utteranc
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from protocol.pcm import Signal
+
+
+def _nobody() -> None:
+    """Nobody wants to know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,9 @@ class StreamOptions:
 
     live: bool = True
     """False: a piece of a file. Nobody asks for partials, and it gives way to live finals."""
+
+    notify: Callable[[], None] = field(default=_nobody, compare=False, repr=False)
+    """Called, from any thread, when `ASRStream.partial` has something new, so that nobody has to poll. Never waits."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,11 @@ class Listener:
         return self._window_start + len(self._window)
 
     @property
+    def due(self) -> int:
+        """Samples that must have been taken before anything can change."""
+        return self._segmenter.position + self._segmenter.horizon
+
+    @property
     def behind(self) -> bool:
         """Whether an utterance's end stopped the hearing of what was taken: `hear` again, with or without more."""
         return self.position - self._segmenter.position >= FRAME_SAMPLES
@@ -77,7 +82,7 @@ class Listener:
 
     def hear_signal(self, signal: Signal) -> list[Heard]:
         """As `hear`, with float32 in [-1, 1), shape [n]."""
-        self._window = np.concatenate((self._window, signal))
+        self._window = np.concatenate((self._window, signal)) if len(self._window) else signal
         judged = self._vad.frames(self._since(self._segmenter.position))
         heard = self._follow(self._segmenter.feed(*judged))
         self._forget(self._segmenter.keep_from)

@@ -27,6 +27,8 @@ PAUSE_MS = 200
 
 Longer than the closure of a plosive (about 100 ms), so it seldom falls inside a word.
 """
+GLANCE_MS = 200
+"""Longest stretch of audio that waits to be heard when nothing is expected."""
 CUT_WINDOW_FRAMES = 5
 """An utterance that is too long is cut in the middle of its quietest 100 ms ..."""
 CUT_SEARCH_MS = 5_000
@@ -116,8 +118,10 @@ class Segmenter:
         self._longest = samples_of(options.max_segment_ms) // FRAME_SAMPLES * FRAME_SAMPLES
         self._search = samples_of(min(CUT_SEARCH_MS, options.max_segment_ms // 2))
         self._memory = self._search // FRAME_SAMPLES
+        self._glance = samples_of(GLANCE_MS)
         self._onset: deque[_Frame] = deque(maxlen=ONSET_WINDOW)
         self._open: _Open | None = None
+        self._closed = False
         self._floor = 0
         self.position = 0
         """End of the last frame."""
@@ -130,7 +134,20 @@ class Segmenter:
     @property
     def expectant(self) -> bool:
         """Whether something may happen soon: an utterance is open, or an onset is being debounced."""
-        return self._open is not None or any(frame.voiced for frame in self._onset)
+        return self._open is not None or bool(self._onset)
+
+    @property
+    def horizon(self) -> int:
+        """Samples after `position` before which no pause, endpoint or cut can come; at most 200 ms.
+
+        An onset may come sooner: the pre-roll keeps what came before it was noticed.
+        """
+        utterance = self._open
+        if utterance is None:
+            return self._glance
+        goal = self._pause if utterance.paused_at is None else self._silence
+        until_cut = utterance.start + self._longest - self.position
+        return max(FRAME_SAMPLES, min(self._glance, goal - utterance.silence, until_cut))
 
     @property
     def keep_from(self) -> int:
@@ -148,10 +165,14 @@ class Segmenter:
         `position` tells how many were taken; the others are to be fed again. So one call ends at most one utterance.
         """
         actions: list[Action] = []
+        if self._open is None and not self._onset and not any(voiced):
+            self.position += len(voiced) * FRAME_SAMPLES
+            return actions
+        self._closed = False
         for level, voice in zip(loudness, voiced, strict=True):
             start, self.position = self.position, self.position + FRAME_SAMPLES
             self._take(_Frame(start, self.position, level, voice), actions)
-            if any(isinstance(action, Closed) for action in actions):
+            if self._closed:
                 break
         return actions
 
@@ -172,10 +193,10 @@ class Segmenter:
             frame = _Frame(start, self.position, loudness, voiced)
             # A tail may be voice, but neither the silence nor the length that ends an utterance: `reason` does.
             if self._open is None:
-                self._onset.append(frame)
+                self._expect(frame)
             elif voiced:
                 self._hear_voice(self._open, frame, actions)
-        if self._open is None and any(frame.voiced for frame in self._onset):
+        if self._open is None and self._onset:
             self._begin(actions)
         if self._open is not None:
             at = self.position if self._open.paused_at is None else self._open.paused_at
@@ -187,7 +208,7 @@ class Segmenter:
     def _take(self, frame: _Frame, actions: list[Action]) -> None:
         utterance = self._open
         if utterance is None:
-            self._onset.append(frame)
+            self._expect(frame)
             if frame.voiced and sum(each.voiced for each in self._onset) >= ONSET_FRAMES:
                 self._begin(actions)
             return
@@ -199,8 +220,14 @@ class Segmenter:
         if self._open is utterance and frame.end - utterance.start >= self._longest:
             self._cut(utterance, actions)
 
+    def _expect(self, frame: _Frame) -> None:
+        """Keep the frames of the window from its first voiced one on: none while nobody speaks."""
+        self._onset.append(frame)
+        while self._onset and not self._onset[0].voiced:
+            self._onset.popleft()
+
     def _begin(self, actions: list[Action]) -> None:
-        voiced_start = next(frame.start for frame in self._onset if frame.voiced)
+        voiced_start = self._onset[0].start
         start = max(self._floor, voiced_start - samples_of(PRE_ROLL_MS))
         self._open = _Open(start, self._onset, self._memory)
         self._onset.clear()
@@ -236,6 +263,7 @@ class Segmenter:
         actions.append(Closed(at, voiced_end, reason, known=self.position))
         self._floor = at
         self._open = None
+        self._closed = True
 
 
 def _quietest(frames: Sequence[_Frame]) -> int:

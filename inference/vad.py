@@ -14,5 +14,5 @@ class EnergyVad:
 
     def frames(self, signal: Signal) -> tuple[list[float], list[bool]]:
         """RMS in 16-bit units, and whether it is voice, of each whole 20 ms frame of `signal` (float32 [n])."""
-        rms = frame_rms(signal)
-        return rms.tolist(), (rms >= self._threshold).tolist()
+        rms: list[float] = frame_rms(signal).tolist()
+        return rms, [loudness >= self._threshold for loudness in rms]

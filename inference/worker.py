@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
@@ -15,7 +15,7 @@ from backends.base import ASRResult, ASRStream
 from inference.arrivals import Arrivals
 from inference.listener import Began, Ended, Heard, Listener
 from observability.recorder import Recorder
-from protocol.pcm import BYTES_PER_SAMPLE, SAMPLE_RATE, PcmReader, Samples, ms, samples_of
+from protocol.pcm import SAMPLE_RATE, PcmReader, Samples, ms, samples_of
 from protocol.schema import Final, Partial, Reason, TimedWord
 from session.state import EndedUtterance, FinalText, SessionState, UtteranceState
 
@@ -25,21 +25,21 @@ POLL_IDLE_SECONDS = 0.2
 """Longest wait when nobody speaks."""
 MAX_FINALS = 2
 """Finals in work at once; beyond them the worker stops reading."""
-_BLOCK = samples_of(100)
+_BLOCK = samples_of(1_000)
 """Audio is heard in blocks of at most this many samples, so that a long message holds up neither partials nor a
 cancellation."""
 _NOTHING = np.zeros(0, np.int16)
 
 
-@dataclass(frozen=True, slots=True)
-class AudioMessage:
-    """A binary message."""
+@dataclass(slots=True)
+class AudioMessages:
+    """Binary messages that came one after another; grows until it is handed over."""
 
     offset: int
-    """Bytes that came before it in this connection, dropped ones counted."""
-    data: bytes
-    arrived: float
-    """Monotonic seconds, taken in the recv pump."""
+    """Bytes that came before the first in this connection, dropped ones counted."""
+    chunks: list[bytes] = field(default_factory=list)
+    arrivals: list[float] = field(default_factory=list)
+    """Of each chunk, monotonic seconds, taken in the recv pump."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class CommitMessage:
     """Monotonic seconds, taken in the recv pump."""
 
 
-Inbound = AudioMessage | CommitMessage
+Inbound = AudioMessages | CommitMessage
 
 
 class Source(Protocol):
@@ -66,12 +66,21 @@ class Source(Protocol):
         """Nothing is queued and nothing will come: the server drains."""
         ...
 
+    @property
+    def hurried(self) -> bool:
+        """There is no time to wait for finals: what the partials said has to do."""
+        ...
+
     def take(self) -> list[Inbound]:
         """Everything queued now, in order; never waits."""
         ...
 
-    def wait(self, seconds: float) -> None:
-        """Sleep for `seconds`, or until a commit, an end or `wake`."""
+    def wait(self, seconds: float, position: int | None) -> None:
+        """Sleep for `seconds`, or until the audio reaches sample `position`, a commit, an end or `wake`.
+
+        A source with many workers may sleep `seconds` longer than the audio takes to reach `position`.
+        None: no audio ends the wait.
+        """
         ...
 
     def wake(self) -> None:
@@ -137,7 +146,7 @@ class Worker:
                     break
                 step = self._next_step()
                 if step is None:
-                    self._source.wait(self._patience())
+                    self._wait()
                 elif step is Reason.DRAIN:
                     self._concluded = True
                     self._end_utterance(Reason.DRAIN, time.monotonic())
@@ -150,9 +159,11 @@ class Worker:
         finally:
             self._drop_all()
 
-    def _patience(self) -> float:
+    def _wait(self) -> None:
         busy = self._finals or self._listener.expectant
-        return POLL_SPEECH_SECONDS if busy else POLL_IDLE_SECONDS
+        reading = not self._concluded and len(self._finals) < MAX_FINALS
+        # Nothing can change before the audio has reached what is due, and then something may at once.
+        self._source.wait(POLL_SPEECH_SECONDS if busy else POLL_IDLE_SECONDS, self._listener.due if reading else None)
 
     def _next_step(self) -> Samples | CommitMessage | Literal[Reason.DRAIN] | None:
         if self._concluded or len(self._finals) >= MAX_FINALS:
@@ -170,28 +181,16 @@ class Worker:
         return step
 
     def _blocks(self, messages: Sequence[Inbound]) -> Iterator[Samples | CommitMessage]:
-        block = _NOTHING
         for message in messages:
             if isinstance(message, CommitMessage):
-                if len(block):
-                    yield block
                 yield message
-                block = _NOTHING
                 continue
-            for piece in self._pieces(message):
-                block = np.concatenate((block, piece))
-                while len(block) >= _BLOCK:
-                    yield block[:_BLOCK]
-                    block = block[_BLOCK:]
-        if len(block):
-            yield block
-
-    def _pieces(self, message: AudioMessage) -> Iterator[Samples]:
-        silence, samples = self._reader.read(message.offset, message.data)
-        self._arrivals.note((message.offset + len(message.data)) // BYTES_PER_SAMPLE, message.arrived)
-        for done in range(0, silence, _BLOCK):
-            yield np.zeros(min(_BLOCK, silence - done), np.int16)
-        yield samples
+            silence, samples = self._reader.read(message.offset, b"".join(message.chunks))
+            self._arrivals.note(message.offset, message.chunks, message.arrivals)
+            for done in range(0, silence, _BLOCK):
+                yield np.zeros(min(_BLOCK, silence - done), np.int16)
+            for first in range(0, len(samples), _BLOCK):
+                yield samples[first : first + _BLOCK]
 
     def _hear(self, samples: Samples) -> None:
         self._recorder.heard(len(samples) / SAMPLE_RATE)
@@ -225,17 +224,23 @@ class Worker:
         event.result.add_done_callback(lambda _: self._source.wake())
 
     def _report(self) -> None:
-        while self._finals and (self._finals[0].result is None or self._finals[0].result.done()):
+        while self._finals and self._ready(self._finals[0]):
             self._deliver(self._finals.popleft())
         if self._listener.stream is not None and self._current is not None:
             self._show_partial(self._listener.stream, self._current)
 
+    def _ready(self, pending: _PendingFinal) -> bool:
+        return pending.result is None or pending.result.done() or self._source.hurried
+
     def _deliver(self, pending: _PendingFinal) -> None:
         text = FinalText("")
-        if pending.result is not None:
+        if pending.result is not None and pending.result.done():
             result = pending.result.result()
             self._recorder.decoded(result.inference_seconds)
             text = _final_text(result, ms(pending.start))
+        elif pending.stream is not None:
+            pending.stream.cancel()
+            text = FinalText(pending.ended.state.newest)
         message = self._state.final_due(pending.ended, text, time.monotonic(), time.time())
         if message is not None:
             self._sink.final(message)

@@ -38,6 +38,16 @@ class BadRequest(Fault):
     http_status = 422
 
 
+class Forbidden(Fault):
+    """A browser page of another origin."""
+
+    close_code = CloseCode.POLICY
+    http_status = 403
+
+    def __init__(self) -> None:
+        super().__init__("origin is not allowed")
+
+
 class TooLarge(Fault):
     """A message or an upload over its limit."""
 

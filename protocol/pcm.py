@@ -16,6 +16,9 @@ FRAME_SAMPLES = SAMPLE_RATE * FRAME_MS // 1000
 
 BYTES_PER_SAMPLE = 2
 
+_TO_SIGNAL = np.float32(1 / 32768)
+_RMS_SCALE = np.float32(32768**2 / FRAME_SAMPLES)
+
 Samples = npt.NDArray[np.int16]
 """PCM as it arrives: shape [n], int16."""
 
@@ -25,7 +28,7 @@ Signal = npt.NDArray[np.float32]
 
 def to_signal(samples: Samples) -> Signal:
     """Scale int16 PCM, shape [n], to float32 in [-1, 1), shape [n]."""
-    return samples.astype(np.float32) * np.float32(1 / 32768)
+    return np.multiply(samples, _TO_SIGNAL, dtype=np.float32)
 
 
 def to_pcm(signal: Signal) -> bytes:
@@ -37,9 +40,9 @@ def to_pcm(signal: Signal) -> bytes:
 def frame_rms(signal: Signal) -> Signal:
     """Root mean square of each whole frame in 16-bit units (0 to 32768): float32 [n] -> float32 [n // 320]."""
     frames = signal[: len(signal) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
-    power: Signal = np.einsum("ij,ij->i", frames, frames)
-    rms: Signal = np.sqrt(power / np.float32(FRAME_SAMPLES)) * np.float32(32768)
-    return rms
+    power: Signal = np.vecdot(frames, frames)
+    power *= _RMS_SCALE
+    return np.sqrt(power, out=power)
 
 
 def ms(samples: int) -> int:

@@ -29,12 +29,14 @@ class FaultyStream:
     def __init__(self, backend: FaultyBackend) -> None:
         self._backend = backend
         self._future: Future[ASRResult] = Future()
+        self._hypothesis: ASRResult | None = ASRResult("so far")
 
     def push(self, samples: Signal) -> None:
         pass
 
     def partial(self) -> ASRResult | None:
-        return None
+        hypothesis, self._hypothesis = self._hypothesis, None
+        return hypothesis
 
     def pause(self) -> None:
         pass

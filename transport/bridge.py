@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import Literal
 
 import janus
 
-from inference.worker import AudioMessage, CommitMessage, Inbound, SinkClosed
+from inference.worker import AudioMessages, CommitMessage, Inbound, SinkClosed
 from observability.recorder import Recorder
 from protocol.errors import BadRequest
 from protocol.pcm import BYTES_PER_SAMPLE, SAMPLE_RATE
@@ -24,8 +26,11 @@ from protocol.schema import Final, Partial
 _BYTES_PER_SECOND = SAMPLE_RATE * BYTES_PER_SAMPLE
 MAX_QUEUED_BYTES = 60 * _BYTES_PER_SECOND
 """Audio that may wait for a worker: 60 s."""
-WAKE_FROM = 0.25
-"""Fill of the in queue that wakes the worker before its time, so that a burst is heard and not dropped."""
+_MOST_TAKEN = 2 * _BYTES_PER_SECOND
+GATHER_SECONDS = 0.25
+"""Longest time that audio waits for more audio before it is handed to the worker."""
+GATHER_UP_TO = 0.25
+"""Part of the in queue that audio may fill before it is handed over, so that a burst is heard and not dropped."""
 CROWDED_FROM = 0.5
 """Fill of the in queue from which a client that sends faster than speech is slowed down before audio is dropped."""
 PARTIALS_UP_TO = 0.8
@@ -50,61 +55,96 @@ class _Inbound(janus.Queue[Inbound]):
     def __init__(self, max_messages: int) -> None:
         self._max_messages = max_messages
         self._bytes = 0
-        self.evicted: list[AudioMessage] = []
+        self.messages = 0
+        """Messages in the queue: each commit and each chunk of audio."""
+        self.evicted = 0
+        self.evicted_bytes = 0
         super().__init__()
 
     @property
     def fill(self) -> float:
         """How full the queue is, 0 to 1: of messages or of audio, whichever is more."""
-        return max(len(self._queue) / self._max_messages, self._bytes / MAX_QUEUED_BYTES)
+        return max(self.messages / self._max_messages, self._bytes / MAX_QUEUED_BYTES)
 
     def _put(self, item: Inbound) -> None:
         self._queue.append(item)
-        if isinstance(item, AudioMessage):
-            self._bytes += len(item.data)
-        while len(self._queue) > self._max_messages or self._bytes > MAX_QUEUED_BYTES:
-            if not self._evict():
-                break
+        self._count(item, 1)
+        while (self.messages > self._max_messages or self._bytes > MAX_QUEUED_BYTES) and self._evict():
+            pass
 
     def _get(self) -> Inbound:
         item = self._queue.popleft()
-        if isinstance(item, AudioMessage):
-            self._bytes -= len(item.data)
+        self._count(item, -1)
         return item
 
+    def _count(self, item: Inbound, sign: int) -> None:
+        if isinstance(item, AudioMessages):
+            self.messages += sign * len(item.chunks)
+            self._bytes += sign * sum(map(len, item.chunks))
+        else:
+            self.messages += sign
+
     def _evict(self) -> bool:
-        for index, item in enumerate(self._queue):
-            if isinstance(item, AudioMessage):
-                del self._queue[index]
-                self._bytes -= len(item.data)
-                self.evicted.append(item)
-                return True
-        return False
+        oldest = next((item for item in self._queue if isinstance(item, AudioMessages)), None)
+        if oldest is None:
+            return False
+        lost = oldest.chunks.pop(0)
+        oldest.arrivals.pop(0)
+        oldest.offset += len(lost)
+        if not oldest.chunks:
+            self._queue.remove(oldest)
+        self.messages -= 1
+        self._bytes -= len(lost)
+        self.evicted += 1
+        self.evicted_bytes += len(lost)
+        return True
 
 
 class Inbox:
     """What the client sent and the worker has not yet heard. Satisfies `inference.worker.Source`.
 
+    Audio gathers on the event loop and is handed to the worker when it has reached the sample that the worker waits
+    for: waking a thread costs more than all else that a message needs.
     The `put_*` methods and `end` are called on the event loop, the others on the worker's thread.
     """
 
-    def __init__(self, options: QueueOptions, recorder: Recorder) -> None:
+    def __init__(self, options: QueueOptions, recorder: Recorder, crowd: Callable[[], bool] = lambda: False) -> None:
+        """`crowd` says whether so many sessions are open that waking threads must be spared."""
         self._options = options
         self._recorder = recorder
+        self._crowd = crowd
+        self._loop = asyncio.get_running_loop()
         self._queue = _Inbound(options.in_messages)
-        self._wake = threading.Event()
+        self._wake: SimpleQueue[None] = SimpleQueue()
         self._ended: Literal["drain", "cancel"] | None = None
+        self._gathered = AudioMessages(0)
+        self._burst = max(1, int(options.in_messages * GATHER_UP_TO))
         self._bytes_seen = 0
+        self._bytes_wanted = 0
         self._drops = 0
+        self.hurried = False
+        """Whether the worker is to wait for no final."""
+        self._overflow: BadRequest | None = None
+        """Found while no message was being put: told with the next one."""
 
     def put_audio(self, data: bytes, arrived: float) -> None:
-        """Queue a binary message that arrived at `arrived`, monotonic seconds; makes room by dropping the oldest.
+        """Take a binary message that arrived at `arrived`, monotonic seconds; makes room by dropping the oldest.
 
         Raises:
             BadRequest: too much has been dropped since the queue was last empty.
         """
-        self._put(AudioMessage(self._bytes_seen, data, arrived))
+        if self._overflow is not None:
+            raise self._overflow
+        gathered = self._gathered
+        gathered.chunks.append(data)
+        gathered.arrivals.append(arrived)
         self._bytes_seen += len(data)
+        if (
+            self._bytes_seen >= self._bytes_wanted
+            or arrived - gathered.arrivals[0] > GATHER_SECONDS
+            or len(gathered.chunks) >= self._burst
+        ):
+            self._hand_over()
 
     def put_commit(self, arrived: float) -> None:
         """Queue a commit and wake the worker.
@@ -112,20 +152,34 @@ class Inbox:
         Raises:
             BadRequest: the queue is full of commits.
         """
+        self._hand_over()
         self._put(CommitMessage(arrived))
-        self._wake.set()
 
     def end(self, *, drain: bool) -> None:
-        """Let nothing more in: the worker hears what is queued and delivers its finals, or drops all; idempotent."""
+        """Let nothing more in: the worker hears what came and delivers its finals, or drops all; idempotent."""
+        if drain:
+            with contextlib.suppress(BadRequest):  # an overflow matters no more
+                self._hand_over()
         if self._ended != "cancel":
             self._ended = "drain" if drain else "cancel"
         self._queue.shutdown(immediate=not drain)
-        self._wake.set()
+        self.wake()
+
+    def hurry(self) -> None:
+        """Have the worker wait for no final any more; after `end(drain=True)`."""
+        self.hurried = True
+        self.wake()
 
     @property
     def crowded(self) -> bool:
         """Whether the recv pump should let the worker have a moment."""
         return self._queue.fill >= CROWDED_FROM
+
+    def _hand_over(self) -> None:
+        gathered = self._gathered
+        if gathered.chunks:
+            self._gathered = AudioMessages(self._bytes_seen)
+            self._put(gathered)
 
     def _put(self, message: Inbound) -> None:
         if self._ended is not None:
@@ -133,18 +187,19 @@ class Inbox:
         if self._queue.async_q.empty():
             self._drops = 0
         self._queue.async_q.put_nowait(message)
-        self._recorder.queued("in_queue", len(self))
-        if self._queue.fill >= WAKE_FROM:
-            self._wake.set()
+        self.wake()
+        self._recorder.queued("in_queue", self._queue.messages)
         if self._queue.evicted:
             self._count_drops()
-        if len(self) > self._options.in_messages:
+        if self._queue.messages > self._options.in_messages:
             raise BadRequest("overflow: too many commits are waiting")
 
     def _count_drops(self) -> None:
-        evicted, self._queue.evicted = self._queue.evicted, []
-        self._drops += len(evicted)
-        self._recorder.dropped(len(evicted), sum(len(each.data) for each in evicted) / _BYTES_PER_SECOND)
+        # Only this thread puts, and so evicts.
+        dropped, lost_bytes = self._queue.evicted, self._queue.evicted_bytes
+        self._queue.evicted = self._queue.evicted_bytes = 0
+        self._drops += dropped
+        self._recorder.dropped(dropped, lost_bytes / _BYTES_PER_SECOND)
         if self._drops > self._options.max_drops:
             raise BadRequest(f"overflow: more than {self._options.max_drops} audio messages came too fast to be heard")
 
@@ -159,26 +214,56 @@ class Inbox:
         return self._ended is not None and self._queue.sync_q.empty()
 
     def take(self) -> list[Inbound]:
-        """Everything queued now, in order."""
+        """What is queued now, in order, and not much more than 2 s of audio at a time: the queue is the bound."""
         taken: list[Inbound] = []
+        audio = 0
         try:
-            while True:
+            while audio < _MOST_TAKEN:
                 taken.append(self._queue.sync_q.get_nowait())
+                audio += sum(map(len, getattr(taken[-1], "chunks", ())))
         except (janus.SyncQueueEmpty, janus.SyncQueueShutDown):
-            return taken
+            pass
+        return taken
 
-    def wait(self, seconds: float) -> None:
-        """Sleep for `seconds`, or until a commit, an end or `wake`."""
-        # Cleared after the wait and before the next take: what was put in between is in that take.
-        self._wake.wait(seconds)
-        self._wake.clear()
+    def wait(self, seconds: float, position: int | None) -> None:
+        """Sleep for `seconds`, or until the audio reaches sample `position`, a commit, an end or `wake`.
+
+        In a crowd it sleeps `seconds` longer than the audio takes to get there.
+        """
+        wanted = sys.maxsize if position is None else position * BYTES_PER_SAMPLE
+        self._bytes_wanted = wanted
+        # The recv pump compares at each message: what reached the position before it was set would wait for the next.
+        if self._bytes_seen >= wanted:
+            self._ask()
+        elif position is not None and self._crowd():
+            seconds += (wanted - self._bytes_seen) / _BYTES_PER_SECOND
+        try:
+            self._wake.get(timeout=seconds)
+        except Empty:
+            if position is not None:
+                self._ask()
+
+    def _ask(self) -> None:
+        """Have the audio gathered so far handed over: the client may have paused."""
+        # Read on the worker's thread while the loop may append: at worst it is asked for nothing, or once too often.
+        if self._gathered.chunks:
+            with contextlib.suppress(RuntimeError):  # a closed loop means that the process ends
+                self._loop.call_soon_threadsafe(self._hand_over_asked)
+
+    def _hand_over_asked(self) -> None:
+        try:
+            self._hand_over()
+        except BadRequest as overflow:
+            self._overflow = overflow
 
     def wake(self) -> None:
         """End a `wait` now; any thread."""
-        self._wake.set()
+        # One token is enough: whoever finds it looks at everything. Two at once cost a look that finds nothing.
+        if self._wake.empty():
+            self._wake.put(None)
 
     def __len__(self) -> int:
-        return self._queue.sync_q.qsize()
+        return self._queue.messages + len(self._gathered.chunks)
 
     async def aclose(self) -> None:
         """Release janus's own waiters; after this only `len` may be asked."""
@@ -202,8 +287,11 @@ class Outbox:
 
     def __init__(self, options: QueueOptions, recorder: Recorder) -> None:
         self._recorder = recorder
+        self._loop = asyncio.get_running_loop()
         self._queue = _Outbound(options.out_messages)
-        self._partials_up_to = int(options.out_messages * PARTIALS_UP_TO)
+        # Partials alone must never fill the queue: a final would wait behind what it is to replace.
+        self._partials_up_to = min(int(options.out_messages * PARTIALS_UP_TO), options.out_messages - 2)
+        self._filled = asyncio.Event()
 
     def partial(self, message: Partial) -> bool:
         """Queue a partial unless the queue is over 80 % full; whether it was queued."""
@@ -213,7 +301,7 @@ class Outbox:
             self._queue.sync_q.put_nowait(message)
         except (janus.SyncQueueFull, janus.SyncQueueShutDown):
             return False
-        self._recorder.queued("out_queue", len(self))
+        self._tell()
         return True
 
     def final(self, message: Final) -> None:
@@ -226,18 +314,30 @@ class Outbox:
             self._queue.sync_q.put(message)
         except janus.SyncQueueShutDown as error:
             raise SinkClosed from error
-        self._recorder.queued("out_queue", len(self))
+        self._tell()
 
     async def get(self) -> Partial | Final | None:
         """The next message; None when there will be no more."""
-        try:
-            return await self._queue.async_q.get()
-        except janus.AsyncQueueShutDown:
-            return None
+        while True:
+            # Cleared before the look: what is put after it sets it again.
+            self._filled.clear()
+            try:
+                return self._queue.async_q.get_nowait()
+            except janus.AsyncQueueShutDown:
+                return None
+            except janus.AsyncQueueEmpty:
+                await self._filled.wait()
 
     def end(self, *, at_once: bool = False) -> None:
         """Let nothing more in; what is queued is still sent, unless `at_once`. Idempotent."""
         self._queue.shutdown(immediate=at_once)
+        self._tell()
+
+    def _tell(self) -> None:
+        # One callback on the loop: a third of what a wait inside janus costs, which is a task for each message.
+        self._recorder.queued("out_queue", len(self))
+        with contextlib.suppress(RuntimeError):  # a closed loop means that the process ends
+            self._loop.call_soon_threadsafe(self._filled.set)
 
     def __len__(self) -> int:
         return self._queue.sync_q.qsize()
@@ -268,7 +368,7 @@ class WorkerThread:
         failure: BaseException | None = None
         try:
             work()
-        except Exception as error:  # noqa: BLE001 - handed to the connection, which logs it and closes with 1011
+        except BaseException as error:  # noqa: BLE001 - handed to the connection, which logs it and closes with 1011
             failure = error
         # A closed loop means that the process ends, and nobody waits.
         with contextlib.suppress(RuntimeError):

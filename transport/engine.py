@@ -55,7 +55,10 @@ class Engine:
         except Exception as error:  # whatever an engine raises, the process must end and say so
             if not self._closed:
                 log.exception("engine_failed_to_load", reason=str(error))
+                self.backend.close()
                 self._on_failure()
+            return
+        if self._closed:
             return
         self._loaded = True
         log.info("engine_ready")

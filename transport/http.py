@@ -23,12 +23,17 @@ from inference.transcribe import Abandoned, Cancellation, FileTranscript, transc
 from protocol.audio import AudioRejected, AudioTooLong, decode
 from protocol.errors import BadRequest, Busy, Fault, Internal, TooLarge, TooSlow
 from protocol.schema import AUTO, Health, HttpError, Transcript, check_language, primary_subtag, refuse_unless
-from transport.ws import Services
+from transport.services import Services
 
 RETRY_AFTER_SECONDS = 5
 """What a refused client is told to wait: about the time of a load, or of one long file."""
 _CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that left; nobody receives it, but it is counted."""
+
+
+_UPLOAD_SECONDS = 60.0
+_UPLOAD_BYTES_PER_SECOND = 16_000
+"""An upload may take a minute, and beyond it no longer than at half the rate of live audio: places are few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class UploadOptions:
     max_audio_seconds: float = 7200.0
     """Length of the audio."""
     stall_seconds: float = 30.0
-    """An upload that sends nothing for so long gives its place to others."""
+    """An upload that sends nothing for so long gives its place to others; so does one slower than 16 kB/s."""
 
 
 class Transcriber:
@@ -54,10 +59,11 @@ class Transcriber:
 
     async def serve(self, request: Request) -> Response:
         """Answer one request; never raises a fault."""
-        log = structlog.get_logger().bind(request_id=uuid.uuid4().hex[:12])
+        log: structlog.stdlib.BoundLogger = structlog.get_logger().bind(request_id=uuid.uuid4().hex[:12])
         try:
-            with self._services.admission.request():
-                response = await self._transcribe(request)
+            self._services.check_origin(request.headers)
+            with self._services.admission.request() as cancellation:
+                response = await self._transcribe(request, cancellation, log)
         except Fault as fault:
             response = _refusal(fault)
             log.info("transcription_refused", status=fault.http_status, reason=str(fault))
@@ -74,12 +80,14 @@ class Transcriber:
         """End the threads; what still runs was told to stop."""
         self._pool.shutdown()
 
-    async def _transcribe(self, request: Request) -> Response:
+    async def _transcribe(
+        self, request: Request, cancellation: Cancellation, log: structlog.stdlib.BoundLogger
+    ) -> Response:
         language = _language(request, self._services.engine.backend.languages)
         async with _uploaded(request, self._options) as file:
             uploaded = time.monotonic()
             options = StreamOptions(primary_subtag(language), live=False)
-            result = await self._in_thread(request, file, options)
+            result = await self._in_thread(request, file, options, cancellation)
         self._services.metrics.audio.labels("http").inc(result.duration_ms / 1000)
         self._services.metrics.inference.inc(result.inference_seconds)
         answer = Transcript(
@@ -89,10 +97,12 @@ class Transcriber:
             language=result.language or language,
             segments=result.segments,
         )
+        log.info("transcription_done", audio_ms=answer.duration_ms, latency_ms=answer.latency_ms)
         return JSONResponse(answer.model_dump())
 
-    async def _in_thread(self, request: Request, file: BinaryIO, options: StreamOptions) -> FileTranscript:
-        cancellation = Cancellation()
+    async def _in_thread(
+        self, request: Request, file: BinaryIO, options: StreamOptions, cancellation: Cancellation
+    ) -> FileTranscript:
         loop = asyncio.get_running_loop()
         work: asyncio.Future[FileTranscript] = loop.run_in_executor(
             self._pool, self._decode, file, options, cancellation
@@ -134,24 +144,23 @@ class _CountedRequest(Request):
         """
         limit = self._options.max_bytes
         declared = self.headers.get("content-length", "")
-        received = int(declared) if declared.isdigit() else 0
-        if received <= limit:
-            received = 0
-            chunks = super().stream()
-            while chunk := await self._next(chunks):
-                received += len(chunk)
-                if received > limit:
-                    break
-                yield chunk
-        if received > limit:
+        if declared.isdigit() and int(declared) > limit:
             raise TooLarge(f"the upload is over {limit} bytes")
+        began, received = time.monotonic(), 0
+        chunks = super().stream()
+        while chunk := await self._next(chunks, began + _UPLOAD_SECONDS + received / _UPLOAD_BYTES_PER_SECOND):
+            received += len(chunk)
+            if received > limit:
+                raise TooLarge(f"the upload is over {limit} bytes")
+            yield chunk
 
-    async def _next(self, chunks: AsyncGenerator[bytes, None]) -> bytes:
+    async def _next(self, chunks: AsyncGenerator[bytes, None], deadline: float) -> bytes:
+        seconds = min(self._options.stall_seconds, deadline - time.monotonic())
         try:
-            async with asyncio.timeout(self._options.stall_seconds):
+            async with asyncio.timeout(seconds):
                 return await anext(chunks, b"")
         except TimeoutError as error:
-            raise TooSlow(f"the upload stalled for {self._options.stall_seconds:g} seconds") from error
+            raise TooSlow(f"the upload is too slow: under {_UPLOAD_BYTES_PER_SECOND} bytes per second") from error
 
 
 @asynccontextmanager

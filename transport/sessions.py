@@ -7,9 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, Protocol
 
+from inference.transcribe import Abandoned, Cancellation
 from observability.metrics import Metrics
 from protocol.errors import Busy, Restarting
 from transport.engine import Engine
+
+CROWD = 32
+"""Sessions up to which a worker also looks every 50 ms (200 ms when idle), for the earliest partials.
+
+At 32 that costs about a tenth of a core; beyond, capacity is worth more.
+"""
+
+GOODBYE_SECONDS = 1.0
+"""Part of the drain's time kept for telling those who are not done that it is over."""
 
 ServiceStatus = Literal["loading", "ok", "dead", "draining"]
 
@@ -21,8 +31,8 @@ class Session(Protocol):
         """Say the last words and leave."""
         ...
 
-    def abandon(self) -> None:
-        """Leave now."""
+    def hurry(self) -> None:
+        """Say what is known so far, and leave now."""
         ...
 
     @property
@@ -39,11 +49,11 @@ class Admission:
         self._engine = engine
         self._max_requests = max_requests
         self._sessions: set[Session] = set()
-        self._requests = 0
+        self._requests: set[Cancellation] = set()
         self._draining = False
         self._left = asyncio.Event()
         metrics.sessions.set_function(lambda: len(self._sessions))
-        metrics.requests_in_progress.set_function(lambda: self._requests)
+        metrics.requests_in_progress.set_function(lambda: len(self._requests))
         metrics.ready.set_function(lambda: float(self.status == "ok"))
         metrics.in_queue.set_function(lambda: sum(session.queue_lengths[0] for session in self._sessions))
         metrics.out_queue.set_function(lambda: sum(session.queue_lengths[1] for session in self._sessions))
@@ -52,6 +62,11 @@ class Admission:
     def status(self) -> ServiceStatus:
         """`ok`, `loading`, `draining` or `dead`."""
         return "draining" if self._draining else self._engine.status
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so many sessions are open that each wakes its thread for what it needs only; any thread."""
+        return len(self._sessions) > CROWD
 
     @property
     def sessions(self) -> int:
@@ -89,42 +104,47 @@ class Admission:
             self._left.set()
 
     @contextmanager
-    def request(self) -> Iterator[None]:
-        """Hold a place for an HTTP transcription.
+    def request(self) -> Iterator[Cancellation]:
+        """Hold a place for an HTTP transcription, which is called off where the drain cannot wait for it.
 
         Raises:
             Restarting: the server drains.
             Busy: the engine is not ready, or all places are taken.
         """
         self.check()
-        if self._requests >= self._max_requests:
+        if len(self._requests) >= self._max_requests:
             raise Busy(f"full: {self._max_requests} transcriptions are running")
-        self._requests += 1
+        cancellation = Cancellation()
+        self._requests.add(cancellation)
         try:
-            yield
+            yield cancellation
+        except Abandoned:
+            if self._draining:
+                raise Restarting from None
+            raise
         finally:
-            self._requests -= 1
+            self._requests.discard(cancellation)
             self._left.set()
 
     async def drain(self, seconds: float) -> None:
-        """Let nobody in; let sessions say their last words and requests finish, for at most `seconds`."""
+        """Let nobody in; let sessions say their last words and requests finish, all within `seconds`."""
         self._draining = True
+        deadline = asyncio.get_running_loop().time() + seconds
         for session in list(self._sessions):
             session.drain()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._empty()
-        except TimeoutError:
+        if not await self._empty_by(deadline - min(GOODBYE_SECONDS, seconds / 2)):
             for session in list(self._sessions):
-                session.abandon()
-            # Each session's goodbye is bounded; one second covers clients that read.
-            try:
-                async with asyncio.timeout(1):
-                    await self._empty()
-            except TimeoutError:
-                pass
+                session.hurry()
+            for request in self._requests:
+                request.cancel()
+            await self._empty_by(deadline)
 
-    async def _empty(self) -> None:
-        while self._sessions or self._requests:
-            self._left.clear()
-            await self._left.wait()
+    async def _empty_by(self, deadline: float) -> bool:
+        try:
+            async with asyncio.timeout_at(deadline):
+                while self._sessions or self._requests:
+                    self._left.clear()
+                    await self._left.wait()
+        except TimeoutError:
+            return False
+        return True

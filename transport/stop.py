@@ -15,7 +15,7 @@ from types import FrameType
 import structlog
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_GRACE_SECONDS = 2.0
+_GRACE_SECONDS = 1.0
 """What the server gets to close its sockets after the drain; a client that does not read would hold it for ever."""
 
 _Handler = Callable[[int, FrameType | None], object]
@@ -63,11 +63,15 @@ class StopSignals:
         self._stopping = self._loop.create_task(self._stop(number), name="stop")
 
     async def _stop(self, number: int) -> None:
-        structlog.get_logger().info("draining", signal=signal.Signals(number).name)
-        await self._drain()
+        log = structlog.get_logger()
+        log.info("draining", signal=signal.Signals(number).name)
+        try:
+            await self._drain()
+        except Exception:  # whatever went wrong, the signal must not be lost
+            log.exception("drain_failed")
         self._hand_on(number, None)
         await asyncio.sleep(_GRACE_SECONDS)
-        structlog.get_logger().warning("clients_hold_the_server", seconds=_GRACE_SECONDS)
+        log.warning("clients_hold_the_server", seconds=_GRACE_SECONDS)
         await self._release()
         self._force()
 

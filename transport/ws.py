@@ -5,18 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from urllib.parse import urlsplit
+from collections.abc import Callable, Coroutine
 
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from backends.base import StreamOptions
-from inference.listener import Listener
-from inference.segmenter import Segmenter, SegmenterOptions
-from inference.vad import EnergyVad
 from inference.worker import Worker
-from observability.metrics import Metrics
 from observability.recorder import Recorder
 from protocol.errors import BadRequest, Fault, Internal, Restarting, TooLarge, TooSlow
 from protocol.schema import (
@@ -31,65 +26,42 @@ from protocol.schema import (
     refuse_unless,
 )
 from session.state import SessionState
-from transport.bridge import Inbox, Outbox, QueueOptions, WorkerThread
-from transport.engine import Engine
-from transport.sessions import Admission
+from transport.bridge import Inbox, Outbox, WorkerThread
+from transport.services import Services
 
 _CROWDED_SECONDS = 0.005
 """How long a burst waits between messages when the in queue fills: the interpreter's switch interval, in which the
 worker's thread gets its turn. Live audio, 50 messages a second, would still pass."""
 
 
-@dataclass(frozen=True, slots=True)
-class SocketOptions:
-    """How long a connection may take, and from which pages it may come."""
-
-    idle_seconds: float = 300.0
-    """A client that sends nothing for so long is closed; 0: never."""
-    send_timeout_seconds: float = 10.0
-    """A client that does not read for so long is cut off."""
-    allowed_origins: tuple[str, ...] = ()
-    """Browser origins let in besides the server's own; `*`: all."""
+_CLOSE_SECONDS = 1.0
+"""How long a client may take to answer a close frame."""
+TRANSPORT = "stt.transport"
+"""Key in an ASGI scope of the socket's asyncio transport, which alone can cut off a client that does not read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What every connection and request shares."""
-
-    engine: Engine
-    admission: Admission
-    metrics: Metrics
-    queues: QueueOptions
-    socket: SocketOptions
-    segmenter: SegmenterOptions
-    vad_threshold: float
-    """RMS in 16-bit units."""
-
-    def listener(self, options: StreamOptions) -> Listener:
-        """A new source's ears."""
-        return Listener(
-            EnergyVad(self.vad_threshold), Segmenter(self.segmenter), lambda: self.engine.backend.stream(options)
-        )
-
-
-async def serve_socket(websocket: WebSocket, services: Services) -> None:
-    """Accept a WebSocket and serve it until its close."""
+async def serve_socket(scope: Scope, receive: Receive, send: Send) -> None:
+    """ASGI application: accept a WebSocket and serve it until its close."""
+    websocket = WebSocket(scope, receive, send)
     await websocket.accept()
-    await Connection(websocket, services).run()
+    await Connection(websocket, receive, websocket.app.state.services).run()
 
 
 class Connection:
     """Owns one socket, its two queues, its thread and its close code. Everything here runs on the event loop."""
 
-    def __init__(self, websocket: WebSocket, services: Services) -> None:
+    def __init__(self, websocket: WebSocket, receive: Receive, services: Services) -> None:
+        """`receive` is the server's own: Starlette's checks cost a tenth of what a message needs."""
         self._websocket = websocket
+        self._receive = receive
         self._services = services
         self._call_id = websocket.query_params.get("call_id", "")[:128]
         self._recorder = Recorder(services.metrics, self._call_id)
-        self._inbox = Inbox(services.queues, self._recorder)
+        self._inbox = Inbox(services.queues, self._recorder, lambda: services.admission.crowded)
         self._outbox = Outbox(services.queues, self._recorder)
         self._fault: Fault | None = None
         self._gone: int | None = None
+        self._deaf = False
         self._last_message = time.monotonic()
 
     async def run(self) -> None:
@@ -116,10 +88,9 @@ class Connection:
         self._fault = self._fault or Restarting()
         self._inbox.end(drain=True)
 
-    def abandon(self) -> None:
-        """Close with 1012 now."""
-        self._fail(Restarting())
-        self._outbox.end(at_once=True)
+    def hurry(self) -> None:
+        """The drain's time is nearly over: finals that are not ready are sent as the newest partial."""
+        self._inbox.hurry()
 
     @property
     def queue_lengths(self) -> tuple[int, int]:
@@ -127,7 +98,7 @@ class Connection:
         return len(self._inbox), len(self._outbox)
 
     def _check(self) -> ConnectParams:
-        _check_origin(self._websocket, self._services.socket.allowed_origins)
+        self._services.check_origin(self._websocket.headers)
         params = parse_connect(self._websocket.query_params)
         refuse_unless(self._services.engine.backend.languages, params.language)
         return params
@@ -142,12 +113,13 @@ class Connection:
             hotwords_used=hotwords_used,
             **params.model_dump(exclude={"hotwords"}),
         )
+        options = StreamOptions(primary_subtag(params.language), params.hotwords, notify=self._inbox.wake)
         thread = WorkerThread(f"stt-{self._recorder.connection_id}")
-        thread.start(self._work(params, StreamOptions(primary_subtag(params.language), params.hotwords)))
-        tasks = [
-            asyncio.create_task(self._receive(), name="recv pump"),
-            asyncio.create_task(self._await_worker(thread), name="worker end"),
-            asyncio.create_task(self._watch_idle(), name="idle watch"),
+        thread.start(self._work(params, options))
+        worker = asyncio.create_task(self._await_worker(thread), name="worker end")
+        others = [
+            asyncio.create_task(self._guarded(self._pump_in()), name="recv pump"),
+            asyncio.create_task(self._guarded(self._watch_idle()), name="idle watch"),
         ]
         try:
             await self._send(ready)
@@ -155,39 +127,46 @@ class Connection:
         finally:
             self._inbox.end(drain=False)
             self._outbox.end(at_once=True)
-            await tasks[1]
-            for task in tasks:
+            for task in others:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(worker, *others, return_exceptions=True)
 
     def _work(self, params: ConnectParams, options: StreamOptions) -> Callable[[], None]:
         state = SessionState(params.call_id, params.language, params.partial_ms)
         listener = self._services.listener(options)
         return Worker(self._inbox, self._outbox, listener, state, self._recorder).run
 
-    async def _receive(self) -> None:
-        """Recv pump: never waits for the worker to do anything, so pings are always answered."""
+    async def _guarded(self, work: Coroutine[None, None, None]) -> None:
+        """Run a pump; whatever stops it ends the connection."""
         try:
-            while True:
-                message = await self._websocket.receive()
-                if message["type"] == "websocket.disconnect":
-                    self._leave(message.get("code") or 1005)
-                    return
-                self._last_message = time.monotonic()
-                self._accept_message(message.get("bytes"), message.get("text"))
-                if self._inbox.crowded:
-                    await asyncio.sleep(_CROWDED_SECONDS)
+            await work
         except Fault as fault:
             self._fail(fault)
+        except Exception as error:  # noqa: BLE001 - told to the log; the peer learns only that it was us
+            self._recorder.failed(error)
+            self._fail(Internal())
 
-    def _accept_message(self, data: bytes | None, text: str | None) -> None:
-        size = len(data) if data is not None else len(text or "")
-        if size > MAX_MESSAGE_BYTES:
+    async def _pump_in(self) -> None:
+        """Recv pump: never waits for the worker to do anything, so pings are always answered."""
+        receive, inbox, clock = self._receive, self._inbox, time.monotonic
+        while True:
+            message = await receive()
+            self._last_message = now = clock()
+            data = message.get("bytes")
+            if data is not None and len(data) <= MAX_MESSAGE_BYTES:
+                inbox.put_audio(data, now)
+            elif message["type"] == "websocket.disconnect":
+                self._leave(message.get("code") or 1005)
+                return
+            else:
+                self._take_text(data, message.get("text") or "")
+            if inbox.crowded:
+                await asyncio.sleep(_CROWDED_SECONDS)
+
+    def _take_text(self, data: bytes | None, text: str) -> None:
+        if data is not None or len(text.encode()) > MAX_MESSAGE_BYTES:
             raise TooLarge(f"a message may have at most {MAX_MESSAGE_BYTES} bytes")
-        if data is not None:
-            self._inbox.put_audio(data, self._last_message)
-            return
-        parse_client_text(text or "")
+        parse_client_text(text)
         self._recorder.committed()
         self._inbox.put_commit(self._last_message)
 
@@ -203,13 +182,20 @@ class Connection:
                 await self._websocket.send_text(message.to_json())
         except TimeoutError:
             self._fail(TooSlow("the client does not read"))
-            self._gone = self._gone or TooSlow.close_code
+            self._cut_off()
             return False
         except (WebSocketDisconnect, RuntimeError):
             # How a peer that vanished shows: uvicorn says so from send, Starlette once it has seen the disconnect.
             self._leave(1006)
             return False
         return True
+
+    def _cut_off(self) -> None:
+        """Drop the socket: a close would wait behind what the client does not read."""
+        self._deaf = True
+        transport = self._websocket.scope.get(TRANSPORT)
+        if transport is not None:
+            transport.abort()
 
     async def _await_worker(self, thread: WorkerThread) -> None:
         failure = await thread.ended()
@@ -242,25 +228,19 @@ class Connection:
 
     async def _say_goodbye(self) -> None:
         fault = self._fault
-        if fault is None or self._gone is not None:
+        if fault is None or self._gone is not None or self._deaf:
             return
         error = ErrorMessage(call_id=self._call_id, created_at=time.time(), code=fault.close_code, message=str(fault))
         if await self._send(error):
             with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
-                async with asyncio.timeout(self._services.socket.send_timeout_seconds):
+                async with asyncio.timeout(_CLOSE_SECONDS):
                     await self._websocket.close(fault.close_code, reason=str(fault)[:120])
+                    # A socket that uvicorn closes before the peer's reply is read is reset, and our last words lost.
+                    while (await self._receive())["type"] != "websocket.disconnect":
+                        pass
 
     def _record_end(self) -> None:
-        if self._fault is not None and self._gone in (None, TooSlow.close_code):
+        if self._fault is not None and self._gone is None:
             self._recorder.closed(self._fault.close_code, str(self._fault))
         else:
             self._recorder.closed(self._gone or 1006, "client")
-
-
-def _check_origin(websocket: WebSocket, allowed: Sequence[str]) -> None:
-    """Let in what no browser page sent, the server's own pages, and the origins that the settings name."""
-    origin = websocket.headers.get("origin")
-    if origin is None or "*" in allowed or origin in allowed:
-        return
-    if urlsplit(origin).netloc != websocket.headers.get("host"):
-        raise BadRequest("origin is not allowed")

@@ -12,7 +12,7 @@ from backends.base import ASRResult
 from inference.listener import Listener
 from inference.segmenter import Action, Segmenter, SegmenterOptions
 from inference.vad import EnergyVad
-from inference.worker import AudioMessage, CommitMessage, Inbound, SinkClosed, Worker
+from inference.worker import AudioMessages, CommitMessage, Inbound, SinkClosed, Worker
 from observability.metrics import Metrics
 from observability.recorder import Recorder
 from protocol.pcm import FRAME_SAMPLES, Samples, Signal
@@ -162,10 +162,12 @@ class Conversation:
         self.sink_closed = False
         self.metrics = Metrics()
         self.waits: list[float] = []
+        self.wanted: list[int | None] = []
         self.takes = 0
         self.wakes = 0
         self.peak_in_work = 0
         self.cancelled = False
+        self.hurried = False
         self._draining = False
         self._queue: deque[Inbound] = deque()
         self._bytes = 0
@@ -184,7 +186,7 @@ class Conversation:
 
     def send(self, audio: Samples | bytes, arrived: float | None = None) -> None:
         data = audio if isinstance(audio, bytes) else audio.astype("<i2").tobytes()
-        self._queue.append(AudioMessage(self._bytes, data, self.clock.now if arrived is None else arrived))
+        self._queue.append(AudioMessages(self._bytes, [data], [self.clock.now if arrived is None else arrived]))
         self._bytes += len(data)
 
     def speak(self, frames: str, arrived: float | None = None) -> None:
@@ -220,8 +222,9 @@ class Conversation:
         self._queue.clear()
         return taken
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float, position: int | None) -> None:
         self.waits.append(seconds)
+        self.wanted.append(position)
         self.peak_in_work = max(self.peak_in_work, self.engine.in_work)
         if self._happenings:
             self._happenings.popleft()()

@@ -10,10 +10,20 @@ from protocol.pcm import samples_of
 
 
 def arrivals_of(*notes: tuple[int, float]) -> Arrivals:
+    """Messages that end before these samples, each handed over alone."""
     arrivals = Arrivals()
+    begin = 0
     for end, arrived in notes:
-        arrivals.note(end, arrived)
+        arrivals.note(2 * begin, [bytes(2 * (end - begin))], [arrived])
+        begin = end
     return arrivals
+
+
+def test_together() -> None:
+    """Messages that were handed over together keep their own arrivals, wherever the first began."""
+    arrivals = arrivals_of((320, 1.0))
+    arrivals.note(2 * 640, [bytes(640), bytes(641), bytes(639)], [4.0, 5.0, 6.0])
+    assert [arrivals.of(position) for position in (320, 321, 960, 961, 1280, 1281, 1600)] == [1, 4, 4, 5, 5, 6, 6]
 
 
 def test_each_message() -> None:
@@ -35,7 +45,8 @@ def test_long_message_keeps_what_came_before() -> None:
 
 def test_gap() -> None:
     """Dropped audio arrived with the message after it."""
-    arrivals = arrivals_of((320, 1.0), (samples_of(60_000), 9.0))
+    arrivals = arrivals_of((320, 1.0))
+    arrivals.note(2 * (samples_of(60_000) - 320), [bytes(640)], [9.0])
     assert [arrivals.of(position) for position in (320, 321, samples_of(30_000))] == [1.0, 9.0, 9.0]
 
 
@@ -45,23 +56,25 @@ def test_last_six_seconds() -> None:
     assert [arrivals.of(320 * number) for number in range(700, 1001)] == [float(number) for number in range(700, 1001)]
 
 
-@given(st.lists(st.integers(0, 40), min_size=1, max_size=200))
-def test_tiny_messages(sizes: list[int]) -> None:
-    """Messages under 10 ms share entries: a position's arrival is never early, and late by less than 10 ms of audio."""
+@given(st.lists(st.lists(st.integers(0, 700), min_size=1, max_size=130), min_size=1, max_size=12))
+def test_any_messages(batches: list[list[int]]) -> None:
+    """A position's arrival is never early, and exact unless more than 100 messages came together."""
     arrivals = Arrivals()
-    ends, end = [], 0
-    for number, size in enumerate(sizes):
-        end += size
-        ends.append(end)
-        arrivals.note(end, float(number))
-    for position in range(1, end + 1):
-        exact = next(number for number, end in enumerate(ends) if end >= position)
-        told = int(arrivals.of(position))
-        assert told >= exact
-        assert ends[told] - ends[exact] < samples_of(10)
+    exact: list[tuple[int, float]] = []
+    end = 0
+    for number, sizes in enumerate(batches):
+        times = [number + index / 1000 for index in range(len(sizes))]
+        arrivals.note(end, [bytes(size) for size in sizes], times)
+        for size, arrived in zip(sizes, times, strict=True):
+            end += size
+            exact.append((end, arrived if len(sizes) <= 100 else times[-1]))
+    for position in range(1, end // 2 + 1, 7):
+        assert arrivals.of(position) == next(arrived for end, arrived in exact if end // 2 >= position)
 
 
 def test_memory_is_bounded() -> None:
-    """Messages of one sample cost no more memory than 10 ms ones."""
-    arrivals = arrivals_of(*((number, float(number)) for number in range(200_000)))
-    assert len(arrivals._entries) <= 2 * 600 + 2  # noqa: SLF001 - memory shows nowhere else
+    """Thousands of messages that came together cost one entry, and old ones are forgotten."""
+    arrivals = Arrivals()
+    for number in range(2_000):
+        arrivals.note(320 * number, [b"x"] * 320, [float(number)] * 320)
+    assert sum(len(each.ends) for each in arrivals._noted) < 1_300  # noqa: SLF001 - memory shows nowhere else

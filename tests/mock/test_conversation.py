@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import random
 from itertools import pairwise
+from pathlib import Path
 
 import httpx
 import pytest
@@ -206,15 +206,32 @@ def test_a_message_over_256_kib_ends_the_connection(mock_server: Server) -> None
     assert code == error["code"] == 1009
 
 
-def test_browsers_come_from_the_servers_own_pages_only(mock_server: Server) -> None:
-    """Same origin is let in, another one gets 1008."""
-    with conversation(mock_server.ws(), origin=mock_server.http) as client:
-        assert client.receive()["type"] == "ready"
-    with conversation(mock_server.ws(), origin="https://evil.example") as client:
+@pytest.mark.parametrize("origin", ["https://evil.example", "http://[::1", "null", "file://"])
+def test_pages_of_other_origins_are_refused(mock_server: Server, origin: str) -> None:
+    """Another page, or what is no origin at all, gets 1008, and 403 over HTTP."""
+    with conversation(mock_server.ws(), origin=origin) as client:
         (error,), code = client.rest()
+    uploaded = httpx.post(f"{mock_server.http}/v1/stt/transcribe", headers={"origin": origin}, files={"file": b"RIFF"})
 
     assert code == error["code"] == 1008
-    assert "origin" in error["message"]
+    assert error["message"] == uploaded.json()["message"] == "origin is not allowed"
+    assert uploaded.status_code == 403
+
+
+def test_the_servers_own_pages_are_let_in(mock_server: Server) -> None:
+    """Same origin."""
+    with conversation(mock_server.ws(), origin=mock_server.http) as client:
+        assert client.receive()["type"] == "ready"
+
+
+@pytest.mark.parametrize("allowed", ["https://a.example, https://app.example", "*"])
+def test_pages_named_in_the_settings_are_let_in(folder: Path, allowed: str) -> None:
+    """STT_ALLOWED_ORIGINS names origins, or all."""
+    with (
+        Server(folder, {"STT_BACKEND": "mock", "STT_ALLOWED_ORIGINS": allowed}) as server,
+        conversation(server.ws(), origin="https://app.example") as client,
+    ):
+        assert client.receive()["type"] == "ready"
 
 
 def test_what_the_client_sends_in_the_end_is_cancelled_by_its_close(mock_server: Server) -> None:
@@ -260,21 +277,26 @@ def test_metrics_tell_and_do_not_name(mock_server: Server) -> None:
     assert "very-particular-name" not in httpx.get(f"{mock_server.http}/metrics").text
 
 
-def test_every_log_line_of_a_connection_has_its_ids(mock_server: Server) -> None:
+def test_every_log_line_of_a_connection_has_its_ids(folder: Path) -> None:
     """Lines are JSON with call_id and connection_id; an abnormal end tells its last events and queue peaks."""
-    with session(mock_server.ws(call_id="logged")) as client:
-        client.send(reference("hello"), 3200)
-        client.socket.send("nonsense")
-        client.rest()
+    with Server(folder, {"STT_BACKEND": "mock"}) as server:
+        before = len(server.log())
+        with session(server.ws(call_id="logged", hotwords="secret")) as client:
+            client.send(reference("hello"), 3200)
+            client.commit()
+            client.until("final")
+            client.socket.send("nonsense")
+            client.rest()
+        eventually(lambda: server.log()[-1]["event"] == "session_ended_abnormally")
+        lines = [line for line in server.log()[before:] if "/health" not in line["event"]]
 
-    lines = eventually(lambda: [line for line in mock_server.log() if line.get("call_id") == "logged"][1:] or None)
-    end = lines[-1]
-    assert end["event"] == "session_ended_abnormally"
-    assert end["code"] == 1008
-    assert end["last_events"]
-    assert end["queue_peaks"]["in_queue"] >= 1
-    assert all(line["connection_id"] == end["connection_id"] for line in lines)
-    assert all(json.dumps(line) for line in lines)
+    assert [line["event"] for line in lines] == ["session_opened", "session_ended_abnormally"]
+    assert {line["call_id"] for line in lines} == {"logged"}
+    assert len({line["connection_id"] for line in lines}) == 1
+    assert lines[-1]["code"] == 1008
+    assert "final 0 commit" in " ".join(lines[-1]["last_events"])
+    assert lines[-1]["queue_peaks"]["in_queue"] >= 1
+    assert "secret" not in server.output()
 
 
 def test_nothing_is_read_after_the_close(mock_server: Server) -> None:

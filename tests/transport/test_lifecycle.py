@@ -68,20 +68,38 @@ def test_during_the_drain_nobody_comes_in_and_finals_are_awaited(folder: Path) -
     assert health.status_code == upload.status_code == 503
     assert "Retry-After" in upload.headers
     assert refusal["code"] == code == 1012
-    assert [message["type"] for message in messages] == ["final", "error"]
+    assert [message["type"] for message in messages] == ["partial", "final", "error"]
     assert end == 1012
 
 
 def test_the_drain_ends_in_time(folder: Path) -> None:
-    """A final that does not come holds the server for STT_DRAIN_SECONDS and no longer."""
-    with Server.with_fault(folder, "stuck", {"STT_DRAIN_SECONDS": "0.5"}) as server, session(server.ws()) as speaker:
-        speaker.send(_utterance(), 3200)
+    """Finals that do not come are sent as the newest partial, and the process ends within STT_DRAIN_SECONDS."""
+    with Server.with_fault(folder, "stuck", {"STT_DRAIN_SECONDS": "2"}) as server, session(server.ws()) as speaker:
+        speaker.send(_utterance() + reference("hello"), 3200)
+        speaker.until("partial")
         eventually(lambda: server.metric("stt_in_queue_messages") == 0)
+        answers: list[int] = []
+        upload = threading.Thread(target=_post_hello, args=(server, answers))
+        upload.start()
+        eventually(lambda: server.metric("stt_http_requests_in_progress") == 1)
+        began = time.monotonic()
         server.signal(signal.SIGTERM)
-        (error,), code = speaker.rest()
+        messages, code = speaker.rest()
         server.process.wait(10)
+        seconds = time.monotonic() - began
+        upload.join(10)
 
+    *_, first, last, error = messages
+    assert (first["type"], first["text"], first["reason"]) == ("final", "so far", "endpoint")
+    assert (last["type"], last["reason"]) == ("final", "drain")
     assert error["code"] == code == 1012
+    assert answers == [503]
+    assert seconds < 2.5
+
+
+def _post_hello(server: Server, answers: list[int]) -> None:
+    wav = (REFERENCES / "hello.wav").read_bytes()
+    answers.append(httpx.post(f"{server.http}/v1/stt/transcribe", files={"file": wav}, timeout=30).status_code)
 
 
 def test_a_second_signal_ends_at_once(folder: Path) -> None:
@@ -97,13 +115,9 @@ def test_a_second_signal_ends_at_once(folder: Path) -> None:
 
 def test_a_running_request_may_finish(folder: Path) -> None:
     """An HTTP transcription that runs when the signal comes is answered."""
-    answers: list[httpx.Response] = []
     with Server.with_fault(folder, "stuck") as server:
-        wav = (REFERENCES / "hello.wav").read_bytes()
-        post = lambda: answers.append(  # noqa: E731 - the thread's body
-            httpx.post(f"{server.http}/v1/stt/transcribe", files={"file": wav}, timeout=30)
-        )
-        request = threading.Thread(target=post)
+        answers: list[int] = []
+        request = threading.Thread(target=_post_hello, args=(server, answers))
         request.start()
         eventually(lambda: server.metric("stt_http_requests_in_progress") == 1)
         server.signal(signal.SIGTERM)
@@ -112,8 +126,7 @@ def test_a_running_request_may_finish(folder: Path) -> None:
         request.join(20)
         server.process.wait(10)
 
-    assert answers[0].status_code == 200
-    assert "samples" in answers[0].json()["text"]
+    assert answers == [200]
 
 
 def test_a_stop_with_nobody_there_is_quick(folder: Path) -> None:
@@ -160,7 +173,7 @@ def test_a_first_load_that_fails_ends_the_process(folder: Path) -> None:
     with Server(folder, {"STT_BACKEND": "mock", "STT_REFERENCES": str(folder)}, wait=False) as server:
         code = server.process.wait(10)
 
-    assert code != 0
+    assert code == 1
     assert any(line["event"] == "engine_failed_to_load" for line in server.log())
 
 
@@ -192,7 +205,7 @@ def test_an_engine_that_fails_is_our_fault(folder: Path) -> None:
     with Server.with_fault(folder, "failing") as server:
         with session(server.ws(call_id="unlucky")) as client:
             client.send(_utterance(), 3200)
-            (error,), code = client.rest()
+            (*_, error), code = client.rest()
         upload = httpx.post(f"{server.http}/v1/stt/transcribe", files={"file": (REFERENCES / "hello.wav").read_bytes()})
 
     assert error["code"] == code == 1011
@@ -241,7 +254,7 @@ def test_a_worker_that_cannot_keep_up_drops_the_oldest_audio_then_gives_up(folde
 
     assert messages[-1]["code"] == code == 1008
     assert "overflow" in messages[-1]["message"]
-    assert dropped == 21
+    assert 20 < dropped <= 30
     assert any(line["event"] == "audio_dropped" for line in server.log())
 
 
@@ -271,15 +284,16 @@ def _fill_both_places(client: Client, server: Server) -> None:
 
 
 def test_a_client_that_does_not_read_is_cut_off(folder: Path) -> None:
-    """Counted as 1008, and its session and thread are gone though its socket is still open."""
+    """Counted as 1008, and its session, thread and socket are gone though it holds its end."""
     with Server.with_fault(folder, "wordy", {"STT_SEND_TIMEOUT_SECONDS": "0.5"}) as server:
-        threads = server.threads()
+        threads, files = server.threads(), server.descriptors()
         with deaf_client(server.ws()) as send:
             for _ in range(3):
                 send(_utterance())
             eventually(lambda: server.metric('stt_closes_total{code="1008"}') == 1)
             eventually(lambda: server.metric("stt_sessions") == 0)
             eventually(lambda: server.threads() <= threads)
+            eventually(lambda: server.descriptors() <= files + 1)
 
 
 def test_importing_the_app_does_nothing() -> None:

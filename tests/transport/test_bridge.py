@@ -1,0 +1,233 @@
+"""The queues between the pumps and the worker: their bounds, and who is woken."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+
+import pytest
+
+from inference.worker import AudioMessages, CommitMessage, SinkClosed
+from observability.metrics import Metrics
+from observability.recorder import Recorder
+from protocol.errors import BadRequest
+from protocol.schema import Final, Partial, Reason
+from tests.server import eventually
+from transport.bridge import Inbox, Outbox, QueueOptions, WorkerThread
+
+SECOND = bytes(32_000)
+
+
+def recorder() -> Recorder:
+    return Recorder(Metrics(), "call")
+
+
+def run(test: Callable[[], Coroutine[None, None, None]]) -> None:
+    asyncio.run(test())
+
+
+def partial(text: str) -> Partial:
+    return Partial(call_id="call", created_at=0, segment_seq=0, text=text)
+
+
+def final(text: str) -> Final:
+    return Final(
+        call_id="call",
+        created_at=0,
+        segment_seq=0,
+        text=text,
+        first_token_ms=0,
+        latency_ms=0,
+        segment_duration_ms=0,
+        start_ms=0,
+        end_ms=0,
+        reason=Reason.ENDPOINT,
+        language="en",
+    )
+
+
+def _fail() -> None:
+    raise ValueError
+
+
+def heard(inbox: Inbox) -> bytes:
+    """All audio that a worker would take now."""
+    taken = b""
+    while messages := inbox.take():
+        taken += b"".join(b"".join(each.chunks) for each in messages if isinstance(each, AudioMessages))
+    return taken
+
+
+def test_audio_gathers_until_the_worker_needs_it() -> None:
+    """Nothing is handed over before the sample that the worker waits for, and then everything is."""
+
+    async def conversation() -> None:
+        inbox = Inbox(QueueOptions(), recorder(), crowd=lambda: True)
+        waiting = threading.Thread(target=inbox.wait, args=(5.0, 960))
+        waiting.start()
+        await asyncio.to_thread(eventually, lambda: inbox._bytes_wanted == 1920)  # noqa: SLF001 - the thread waits
+        inbox.put_audio(bytes(640), 1.0)
+        inbox.put_audio(bytes(640), 1.01)
+        assert inbox.take() == []
+        inbox.put_audio(bytes(640), 1.02)
+        await asyncio.to_thread(waiting.join, 5)
+        assert not waiting.is_alive()
+        (messages,) = inbox.take()
+        assert isinstance(messages, AudioMessages)
+        assert (messages.offset, len(messages.chunks), messages.arrivals) == (0, 3, [1.0, 1.01, 1.02])
+        await inbox.aclose()
+
+    run(conversation)
+
+
+def test_audio_that_stops_short_is_heard_all_the_same() -> None:
+    """A client that pauses before the sample that the worker waits for is heard after the poll."""
+
+    async def conversation() -> None:
+        inbox = Inbox(QueueOptions(), recorder())
+        await asyncio.to_thread(inbox.wait, 0.01, 0)
+        inbox._bytes_wanted = 10_000  # noqa: SLF001 - as a wait leaves it
+        inbox.put_audio(bytes(640), 1.0)
+        assert inbox.take() == []
+        await asyncio.to_thread(inbox.wait, 0.01, 5_000)
+        await asyncio.sleep(0)
+        assert heard(inbox) == bytes(640)
+        await inbox.aclose()
+
+    run(conversation)
+
+
+def test_a_commit_takes_the_audio_before_it_along() -> None:
+    """Audio still gathering is handed over before the commit, in order, and so it is at a drain."""
+
+    async def conversation() -> None:
+        inbox = Inbox(QueueOptions(), recorder())
+        inbox._bytes_wanted = 10_000  # noqa: SLF001 - as a wait leaves it
+        inbox.put_audio(b"ab", 1.0)
+        inbox.put_commit(2.0)
+        inbox.put_audio(b"cd", 3.0)
+        inbox.end(drain=True)
+        first, commit, last = inbox.take()
+        assert isinstance(first, AudioMessages)
+        assert isinstance(last, AudioMessages)
+        assert (first.chunks, commit, last.chunks, last.offset) == ([b"ab"], CommitMessage(2.0), [b"cd"], 2)
+        assert inbox.exhausted
+        assert not inbox.cancelled
+        await inbox.aclose()
+
+    run(conversation)
+
+
+def test_a_full_queue_drops_the_oldest_audio_and_counts_it() -> None:
+    """By messages; what is left says where it belongs, and commits stay."""
+
+    async def conversation() -> None:
+        told = recorder()
+        inbox = Inbox(QueueOptions(in_messages=4, max_drops=100), told)
+        inbox.put_commit(0.0)
+        for number in range(10):
+            inbox.put_audio(bytes([number]) * 2, float(number))
+        commit, *audio = inbox.take()
+        assert commit == CommitMessage(0.0)
+        assert [each.offset for each in audio if isinstance(each, AudioMessages)] == [14, 16, 18]
+        assert told._dropped == 7  # noqa: SLF001 - the metric has the same number, and no name here
+        await inbox.aclose()
+
+    run(conversation)
+
+
+def test_sixty_seconds_of_audio_are_the_other_bound() -> None:
+    """However few the messages."""
+
+    async def conversation() -> None:
+        inbox = Inbox(QueueOptions(), recorder())
+        for number in range(70):
+            inbox.put_audio(SECOND, float(number))
+        assert len(inbox) == 60
+        assert len(heard(inbox)) == 60 * len(SECOND)
+        await inbox.aclose()
+
+    run(conversation)
+
+
+def test_too_many_drops_are_an_overflow_until_the_queue_was_empty() -> None:
+    """The count begins again when the worker has taken everything."""
+
+    async def conversation() -> None:
+        inbox = Inbox(QueueOptions(in_messages=2, max_drops=3), recorder())
+        for number in range(5):
+            inbox.put_audio(b"ab", float(number))
+        heard(inbox)
+        for number in range(5):
+            inbox.put_audio(b"ab", float(number))
+        with pytest.raises(BadRequest, match="overflow"):
+            inbox.put_audio(b"ab", 9.0)
+        await inbox.aclose()
+
+    run(conversation)
+
+
+def test_a_queue_full_of_commits_is_an_overflow() -> None:
+    """Commits are never dropped, so they cannot be endless."""
+
+    async def conversation() -> None:
+        inbox = Inbox(QueueOptions(in_messages=3), recorder())
+        for _ in range(3):
+            inbox.put_commit(0.0)
+        with pytest.raises(BadRequest, match="overflow"):
+            inbox.put_commit(0.0)
+        await inbox.aclose()
+
+    run(conversation)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 50])
+def test_a_final_takes_the_place_of_partials_and_never_waits_for_them(size: int) -> None:
+    """Partials fill at most 80 % of the queue, and in a small one never all of it."""
+
+    async def conversation() -> None:
+        outbox = Outbox(QueueOptions(out_messages=size), recorder())
+        queued = [outbox.partial(partial(str(number))) for number in range(2 * size)]
+        assert not queued[-1]
+        assert len(outbox) <= max(0, min(0.8 * size + 1, size - 1))
+        outbox.final(final("all"))
+        assert len(outbox) == 1
+        message = await outbox.get()
+        assert isinstance(message, Final)
+        outbox.end()
+        assert await outbox.get() is None
+        assert not outbox.partial(partial("late"))
+        with pytest.raises(SinkClosed):
+            outbox.final(final("late"))
+        await outbox.aclose()
+
+    run(conversation)
+
+
+def test_a_final_waits_for_room_and_ends_with_the_connection() -> None:
+    """A thread that waits behind other finals is let go when the outbox ends."""
+
+    async def conversation() -> None:
+        outbox = Outbox(QueueOptions(out_messages=1), recorder())
+        outbox.final(final("first"))
+        thread = WorkerThread("waiting")
+        thread.start(lambda: outbox.final(final("second")))
+        outbox.end(at_once=True)
+        assert isinstance(await asyncio.wait_for(thread.ended(), 5), SinkClosed)
+        await outbox.aclose()
+
+    run(conversation)
+
+
+def test_a_worker_thread_tells_how_it_ended() -> None:
+    """None, or what its work failed with."""
+
+    async def conversation() -> None:
+        good, bad = WorkerThread("good"), WorkerThread("bad")
+        good.start(lambda: None)
+        bad.start(_fail)
+        assert await good.ended() is None
+        assert isinstance(await bad.ended(), ValueError)
+
+    run(conversation)
