@@ -217,12 +217,14 @@ class Inbox:
         """What is queued now, in order, and not much more than 2 s of audio at a time: the queue is the bound."""
         taken: list[Inbound] = []
         audio = 0
-        try:
-            while audio < _MOST_TAKEN:
-                taken.append(self._queue.sync_q.get_nowait())
-                audio += sum(map(len, getattr(taken[-1], "chunks", ())))
-        except (janus.SyncQueueEmpty, janus.SyncQueueShutDown):
-            pass
+        # What is put after this look wakes the worker for another. Only this thread takes, so there is no less.
+        while self._queue.messages and audio < _MOST_TAKEN:
+            try:
+                message = self._queue.sync_q.get_nowait()
+            except (janus.SyncQueueEmpty, janus.SyncQueueShutDown):
+                break  # an end at once emptied the queue
+            audio += sum(map(len, message.chunks)) if isinstance(message, AudioMessages) else 0
+            taken.append(message)
         return taken
 
     def wait(self, seconds: float, position: int | None) -> None:
