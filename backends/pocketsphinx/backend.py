@@ -1,7 +1,7 @@
 """The embedded CPU engine: pocketsphinx, English, in worker processes.
 
 Each utterance is decoded twice: as it is spoken, for partials, and as a whole, for its final. Three kinds of worker
-process do it, as many of each as there are cores; the kernel gives a core to final, streaming and batch in that order.
+process do it, at most one of each kind a core; the kernel gives a core to final, streaming and batch in that order.
 """
 
 from __future__ import annotations
@@ -28,6 +28,13 @@ BATCH_NICENESS = 19
 """The least share there is: files take what live speech leaves."""
 
 
+PATIENCE = 5.0
+"""Seconds for a second of audio after which a worker hangs; a final pass takes 0.12 s of a core, partials as much."""
+
+BATCH_PATIENCE = 20.0
+"""The same for files: two busy processes of niceness 0 on its core leave a batch worker 0.7 % of it."""
+
+
 class PocketsphinxBackend:
     """An `ASRBackend`."""
 
@@ -40,13 +47,13 @@ class PocketsphinxBackend:
         self._lock = threading.Lock()
         """Of all desks: `push` leaves audio with both passes."""
         self._partials = StreamingDesk(self._lock, self._workers, options.streams_per_worker)
-        self._finals = FinalDesk(self._lock)
-        self._batch = FinalDesk(self._lock)
-        streaming = Kind("streaming", options.streams_per_worker, STREAMING_NICENESS, eager=True)
-        final = Kind("final", 1, 0, eager=True)
-        # From the first piece of a file on: a server that gets none saves 112 MB and 0.35 s of CPU time a core, and the
-        # first piece waits 0.4 s more.
-        batch = Kind("batch", 1, BATCH_NICENESS, eager=False)
+        self._finals = FinalDesk(self._lock, self._workers, self._workers)
+        self._batch = FinalDesk(self._lock, self._workers, 0)
+        streaming = Kind("streaming", options.streams_per_worker, STREAMING_NICENESS, True, PATIENCE)
+        final = Kind("final", 1, 0, True, PATIENCE)
+        # As pieces of files need them: a server that gets none saves 104 MB (see `PocketsphinxOptions`) and 0.35 s of
+        # CPU time a core, and the first piece waits 0.4 s more.
+        batch = Kind("batch", 1, BATCH_NICENESS, False, BATCH_PATIENCE)
         workers = range(self._workers)
         # A streaming worker has utterances of its own, whose finals do not need it: nothing to give up for them.
         self._streamers = [Owner(self._partials.at(worker), streaming, lambda: None) for worker in workers]
@@ -101,8 +108,8 @@ class PocketsphinxBackend:
         """See `ASRBackend`."""
         number = next(self._numbers)
         if options.live:
-            return PocketsphinxStream(number, self._lock, self._finals, self._partials)
-        return PocketsphinxStream(number, self._lock, self._batch, None)
+            return PocketsphinxStream(number, self._lock, self._finals, self._partials, options.notify)
+        return PocketsphinxStream(number, self._lock, self._batch, None, options.notify)
 
     def close(self) -> None:
         """See `ASRBackend`: cancels what is pending."""
@@ -128,7 +135,9 @@ class PocketsphinxBackend:
 
 
 def _all_failing(crew: Sequence[Owner[Any]]) -> bool:
-    return all(owner.failing for owner in crew)
+    """Whether nobody in the crew can work; who was never needed proves nothing."""
+    hired = [owner for owner in crew if owner.hired]
+    return bool(hired) and all(owner.failing for owner in hired)
 
 
 def _cores() -> int:

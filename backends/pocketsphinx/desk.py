@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
@@ -13,11 +14,17 @@ from protocol.pcm import BYTES_PER_SAMPLE
 Task = TypeVar("Task")
 
 
+def _nobody() -> None:
+    """Nobody wants to know."""
+
+
 @dataclass(slots=True, eq=False)
 class Utterance:
     """What is held of one utterance; guarded by the desks' lock."""
 
     number: int
+    notify: Callable[[], None] = _nobody
+    """Its speaker's `StreamOptions.notify`; called without the lock."""
     pcm: bytearray = field(default_factory=bytearray)
     """All that was pushed, PCM16LE at 16 kHz: a pass can begin again at any time."""
     heard: int = 0
@@ -46,12 +53,28 @@ class Utterance:
 class Desk(Protocol[Task]):
     """One worker's view of its work; all but `close` are called by that worker's owner."""
 
+    def hire(self) -> bool:
+        """Wait until there is more work than the workers with a process can take; return False once closed.
+
+        Called once, by an owner that has no process and gets one then.
+        """
+        ...
+
     def wait(self, timeout: float | None) -> bool:
         """Wait until there is work, perhaps for several workers, or `timeout` seconds; return False once closed."""
         ...
 
-    def take(self) -> tuple[Task, Request] | None:
-        """Take a job, or None if another worker was quicker."""
+    def take(self, kill: Callable[[], None]) -> tuple[Task, Request] | None:
+        """Take a job, or None if another worker was quicker.
+
+        Args:
+            kill: ends the worker's process at once, from any thread, and never waits. For a job that is no longer worth
+                its time; called only until the job is delivered or has died, which both can follow.
+        """
+        ...
+
+    def look(self) -> None:
+        """Called every now and then while the worker is at a job."""
         ...
 
     def deliver(self, task: Task, answer: Answer) -> None:
@@ -59,7 +82,7 @@ class Desk(Protocol[Task]):
         ...
 
     def decline(self) -> None:
-        """Leave the work that `wait` spoke of to another worker: this one has no process."""
+        """Leave the work that `wait` spoke of to another worker: this one's process died while it was idle."""
         ...
 
     def died(self, task: Task) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 
 from backends.base import ASRResult, EngineError
 from backends.pocketsphinx import hypothesis
@@ -14,10 +16,16 @@ from backends.pocketsphinx.process import Answer, Request
 class FinalDesk:
     """Second passes of one kind; a `Desk` that all workers of the kind share."""
 
-    def __init__(self, lock: threading.Lock) -> None:
+    def __init__(self, lock: threading.Lock, workers: int, hired: int) -> None:
+        """Open it for `workers` workers, of which `hired` have their processes from the start."""
         self._lock = lock
         self._work = threading.Condition(lock)
-        self._queue: PassQueue[ASRResult] = PassQueue()
+        """For workers with a process."""
+        self._vacancy = threading.Condition(lock)
+        """For the others."""
+        self._queue: PassQueue[ASRResult] = PassQueue(workers, hired)
+        self._kills: dict[Pass, Callable[[], None]] = {}
+        """How to end the process of each pass that runs."""
         self._utterances: dict[int, Utterance] = {}
         """Those with a pass, or finished and without a result."""
         self._closed = False
@@ -26,11 +34,12 @@ class FinalDesk:
         """Begin a pass over all that was pushed. Caller holds the lock."""
         self._utterances[utterance.number] = utterance
         self._queue.speculate(utterance.number, utterance.samples)
-        self._work.notify()
+        self._wake()
 
     def void(self, utterance: Utterance) -> None:
         """Speech resumed. Caller holds the lock."""
         self._queue.void(utterance.number)
+        self._abort()
 
     def finish(self, utterance: Utterance, samples: int) -> None:
         """Want the final over the first `samples` samples. Caller holds the lock and has not given out the future."""
@@ -40,14 +49,23 @@ class FinalDesk:
         self._utterances[utterance.number] = utterance
         result = self._queue.want(utterance.number, samples)
         if result is None:
-            self._work.notify()
+            self._abort()
+            self._wake()
         else:
             self._utterances.pop(utterance.number).future.set_result(result)
 
     def drop(self, utterance: Utterance) -> bool:
         """Forget an utterance; return whether its future is the caller's to cancel. Caller holds the lock."""
         self._queue.void(utterance.number)
+        self._abort()
         return self._utterances.pop(utterance.number, None) is not None
+
+    def hire(self) -> bool:
+        """See `Desk`."""
+        with self._vacancy:
+            self._vacancy.wait_for(lambda: self._closed or self._queue.short())
+            self._queue.hire()
+            return not self._closed
 
     def wait(self, timeout: float | None) -> bool:
         """See `Desk`."""
@@ -55,20 +73,28 @@ class FinalDesk:
             self._work.wait_for(lambda: self._closed or self._queue.ready(), timeout)
             return not self._closed
 
-    def take(self) -> tuple[Pass, Request] | None:
+    def take(self, kill: Callable[[], None]) -> tuple[Pass, Request] | None:
         """See `Desk`."""
         with self._lock:
-            work = self._queue.take()
+            work = self._queue.take(time.monotonic())
             if work is None:
                 return None
+            self._kills[work] = kill
             return work, ("decode", self._utterances[work.utterance].cut(0, work.samples))
+
+    def look(self) -> None:
+        """See `Desk`."""
+        with self._lock:
+            self._abort()
 
     def deliver(self, task: Pass, answer: Answer) -> None:
         """See `Desk`."""
         segments, seconds = answer
         result = hypothesis.final(segments, task.samples, seconds)
         with self._lock:
-            utterance = self._utterances.pop(task.utterance) if self._queue.done(task, result) else None
+            self._kills.pop(task, None)
+            delivered = self._queue.done(task, result, time.monotonic())
+            utterance = self._utterances.pop(task.utterance) if delivered else None
         if utterance is not None and utterance.future.set_running_or_notify_cancel():
             utterance.future.set_result(result)
 
@@ -80,8 +106,9 @@ class FinalDesk:
     def died(self, task: Pass) -> None:
         """See `Desk`."""
         with self._lock:
+            self._kills.pop(task, None)
             failed = [task.utterance] if self._queue.died(task) else []
-            self._work.notify()
+            self._wake()
             utterances = [self._utterances.pop(number) for number in failed]
         _fail(utterances, f"{ATTEMPTS} worker processes died on the utterance")
 
@@ -100,10 +127,20 @@ class FinalDesk:
             self._closed = True
             utterances = list(self._utterances.values())
             self._utterances.clear()
-            self._queue = PassQueue()
+            self._queue = PassQueue(0, 0)
+            self._kills.clear()
             self._work.notify_all()
+            self._vacancy.notify_all()
         for utterance in utterances:
             cancel(utterance)
+
+    def _wake(self) -> None:
+        (self._vacancy if self._queue.short() else self._work).notify()
+
+    def _abort(self) -> None:
+        # Under the lock, so a process that is killed is surely still at the pass: its owner cannot hand it in.
+        for work in self._queue.abort(time.monotonic()):
+            self._kills.pop(work)()
 
 
 def cancel(utterance: Utterance) -> None:

@@ -12,7 +12,7 @@ import structlog
 
 from backends.base import EngineError
 from backends.pocketsphinx.desk import Desk, Task
-from backends.pocketsphinx.process import WorkerDied, WorkerProcess
+from backends.pocketsphinx.process import Request, WorkerDied, WorkerProcess
 
 FAILING_STARTS = 3
 """Starts that fail in a row before the worker counts as failing: one may be a moment short of memory."""
@@ -21,7 +21,7 @@ FIRST_DELAY_SECONDS = 0.1
 """After a start that failed; twice as long after each more."""
 
 LONGEST_DELAY_SECONDS = 5.0
-
+"""Also after an exception that nobody expected."""
 
 LOOK_SECONDS = 1.0
 """Between two looks at an idle process; costs microseconds."""
@@ -37,7 +37,9 @@ class Kind:
     niceness: int
     """Above the server's own."""
     eager: bool
-    """Whether its processes start with the engine, or with their first job."""
+    """Whether its processes start with the engine, or when there is work for one more."""
+    patience: float
+    """Seconds for each second of a job's audio, beside `STALL_SECONDS`, after which a process counts as hung."""
 
 
 class Owner(Generic[Task]):
@@ -49,10 +51,12 @@ class Owner(Generic[Task]):
         Args:
             desk: where its jobs are.
             kind: what it is.
-            on_failing: called by the owner's thread whenever `failing` is true after another start that failed.
+            on_failing: called by the owner's thread whenever `failing` is true after another failure.
         """
+        self.hired = kind.eager
+        """Whether it has a process or should have one; others are neither well nor failing."""
         self.failing = False
-        """Whether the process died and cannot be replaced; tried again all the time."""
+        """Whether the process died and cannot be replaced, or this thread failed; tried again all the time."""
         self.ready: Future[None] = Future()
         """Done once started, for an eager kind with a warm process; fails with EngineError if that does not start."""
         self._desk = desk
@@ -66,7 +70,10 @@ class Owner(Generic[Task]):
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._never_ready(error)
 
     def stop(self) -> None:
         """End the process and, once its desk is closed, the thread."""
@@ -83,7 +90,8 @@ class Owner(Generic[Task]):
     def _run(self) -> None:
         try:
             if self._start_first():
-                self._work()
+                while not self._worked():
+                    self._stopping.wait(LONGEST_DELAY_SECONDS)
         finally:
             if self._process is not None:
                 self._process.close()
@@ -92,44 +100,72 @@ class Owner(Generic[Task]):
         try:
             if self._kind.eager:
                 self._spawn()
-        except WorkerDied as death:
-            reason = "closed while it started" if self._stopping.is_set() else str(death)
-            self.ready.set_exception(EngineError(f"a {self._kind.name} worker process did not start: {reason}"))
+        except Exception as error:  # noqa: BLE001 - whoever waits for `ready` gets it
+            self._never_ready("closed while it started" if self._stopping.is_set() else error)
             return False
         self.ready.set_result(None)
         return True
 
-    def _work(self) -> None:
-        # A process that is not there yet starts with its first job; one that died idle is missed before its next.
-        while self._desk.wait(None if self._process is None else LOOK_SECONDS):
-            process = self._process
-            if process is None or not process.alive():
-                if process is not None:
-                    self._log_death(process, "while idle")
-                self._desk.decline()
-                process = self._replace()
-                if process is None:
-                    return
-            taken = self._desk.take()
-            if taken is None:
-                continue
-            task, request = taken
-            try:
-                answer = process.ask(request)
-            except WorkerDied as death:
-                self._bury(process, task, death)
-            else:
-                self._desk.deliver(task, answer)
+    def _never_ready(self, reason: Exception | str) -> None:
+        self.ready.set_exception(EngineError(f"a {self._kind.name} worker process did not start: {reason}"))
 
-    def _bury(self, process: WorkerProcess, task: Task, death: WorkerDied) -> None:
+    def _worked(self) -> bool:
+        """Work until the desk closes; return False after an exception that has no other place."""
+        try:
+            self._work()
+        except Exception:  # noqa: BLE001 - a thread that dies would keep its process, its jobs and its failure secret
+            structlog.get_logger().exception("engine_owner_failed", kind=self._kind.name)
+            self.failing = True
+            # Whatever state it is in: the next try begins with another.
+            if self._process is not None:
+                self._process.kill()
+            self._on_failing()
+            return False
+        return True
+
+    def _work(self) -> None:
+        self.hired = self.hired or self._desk.hire()
+        # A process that died idle is missed before its next job.
+        while (process := self._living()) is not None and self._desk.wait(LOOK_SECONDS):
+            if not process.alive():
+                self._desk.decline()
+                continue
+            taken = self._desk.take(process.kill)
+            if taken is not None:
+                self._do(process, *taken)
+
+    def _living(self) -> WorkerProcess | None:
+        """Return the process, or a new one if it is not there or died; None when the engine closes."""
+        process = self._process
+        if process is not None and process.alive():
+            return process
+        if process is not None and not self._stopping.is_set():
+            self._log_death(process, "while idle")
+        return self._replace() if self.hired else None
+
+    def _do(self, process: WorkerProcess, task: Task, request: Request) -> None:
+        try:
+            self._desk.deliver(task, process.ask(request, self._kind.patience, self._desk.look))
+        except WorkerDied as death:
+            self._bury(process, task, str(death))
+        except Exception as error:  # noqa: BLE001 - it is logged, and its job is not lost
+            # An answer that makes no sense, or a defect on this side: a job that meets it again is given up in time.
+            structlog.get_logger().exception("engine_job_failed", kind=self._kind.name)
+            self._bury(process, task, repr(error))
+
+    def _bury(self, process: WorkerProcess, task: Task, reason: str) -> None:
         if self._stopping.is_set():
             return
-        self._log_death(process, f"{death}, in {task}")
+        self._log_death(process, f"{reason}, in {task}")
         self._desk.died(task)
         self._replace()
 
     def _log_death(self, process: WorkerProcess, error: str) -> None:
-        structlog.get_logger().warning("engine_worker_died", kind=self._kind.name, pid=process.pid, error=error)
+        log = structlog.get_logger()
+        if process.killed:
+            log.info("engine_worker_stopped", kind=self._kind.name, pid=process.pid, reason=error)
+        else:
+            log.warning("engine_worker_died", kind=self._kind.name, pid=process.pid, error=error)
 
     def _replace(self) -> WorkerProcess | None:
         """Start a process until one starts; return None when the engine closes."""
@@ -137,12 +173,12 @@ class Owner(Generic[Task]):
         while not self._stopping.is_set():
             try:
                 process = self._spawn()
-            except WorkerDied as death:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next try may be luckier
                 if self._stopping.is_set():
                     break
                 failures += 1
                 structlog.get_logger().error(
-                    "engine_worker_not_started", kind=self._kind.name, failures=failures, error=str(death)
+                    "engine_worker_not_started", kind=self._kind.name, failures=failures, error=str(error)
                 )
                 self.failing = failures >= FAILING_STARTS
                 if self.failing:

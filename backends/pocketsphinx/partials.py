@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
+import structlog
+
+from backends.base import ASRResult
 from backends.pocketsphinx import hypothesis
 from backends.pocketsphinx.desk import Utterance
 from backends.pocketsphinx.process import Answer, Request
@@ -58,13 +62,17 @@ class StreamingWorkerDesk:
         self._worker = worker
         self._work = work
 
+    def hire(self) -> bool:
+        """See `Desk`: its utterances can wait for this worker only, so it is needed from the first job on."""
+        return self.wait(None)
+
     def wait(self, timeout: float | None) -> bool:
         """See `Desk`."""
         with self._work:
             self._work.wait_for(lambda: self._desk.closed or self._desk.slots.ready(self._worker), timeout)
             return not self._desk.closed
 
-    def take(self) -> tuple[Stretch, Request] | None:
+    def take(self, kill: Callable[[], None]) -> tuple[Stretch, Request] | None:  # noqa: ARG002 - jobs here are short
         """See `Desk`."""
         with self._desk.lock:
             work = self._desk.slots.take(self._worker)
@@ -73,19 +81,18 @@ class StreamingWorkerDesk:
             pcm = self._desk.utterances[work.utterance].cut(work.start, work.stop)
             return work, ("feed", work.slot, work.start == 0, pcm)
 
+    def look(self) -> None:
+        """See `Desk`: jobs here are short."""
+
     def deliver(self, task: Stretch, answer: Answer) -> None:
         """See `Desk`."""
         raw, seconds = answer
         result = hypothesis.partial(raw, seconds)
         with self._desk.lock:
-            if not self._desk.slots.done(task):
-                return
-            utterance = self._desk.utterances[task.utterance]
-            if task.stop <= utterance.heard:
-                return
-            utterance.heard = task.stop
-            if result.text != utterance.text:
-                utterance.text, utterance.partial = result.text, result
+            utterance = self._desk.utterances[task.utterance] if self._desk.slots.done(task) else None
+            news = utterance is not None and _take_in(utterance, task.stop, result)
+        if utterance is not None and news:
+            _tell(utterance)
 
     def decline(self) -> None:
         """See `Desk`: its utterances can wait for this worker only."""
@@ -99,3 +106,22 @@ class StreamingWorkerDesk:
         """See `Desk`."""
         with self._desk.lock:
             self._desk.slots.renewed(self._worker)
+
+
+def _take_in(utterance: Utterance, heard: int, result: ASRResult) -> bool:
+    """Note a hypothesis over the first `heard` samples; return whether `partial` has something new by it."""
+    if heard <= utterance.heard:
+        return False
+    utterance.heard = heard
+    if result.text == utterance.text:
+        return False
+    utterance.text, utterance.partial = result.text, result
+    return True
+
+
+def _tell(utterance: Utterance) -> None:
+    try:
+        utterance.notify()
+    except Exception:  # noqa: BLE001 - logged
+        # The speaker's own fault: neither the worker nor the others who speak are to suffer from it.
+        structlog.get_logger().exception("engine_notify_failed")

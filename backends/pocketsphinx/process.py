@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import socket
+import struct
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+from protocol.pcm import BYTES_PER_SAMPLE, SAMPLE_RATE
 
 SCRIPT = Path(__file__).with_name("worker.py")
 
 START_SECONDS = 60.0
 """Longest wait for a process to be warm; it takes 0.5 s a decoder on an idle core."""
+
+STALL_SECONDS = 10.0
+"""Longest wait for a process to read or write on, and for the answer to a request without audio.
+
+A process that hangs is dead to its utterances, but never closes its socket.
+"""
+
+LOOK_SECONDS = 0.25
+"""Between two calls of `meanwhile`; costs microseconds."""
 
 Request = tuple[Any, ...]
 Answer = tuple[Any, ...]
@@ -49,8 +63,14 @@ class WorkerProcess:
             except OSError as error:
                 ours.close()
                 raise WorkerDied(f"cannot run {sys.executable}: {error}") from error
+        # Seconds and microseconds. `poll` does not help with a message that does not fit in the buffer.
+        stall = struct.pack("ll", int(STALL_SECONDS), int(STALL_SECONDS % 1 * 1e6))
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, stall)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, stall)
         # The child alone holds the other end now, so its death is our end of file and ours is its.
         self._connection = Connection(ours.detach())
+        self.killed = False
+        """Whether `kill` ended it, unless it was dead before."""
 
     @property
     def pid(self) -> int:
@@ -63,32 +83,39 @@ class WorkerProcess:
         Raises:
             WorkerDied: it ended first, or took longer than `START_SECONDS`.
         """
-        if not self._connection.poll(START_SECONDS):
-            self.kill()
-            raise WorkerDied(f"not ready after {START_SECONDS:.0f} s")
-        self._receive()
+        self._receive(START_SECONDS, START_SECONDS)
 
-    def ask(self, request: Request) -> Answer:
+    def ask(self, request: Request, patience: float, meanwhile: Callable[[], None]) -> Answer:
         """Send a request (see worker.py) and wait for its answer.
 
+        Args:
+            request: its last item is PCM16LE.
+            patience: seconds to wait for each second of that, beside `STALL_SECONDS`.
+            meanwhile: called every `LOOK_SECONDS` while the answer is not there.
+
         Raises:
-            WorkerDied: there will be none.
+            WorkerDied: there will be none; a process that took too long is killed.
         """
         try:
             self._connection.send(request)
         except OSError:
             raise self._death() from None
-        return self._receive()
+        limit = STALL_SECONDS + patience * len(request[-1]) / (SAMPLE_RATE * BYTES_PER_SAMPLE)
+        deadline = time.monotonic() + limit
+        while (rest := deadline - time.monotonic()) > LOOK_SECONDS and not self._connection.poll(LOOK_SECONDS):
+            meanwhile()
+        return self._receive(max(rest, 0), limit)
 
     def alive(self) -> bool:
-        """Whether it still runs, as far as the system knows."""
-        return self._process.poll() is None
+        """Whether it still runs and was not killed, as far as the system knows."""
+        return not self.killed and self._process.poll() is None
 
     def kill(self) -> None:
         """End it at once, which loses nothing: all it holds is held here too. Any thread; harmless when it is dead.
 
         An owner within `ask` gets its WorkerDied.
         """
+        self.killed = True
         self._process.kill()
 
     def close(self) -> None:
@@ -97,8 +124,12 @@ class WorkerProcess:
         self._process.wait()
         self._connection.close()
 
-    def _receive(self) -> Answer:
+    def _receive(self, rest: float, limit: float) -> Answer:
+        """Wait for an answer for the last `rest` of `limit` seconds."""
         try:
+            if not self._connection.poll(rest):
+                self._process.kill()
+                raise WorkerDied(f"no answer within {limit:.1f} s")
             outcome, answer = self._connection.recv()
         except (EOFError, OSError):
             raise self._death() from None
@@ -107,7 +138,7 @@ class WorkerProcess:
         return tuple(answer)
 
     def _death(self) -> WorkerDied:
-        # It closed its socket, so it is dead or dying; the kill keeps the wait short if it is stopped.
+        # It closed its socket, so it is dead or dying, or it does not read or write on and is to die.
         try:
             status = self._process.wait(timeout=0.5)
         except subprocess.TimeoutExpired:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 
 from backends.base import ASRResult
@@ -15,7 +16,14 @@ from protocol.pcm import Signal, to_pcm
 class PocketsphinxStream:
     """An `ASRStream`: leaves audio and wishes at the desks, and never waits for a worker."""
 
-    def __init__(self, number: int, lock: threading.Lock, finals: FinalDesk, partials: StreamingDesk | None) -> None:
+    def __init__(
+        self,
+        number: int,
+        lock: threading.Lock,
+        finals: FinalDesk,
+        partials: StreamingDesk | None,
+        notify: Callable[[], None],
+    ) -> None:
         """Open the utterance `number`.
 
         Args:
@@ -23,11 +31,12 @@ class PocketsphinxStream:
             lock: the desks' lock.
             finals: where its second pass is done.
             partials: where its streaming pass is done; None: a piece of a file, without partials or speculation.
+            notify: see `StreamOptions`; may still be called once while, and just after, the utterance ends.
         """
         self._lock = lock
         self._finals = finals
         self._partials = partials
-        self._utterance = Utterance(number)
+        self._utterance = Utterance(number, notify)
         self._over = False
         """Finished or cancelled."""
         self._cancelled = False
@@ -72,7 +81,7 @@ class PocketsphinxStream:
             return self._utterance.future
 
     def cancel(self) -> None:
-        """See `ASRStream`; a pass that runs is left to end, and its result is dropped."""
+        """See `ASRStream`; the result of a pass that runs is dropped."""
         with self._lock:
             self._end()
             self._cancelled = True

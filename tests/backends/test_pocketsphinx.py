@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import wave
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,12 +20,13 @@ import numpy as np
 import pytest
 
 from backends.base import ASRBackend, ASRStream, EngineError, StreamOptions
+from backends.pocketsphinx import hypothesis, process
 from backends.pocketsphinx.backend import BATCH_NICENESS, STREAMING_NICENESS, PocketsphinxBackend
 from backends.pocketsphinx.hypothesis import words_only
 from backends.pocketsphinx.options import PocketsphinxOptions
 from backends.pocketsphinx.slots import LEAST_SAMPLES
 from protocol.pcm import SAMPLE_RATE, Samples, Signal, ms, to_pcm, to_signal
-from tests.backends.conformance import DEADLINE, BackendConformance, decode, eventually, pieces, started
+from tests.backends.conformance import DEADLINE, BackendConformance, children, decode, eventually, pieces, started
 
 pocketsphinx = pytest.importorskip("pocketsphinx")
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds its workers in Linux's /proc")
@@ -175,7 +177,7 @@ def test_the_final_of_a_piece_of_a_file_is_the_same(backend: ASRBackend) -> None
     samples = clips()[1]
 
     assert decode(backend, to_signal(samples), StreamOptions(live=False)).text == bare(samples.tobytes())
-    assert len(workers(BATCH)) in range(1, WORKERS + 1)
+    assert workers(BATCH)
 
 
 def test_partials_are_the_streaming_pass_of_all_audio_so_far(backend: ASRBackend) -> None:
@@ -293,6 +295,13 @@ def test_a_final_worker_that_is_killed_in_a_pass_loses_nothing(backend: ASRBacke
     assert killed not in workers(FINAL)
 
 
+def test_the_conformance_tests_see_the_processes(backend: ASRBackend) -> None:
+    """Otherwise they could not say that none is left."""
+    until(whole, "all workers")
+
+    assert workers(FINAL) | workers(STREAMING) <= children()
+
+
 def test_workers_killed_while_idle_are_replaced_before_they_are_needed(backend: ASRBackend) -> None:
     killed = workers(FINAL) | workers(STREAMING)
     for pid in killed:
@@ -337,6 +346,94 @@ def test_cancelled_finals_do_not_hold_others_up(backend: ASRBackend) -> None:
 
 
 SMALL = PocketsphinxOptions(workers=1, streams_per_worker=1)
+
+
+@pytest.fixture
+def small() -> Iterator[ASRBackend]:
+    """An engine with one worker of each kind, which is not the shared one's."""
+    yield from started(PocketsphinxBackend(SMALL))
+
+
+def test_a_void_pass_over_long_audio_gives_way_to_a_final(small: ASRBackend) -> None:
+    """And its own utterance loses nothing by that."""
+    long = np.resize(np.concatenate(clips()), 25 * SAMPLE_RATE)
+    before = {pid: cpu_ticks(pid) for pid in workers(FINAL)}
+    resumed = small.stream(StreamOptions())
+    resumed.push(to_signal(long[: -2 * LEAST_SAMPLES]))
+    resumed.pause()
+    busy = eventually(lambda: next((pid for pid in before if cpu_ticks(pid) > before[pid] + 2), None), "a pass")
+    resumed.push(to_signal(long[-2 * LEAST_SAMPLES :]))
+
+    assert decode(small, clip(0)).text == bare(to_pcm(clip(0)))
+    assert not exists(busy)
+    assert resumed.finish(len(long)).result(DEADLINE).text == bare(long.tobytes())
+    assert small.healthy()
+
+
+def test_an_upload_starts_a_process_for_each_piece_in_work() -> None:
+    others = set(processes(os.getpid()))
+
+    def started_for_files() -> int:
+        return len(set(processes(os.getpid())) - others) - 2 * 2
+
+    fresh = PocketsphinxBackend(PocketsphinxOptions(2, 1))
+    try:
+        fresh.start()
+        for _ in range(2):
+            decode(fresh, clip(0), StreamOptions(live=False))
+            time.sleep(0.2)
+            assert started_for_files() == 1
+        streams = [fresh.stream(StreamOptions(live=False)) for _ in range(3)]
+        for stream in streams:
+            stream.push(clip(0))
+        futures = [stream.finish(len(clip(0))) for stream in streams]
+        assert {future.result(DEADLINE).text for future in futures} == {bare(to_pcm(clip(0)))}
+        assert started_for_files() == 2
+    finally:
+        fresh.close()
+
+
+def test_files_fail_while_the_only_worker_that_they_needed_cannot_start(
+    small: ASRBackend, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", broken)
+
+    with pytest.raises(EngineError, match="no worker process can be started"):
+        decode(small, clip(0), StreamOptions(live=False))
+    assert not small.healthy()
+
+
+def test_workers_that_hang_are_replaced_and_their_utterance_decoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "STALL_SECONDS", 1.0)
+    others = set(processes(os.getpid()))
+    samples, half = clips()[0], SAMPLE_RATE // 2
+    fresh = PocketsphinxBackend(SMALL)
+    try:
+        fresh.start()
+        stopped = set(processes(os.getpid())) - others
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        stream = fresh.stream(StreamOptions())
+        stream.push(to_signal(samples))
+        seen: list[str] = []
+
+        until_partial(stream, seen, bare_streaming(samples.tobytes()))
+        assert stream.finish(half).result(DEADLINE).text == bare(samples[:half].tobytes())
+        assert not any(map(exists, stopped))
+    finally:
+        fresh.close()
+
+
+def test_an_answer_that_makes_no_sense_fails_its_final_and_nobody_elses(
+    small: ASRBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as context:
+        context.setattr(hypothesis, "final", lambda *_: 1 / 0)
+        with pytest.raises(EngineError, match="3 worker processes died"):
+            decode(small, clip(0))
+
+    assert decode(small, clip(0)).text == bare(to_pcm(clip(0)))
+    assert small.healthy()
 
 
 @pytest.fixture

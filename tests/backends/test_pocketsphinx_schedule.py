@@ -1,7 +1,10 @@
 """The plans of the pocketsphinx engine, and its desks and streams, without any process."""
 
+import random
 import threading
-from concurrent.futures import Future
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from backends.base import ASRResult, EngineError
 from backends.pocketsphinx import hypothesis, passes, slots
 from backends.pocketsphinx.finals import FinalDesk
 from backends.pocketsphinx.partials import StreamingDesk
-from backends.pocketsphinx.passes import Pass, PassQueue
+from backends.pocketsphinx.passes import PACE, RESPAWN_SECONDS, Pass, PassQueue
 from backends.pocketsphinx.slots import Slots, Stretch
 from backends.pocketsphinx.stream import PocketsphinxStream
 from protocol.pcm import Signal, samples_of
@@ -24,14 +27,14 @@ MOST = slots.MOST_SAMPLES
 
 
 def take(queue: PassQueue[str]) -> Pass:
-    work = queue.take()
+    work = queue.take(0.0)
     assert work is not None
     return work
 
 
 def test_finals_go_in_order_of_finish_and_ahead_of_speculation() -> None:
     """A pass that may be for nothing waits for all that are not."""
-    queue = PassQueue[str]()
+    queue = PassQueue[str](4, 4)
     queue.speculate(1, 100)
     queue.want(2, 100)
     queue.want(3, 100)
@@ -39,12 +42,12 @@ def test_finals_go_in_order_of_finish_and_ahead_of_speculation() -> None:
     order = [take(queue).utterance for _ in range(3)]
 
     assert order == [2, 3, 1]
-    assert queue.take() is None
+    assert queue.take(0.0) is None
     assert not queue.ready()
 
 
 def test_a_waiting_speculation_that_finish_confirms_joins_the_finals() -> None:
-    queue = PassQueue[str]()
+    queue = PassQueue[str](4, 4)
     queue.speculate(1, 100)
     queue.speculate(2, 100)
     queue.want(3, 100)
@@ -54,20 +57,20 @@ def test_a_waiting_speculation_that_finish_confirms_joins_the_finals() -> None:
 
 
 def test_a_running_speculation_that_finish_confirms_is_delivered() -> None:
-    queue = PassQueue[str]()
+    queue = PassQueue[str](4, 4)
     queue.speculate(1, 100)
     work = take(queue)
 
     assert queue.want(1, 100) is None
     assert not queue.ready()
-    assert queue.done(work, "text") is True
+    assert queue.done(work, "text", 0.0) is True
 
 
 def test_a_speculation_done_before_finish_is_the_final() -> None:
-    queue = PassQueue[str]()
+    queue = PassQueue[str](4, 4)
     queue.speculate(1, 100)
 
-    assert queue.done(take(queue), "text") is False
+    assert queue.done(take(queue), "text", 0.0) is False
     assert queue.want(1, 100) == "text"
     assert not queue.ready()
 
@@ -75,48 +78,48 @@ def test_a_speculation_done_before_finish_is_the_final() -> None:
 @pytest.mark.parametrize("state", ["waiting", "running", "done"])
 def test_a_speculation_over_other_samples_is_void(state: str) -> None:
     """Whatever its state, the final is a new pass, and only that is delivered."""
-    queue = PassQueue[str]()
+    queue = PassQueue[str](4, 4)
     queue.speculate(1, 100)
     old = None
     if state != "waiting":
         old = take(queue)
     if state == "done" and old is not None:
-        queue.done(old, "old")
+        queue.done(old, "old", 0.0)
 
     assert queue.want(1, 90) is None
     new = take(queue)
 
     assert new.samples == 90
-    assert queue.take() is None
+    assert queue.take(0.0) is None
     if state == "running" and old is not None:
-        assert queue.done(old, "old") is False
-    assert queue.done(new, "new") is True
+        assert queue.done(old, "old", 0.0) is False
+    assert queue.done(new, "new", 0.0) is True
 
 
 def test_a_void_pass_that_ends_late_is_not_taken_for_the_new_one_over_as_many_samples() -> None:
-    queue = PassQueue[str]()
+    queue = PassQueue[str](4, 4)
     queue.speculate(1, 100)
     old = take(queue)
     queue.void(1)
     queue.want(1, 100)
     new = take(queue)
 
-    assert queue.done(old, "old") is False
-    assert queue.done(new, "new") is True
+    assert queue.done(old, "old", 0.0) is False
+    assert queue.done(new, "new", 0.0) is True
 
 
 def test_a_second_pause_over_the_same_audio_changes_nothing() -> None:
-    queue = PassQueue[str]()
+    queue = PassQueue[str](4, 4)
     queue.speculate(1, 100)
     queue.speculate(1, 100)
 
     take(queue)
 
-    assert queue.take() is None
+    assert queue.take(0.0) is None
 
 
 def test_a_pass_whose_worker_died_is_the_next_one_again() -> None:
-    queue = PassQueue[str]()
+    queue = PassQueue[str](4, 4)
     queue.want(1, 100)
     queue.want(2, 100)
     first = take(queue)
@@ -126,7 +129,7 @@ def test_a_pass_whose_worker_died_is_the_next_one_again() -> None:
 
 
 def test_a_final_fails_when_its_utterance_killed_too_many_workers() -> None:
-    queue = PassQueue[str]()
+    queue = PassQueue[str](4, 4)
     queue.want(1, 100)
 
     assert [queue.died(take(queue)) for _ in range(passes.ATTEMPTS)] == [False, False, True]
@@ -134,7 +137,7 @@ def test_a_final_fails_when_its_utterance_killed_too_many_workers() -> None:
 
 
 def test_a_deadly_speculation_fails_nothing_yet() -> None:
-    queue = PassQueue[str]()
+    queue = PassQueue[str](4, 4)
     queue.speculate(1, 100)
 
     assert not any(queue.died(take(queue)) for _ in range(passes.ATTEMPTS))
@@ -144,7 +147,7 @@ def test_a_deadly_speculation_fails_nothing_yet() -> None:
 
 
 def test_a_void_pass_whose_worker_died_is_forgotten() -> None:
-    queue = PassQueue[str]()
+    queue = PassQueue[str](4, 4)
     queue.speculate(1, 100)
     work = take(queue)
     queue.void(1)
@@ -154,7 +157,7 @@ def test_a_void_pass_whose_worker_died_is_forgotten() -> None:
 
 
 def test_giving_up_fails_finals_that_wait_and_spares_those_in_work() -> None:
-    queue = PassQueue[str]()
+    queue = PassQueue[str](4, 4)
     queue.want(1, 100)
     running = take(queue)
     queue.want(2, 100)
@@ -162,7 +165,223 @@ def test_giving_up_fails_finals_that_wait_and_spares_those_in_work() -> None:
 
     assert queue.give_up() == [2]
     assert not queue.ready()
-    assert queue.done(running, "text") is True
+    assert queue.done(running, "text", 0.0) is True
+
+
+# Second passes nobody waits for, in the way of finals
+
+
+LONG, SHORT = 25 * SECOND, 2 * SECOND
+
+
+def running(queue: PassQueue[str], utterance: int, samples: int, now: float = 0.0, *, wanted: bool = False) -> Pass:
+    """Have a worker begin a pass."""
+    if wanted:
+        queue.want(utterance, samples)
+    else:
+        queue.speculate(utterance, samples)
+    work = queue.take(now)
+    assert work is not None
+    return work
+
+
+def test_a_final_without_a_worker_has_a_void_pass_aborted() -> None:
+    queue = PassQueue[str](1, 1)
+    void = running(queue, 1, LONG)
+    queue.void(1)
+    queue.want(2, SHORT)
+
+    assert queue.abort(0.2) == [void]
+    assert queue.abort(0.2) == []
+    assert queue.died(void) is False
+    assert [work.utterance for work in (queue.take(0.7), queue.take(0.7)) if work] == [2]
+
+
+def test_a_pass_that_becomes_void_while_a_final_waits_is_aborted() -> None:
+    """Nothing else would ask again: the final waits already."""
+    queue = PassQueue[str](2, 2)
+    first, second = running(queue, 1, LONG, wanted=True), running(queue, 2, LONG, wanted=True)
+    queue.want(3, SHORT)
+    assert queue.abort(0.1) == []
+    queue.void(2)
+
+    assert queue.abort(0.1) == [second]
+    assert queue.done(first, "text", 3.0) is True
+
+
+def test_a_void_pass_that_ends_before_a_process_could_start_is_let_be() -> None:
+    queue = PassQueue[str](1, 1)
+    void = running(queue, 1, LONG)
+    queue.void(1)
+    queue.want(2, SHORT)
+
+    assert queue.abort(25 * PACE - RESPAWN_SECONDS + 0.01) == []
+    assert queue.abort(25 * PACE - RESPAWN_SECONDS - 0.01) == [void]
+
+
+def test_no_pass_is_aborted_for_a_final_that_gets_a_worker_anyway() -> None:
+    queue = PassQueue[str](3, 3)
+    running(queue, 1, LONG)
+    queue.void(1)
+    running(queue, 2, SHORT, wanted=True)
+    queue.want(3, SHORT)
+    assert queue.abort(0.0) == []  # the third is idle
+    queue.take(0.0)
+    queue.want(4, SHORT)
+
+    assert queue.abort(0.0) == []  # the second is about to be
+    queue.want(5, SHORT)
+    queue.want(6, SHORT)
+    assert len(queue.abort(0.0)) == 1
+
+
+def test_void_passes_are_aborted_before_speculative_and_the_longest_first() -> None:
+    queue = PassQueue[str](3, 3)
+    speculative = running(queue, 1, LONG)
+    void = [running(queue, utterance, samples) for utterance, samples in ((2, LONG // 2), (3, LONG))]
+    queue.void(2)
+    queue.void(3)
+    aborted = []
+    for utterance in (4, 5, 6, 7):
+        queue.want(utterance, SHORT)
+        aborted += queue.abort(0.0)
+
+    assert aborted == [void[1], void[0], speculative]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_speculative_pass_that_was_aborted_begins_again_after_the_finals(late: bool) -> None:
+    """Also if its worker had its answer ready when it was killed: that one counts for nothing."""
+    queue = PassQueue[str](1, 1)
+    aborted = running(queue, 1, LONG)
+    queue.want(2, SHORT)
+    assert queue.abort(0.0) == [aborted]
+    if late:
+        assert queue.done(aborted, "late", 0.1) is False
+    else:
+        assert queue.died(aborted) is False
+    assert take(queue).utterance == 2
+    assert queue.want(1, LONG) is None
+    again = take(queue)
+
+    assert (again.utterance, again.samples) == (1, LONG)
+    assert queue.done(again, "text", 9.0) is True
+
+
+def test_a_wanted_pass_is_never_aborted() -> None:
+    queue = PassQueue[str](1, 1)
+    running(queue, 1, LONG, wanted=True)
+    queue.want(2, SHORT)
+
+    assert queue.abort(0.0) == []
+
+
+def test_where_passes_are_slow_the_rest_of_one_is_longer() -> None:
+    """25 s of audio, 3 s of work on an idle core, of which nothing seems to be left after 3 s."""
+    queue = PassQueue[str](1, 1)
+    for utterance in range(20):
+        queue.done(running(queue, utterance, 10 * SECOND, wanted=True), "text", 10 * 3 * PACE)
+    void = running(queue, 100, LONG)
+    queue.void(100)
+    queue.want(101, SHORT)
+
+    assert queue.abort(3.0) == [void]
+
+
+def test_a_pass_that_is_long_overdue_is_no_longer_waited_for() -> None:
+    """A machine that has just become slow: what the passes before it took says nothing."""
+    queue = PassQueue[str](1, 1)
+    void = running(queue, 1, LONG)
+    queue.void(1)
+    queue.want(2, SHORT)
+
+    assert queue.abort(25 * PACE) == []
+    assert queue.abort(25 * PACE + RESPAWN_SECONDS - 0.01) == []
+    assert queue.abort(25 * PACE + RESPAWN_SECONDS + 0.01) == [void]
+
+
+def test_short_passes_and_fast_ones_say_nothing_about_the_pace() -> None:
+    queue = PassQueue[str](1, 1)
+    for utterance in range(20):
+        queue.done(running(queue, utterance, SECOND // 10, wanted=True), "text", 5.0)
+        queue.done(running(queue, utterance, LONG, wanted=True), "text", 0.0)
+    void = running(queue, 100, LONG)
+    queue.void(100)
+    queue.want(101, SHORT)
+
+    assert queue.abort(25 * PACE - RESPAWN_SECONDS - 0.01) == [void]
+
+
+class Crew:
+    """Workers that are as fast as the plan believes, in steps of 10 ms."""
+
+    def __init__(self, workers: int) -> None:
+        self.queue = PassQueue[str](workers, workers)
+        self.now = 0.0
+        self.busy_until = [0.0] * workers
+        self.passes: list[Pass | None] = [None] * workers
+
+    def work(self, seconds: float) -> None:
+        for _ in range(round(seconds * 100)):
+            self.now += 0.01
+            for worker, until in enumerate(self.busy_until):
+                if until <= self.now:
+                    self._next(worker)
+
+    def abort(self) -> None:
+        for work in self.queue.abort(self.now):
+            worker = self.passes.index(work)
+            self.passes[worker] = None
+            self.busy_until[worker] = self.now + RESPAWN_SECONDS
+            self.queue.died(work)
+
+    def _next(self, worker: int) -> None:
+        done = self.passes[worker]
+        if done is not None:
+            self.queue.done(done, "text", self.now)
+        work = self.passes[worker] = self.queue.take(self.now)
+        if work is not None:
+            self.busy_until[worker] = self.now + PACE * work.samples / SECOND
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("seed", range(20))
+def test_passes_that_nobody_asked_for_cost_a_final_no_more_than_a_new_process(workers: int, seed: int) -> None:
+    """Speakers pause and resume at random, one finishes: with finals alone it would begin at once."""
+    dice = random.Random(seed)
+    crew = Crew(workers)
+    for speaker in range(50):
+        crew.work(dice.uniform(0.05, 1.0))
+        crew.queue.speculate(speaker, dice.randrange(SECOND, 30 * SECOND))
+        crew.work(dice.uniform(0.05, 0.3))
+        crew.queue.void(speaker)
+    crew.queue.want(100, LONG)
+    crew.abort()
+    crew.work(RESPAWN_SECONDS + 0.02)
+
+    assert 100 in [work.utterance for work in crew.passes if work is not None]
+
+
+# Hiring
+
+
+def test_a_worker_is_hired_for_each_pass_that_the_others_have_no_time_for() -> None:
+    queue = PassQueue[str](2, 0)
+    assert queue.short() is False
+    queue.want(1, SHORT)
+    assert queue.short() is True
+    queue.hire()
+    assert queue.short() is False  # it will take the pass
+    work = take(queue)
+    queue.want(2, SHORT)
+    assert queue.short() is True
+    queue.done(work, "text", 1.0)
+    assert queue.short() is False
+    queue.want(3, SHORT)
+    queue.want(4, SHORT)
+    queue.hire()
+
+    assert queue.short() is False  # there are no more
 
 
 # Streaming passes
@@ -285,23 +504,27 @@ def test_an_utterance_that_kills_workers_gets_no_more_partials_and_frees_its_dec
 # Streams and desks
 
 
+def nothing() -> None:
+    pass
+
+
 class Room:
     """Both desks, whose workers the test plays."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.finals = FinalDesk(self.lock)
+        self.finals = FinalDesk(self.lock, 1, 1)
         self.partials = StreamingDesk(self.lock, 1, 1)
         self.streamer = self.partials.at(0)
         self._opened = 0
 
-    def open(self, *, live: bool = True) -> PocketsphinxStream:
+    def open(self, *, live: bool = True, notify: Callable[[], None] = nothing) -> PocketsphinxStream:
         self._opened += 1
-        return PocketsphinxStream(self._opened, self.lock, self.finals, self.partials if live else None)
+        return PocketsphinxStream(self._opened, self.lock, self.finals, self.partials if live else None, notify)
 
     def decode(self) -> int:
         """Do one second pass, whose text is its number of samples; return that."""
-        taken = self.finals.take()
+        taken = self.finals.take(nothing)
         assert taken is not None
         work, (action, pcm) = taken
         assert action == "decode"
@@ -311,7 +534,7 @@ class Room:
 
     def feed(self, text: str | None) -> tuple[bool, int]:
         """Answer one streaming job; return whether it began a pass, and its number of samples."""
-        taken = self.streamer.take()
+        taken = self.streamer.take(nothing)
         assert taken is not None
         work, (action, slot, fresh, pcm) = taken
         assert (action, slot) == ("feed", 0)
@@ -336,7 +559,7 @@ def test_a_pass_begun_in_the_pause_is_the_final() -> None:
     room.decode()
 
     assert text(stream.finish(1000)) == "1000"
-    assert room.finals.take() is None
+    assert room.finals.take(nothing) is None
 
 
 @pytest.mark.parametrize("decoded", [False, True])
@@ -353,7 +576,7 @@ def test_speech_that_resumes_voids_the_pass(decoded: bool) -> None:
     room.decode()
 
     assert text(future) == "1500"
-    assert room.finals.take() is None
+    assert room.finals.take(nothing) is None
 
 
 def test_the_final_covers_exactly_the_samples_of_finish() -> None:
@@ -373,8 +596,8 @@ def test_a_piece_of_a_file_has_no_partials_and_no_speculation() -> None:
     stream.push(audio(SECOND))
     stream.pause()
 
-    assert room.finals.take() is None
-    assert room.streamer.take() is None
+    assert room.finals.take(nothing) is None
+    assert room.streamer.take(nothing) is None
     future = stream.finish(SECOND)
     room.decode()
     assert text(future) == str(SECOND)
@@ -407,13 +630,13 @@ def test_after_finish_no_partial_comes() -> None:
     room = Room()
     stream = room.open()
     stream.push(audio(LEAST))
-    taken = room.streamer.take()
+    taken = room.streamer.take(nothing)
     assert taken is not None
     stream.finish(LEAST)
     room.streamer.deliver(taken[0], ("late", 0.1))
 
     assert stream.partial() is None
-    assert room.streamer.take() is None
+    assert room.streamer.take(nothing) is None
 
 
 def test_cancel_leaves_nothing_and_can_be_repeated() -> None:
@@ -427,8 +650,8 @@ def test_cancel_leaves_nothing_and_can_be_repeated() -> None:
     stream.pause()
 
     assert future.cancelled()
-    assert room.finals.take() is None
-    assert room.streamer.take() is None
+    assert room.finals.take(nothing) is None
+    assert room.streamer.take(nothing) is None
     assert stream.finish(SECOND).cancelled()
 
 
@@ -437,7 +660,7 @@ def test_cancel_during_a_pass_drops_its_result() -> None:
     stream = room.open()
     stream.push(audio(SECOND))
     future = stream.finish(SECOND)
-    taken = room.finals.take()
+    taken = room.finals.take(nothing)
     assert taken is not None
     stream.cancel()
     room.finals.deliver(taken[0], ((), 0.1))
@@ -504,7 +727,7 @@ def test_a_deadly_utterance_fails_its_final() -> None:
     stream.push(audio(1000))
     future = stream.finish(1000)
     for _ in range(passes.ATTEMPTS):
-        taken = room.finals.take()
+        taken = room.finals.take(nothing)
         assert taken is not None
         room.finals.died(taken[0])
 
@@ -520,7 +743,7 @@ def test_a_streaming_pass_begins_again_in_a_new_process_and_no_partial_shrinks_b
     room.feed("a b")
     assert stream.partial() is not None
     stream.push(audio(LEAST))
-    taken = room.streamer.take()
+    taken = room.streamer.take(nothing)
     assert taken is not None
     room.streamer.died(taken[0])
     room.streamer.renewed()
@@ -546,6 +769,128 @@ def test_closing_cancels_what_is_pending_and_ends_every_wait() -> None:
     assert paused.finish(1000).cancelled()
     assert room.finals.wait(None) is False
     assert room.streamer.wait(None) is False
+
+
+def test_a_pass_in_the_way_of_a_final_has_its_process_killed() -> None:
+    room = Room()
+    resumed, finished = room.open(), room.open()
+    killed: list[str] = []
+    resumed.push(audio(25 * SECOND))
+    resumed.pause()
+    taken = room.finals.take(lambda: killed.append("the process"))
+    assert taken is not None
+    resumed.push(audio(LEAST))
+    finished.push(audio(SECOND))
+    assert killed == []
+    future = finished.finish(SECOND)
+    assert killed == ["the process"]
+    room.finals.died(taken[0])
+    room.decode()
+
+    assert text(future) == str(SECOND)
+    resumed.pause()
+    assert room.decode() == 25 * SECOND + LEAST
+    assert killed == ["the process"]
+
+
+def test_a_look_at_a_pass_that_runs_finds_it_overdue(monkeypatch: pytest.MonkeyPatch) -> None:
+    room = Room()
+    resumed, finished = room.open(), room.open()
+    killed: list[str] = []
+    for stream in (resumed, finished):
+        stream.push(audio(SECOND))
+    resumed.pause()
+    room.finals.take(lambda: killed.append("the process"))
+    resumed.push(audio(LEAST))
+    finished.finish(SECOND)
+    room.finals.look()
+    assert killed == []
+    late = time.monotonic() + 10
+    monkeypatch.setattr("backends.pocketsphinx.finals.time.monotonic", lambda: late)
+    room.finals.look()
+
+    assert killed == ["the process"]
+
+
+def test_a_pass_that_was_handed_in_has_no_process_to_kill() -> None:
+    room = Room()
+    paused, finished = room.open(), room.open()
+    paused.push(audio(25 * SECOND))
+    paused.pause()
+    taken = room.finals.take(lambda: pytest.fail("its process has gone on to something else"))
+    assert taken is not None
+    room.finals.deliver(taken[0], ((), 0.1))
+    finished.push(audio(SECOND))
+    finished.finish(SECOND)
+    paused.push(audio(LEAST))
+    paused.cancel()
+
+
+def test_one_piece_wakes_one_worker_without_a_process_and_a_second_the_next() -> None:
+    desk = FinalDesk(threading.Lock(), 3, 0)
+    lock = desk._lock  # noqa: SLF001 - streams share it
+    hired: list[bool] = []
+    with ThreadPoolExecutor(3) as owners:
+        waiting = [owners.submit(lambda: hired.append(desk.hire())) for _ in range(3)]
+        for number in (1, 2):
+            piece = PocketsphinxStream(number, lock, desk, None, nothing)
+            piece.push(audio(SECOND))
+            piece.finish(SECOND)
+            deadline = time.monotonic() + 10
+            while len(hired) < number and time.monotonic() < deadline:
+                time.sleep(0.01)
+            time.sleep(0.05)
+            assert hired == [True] * number
+        desk.close()
+        for owner in waiting:
+            owner.result(10)
+
+    assert hired == [True, True, False]
+
+
+def test_each_new_hypothesis_is_told_once_without_the_lock() -> None:
+    room = Room()
+    heard: list[str] = []
+
+    def look() -> None:
+        partial = stream.partial()
+        assert partial is not None
+        heard.append(partial.text)
+
+    stream = room.open(notify=look)
+    for hypothesis_of_all in ("go", "go", None, "go forward"):
+        stream.push(audio(LEAST))
+        room.feed(hypothesis_of_all)
+
+    assert heard == ["go", "", "go forward"]
+
+
+@pytest.mark.parametrize("end", ["finish", "cancel"])
+def test_nothing_is_told_of_an_utterance_that_ended(end: str) -> None:
+    room = Room()
+    stream = room.open(notify=lambda: pytest.fail("told"))
+    stream.push(audio(LEAST))
+    taken = room.streamer.take(nothing)
+    assert taken is not None
+    if end == "finish":
+        stream.finish(LEAST)
+    else:
+        stream.cancel()
+
+    room.streamer.deliver(taken[0], ("late", 0.1))
+
+
+def test_a_speaker_whose_notify_fails_harms_nobody() -> None:
+    room = Room()
+
+    def fail() -> None:
+        raise RuntimeError("the loop is closed")
+
+    stream = room.open(notify=fail)
+    stream.push(audio(LEAST))
+    room.feed("go")
+
+    assert stream.partial() is not None
 
 
 # Hypotheses
