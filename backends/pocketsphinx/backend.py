@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Sequence
 from concurrent import futures
+from dataclasses import replace
 from typing import Any
 
 from backends.base import EngineError, StreamOptions
@@ -21,18 +22,18 @@ from backends.pocketsphinx.owner import Kind, Owner
 from backends.pocketsphinx.partials import StreamingDesk
 from backends.pocketsphinx.stream import PocketsphinxStream
 
-STREAMING_NICENESS = 10
-"""A tenth of a final's share of a contended core: partials slow down before any final waits."""
+FINISHERS_PER_CORE = 3
+"""Final workers there may be for each core. One is there from the start, the others once passes wait.
+
+A pass that became void runs on, and a long one holds its worker for seconds. Four speakers on two cores, p95 of
+`latency_ms`: 2195 ms with one worker a core, 1170 ms with two, 871 ms with three (`python -m bench.accuracy`).
+"""
+
+STREAMING_NICENESS = 15
+"""A 28th of a final's share of a contended core: partials slow down before any final waits."""
 
 BATCH_NICENESS = 19
 """The least share there is: files take what live speech leaves."""
-
-
-PATIENCE = 5.0
-"""Seconds for a second of audio after which a worker hangs; a final pass takes 0.12 s of a core, partials as much."""
-
-BATCH_PATIENCE = 20.0
-"""The same for files: two busy processes of niceness 0 on its core leave a batch worker 0.7 % of it."""
 
 
 class PocketsphinxBackend:
@@ -47,17 +48,20 @@ class PocketsphinxBackend:
         self._lock = threading.Lock()
         """Of all desks: `push` leaves audio with both passes."""
         self._partials = StreamingDesk(self._lock, self._workers, options.streams_per_worker)
-        self._finals = FinalDesk(self._lock, self._workers, self._workers)
+        finishers = FINISHERS_PER_CORE * self._workers
+        self._finals = FinalDesk(self._lock, finishers, self._workers)
         self._batch = FinalDesk(self._lock, self._workers, 0)
-        streaming = Kind("streaming", options.streams_per_worker, STREAMING_NICENESS, True, PATIENCE)
-        final = Kind("final", 1, 0, True, PATIENCE)
+        streaming = Kind("streaming", options.streams_per_worker, STREAMING_NICENESS, eager=True)
+        final = Kind("final", 1, 0, eager=True)
         # As pieces of files need them: a server that gets none saves 104 MB (see `PocketsphinxOptions`) and 0.35 s of
         # CPU time a core, and the first piece waits 0.4 s more.
-        batch = Kind("batch", 1, BATCH_NICENESS, False, BATCH_PATIENCE)
+        batch = Kind("batch", 1, BATCH_NICENESS, eager=False)
         workers = range(self._workers)
         # A streaming worker has utterances of its own, whose finals do not need it: nothing to give up for them.
         self._streamers = [Owner(self._partials.at(worker), streaming, lambda: None) for worker in workers]
-        self._finishers = [Owner(self._finals, final, self._check_finishers) for _ in workers]
+        spare = replace(final, eager=False)
+        kinds = [final] * self._workers + [spare] * (finishers - self._workers)
+        self._finishers = [Owner(self._finals, kind, self._check_finishers) for kind in kinds]
         self._batchers = [Owner(self._batch, batch, self._check_batchers) for _ in workers]
 
     @property

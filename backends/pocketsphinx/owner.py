@@ -38,8 +38,6 @@ class Kind:
     """Above the server's own."""
     eager: bool
     """Whether its processes start with the engine, or when there is work for one more."""
-    patience: float
-    """Seconds for each second of a job's audio, beside `STALL_SECONDS`, after which a process counts as hung."""
 
 
 class Owner(Generic[Task]):
@@ -145,7 +143,7 @@ class Owner(Generic[Task]):
 
     def _do(self, process: WorkerProcess, task: Task, request: Request) -> None:
         try:
-            self._desk.deliver(task, process.ask(request, self._kind.patience, self._desk.look))
+            self._desk.deliver(task, process.ask(request, self._desk.look))
         except WorkerDied as death:
             self._bury(process, task, str(death))
         except Exception as error:  # noqa: BLE001 - it is logged, and its job is not lost

@@ -32,8 +32,12 @@ Result = TypeVar("Result")
 ATTEMPTS = 3
 """Worker processes that may die on an utterance before its final fails: more would take every worker with it."""
 
-PACE = 0.12
-"""Seconds of a core for a second of audio, measured on 36 clips."""
+PACE = 0.15
+"""Seconds for a second of audio while partials and other passes run: 0.12 to 0.14 alone, more side by side.
+
+Better too long than too short: a pass that is aborted for nothing costs a final half a second, one trusted for nothing
+up to twice that.
+"""
 
 RESPAWN_SECONDS = 0.5
 """From the end of a worker process with one decoder to its warm successor, at `PACE`."""
@@ -147,7 +151,7 @@ class PassQueue(Generic[Result]):
         """
         # What slows passes down, a slow machine or a busy one, slows a process that starts down as well.
         respawn = RESPAWN_SECONDS * self._pace / PACE
-        left = {work: self._left(work, now, respawn) for work in self._running}
+        left = {work: self._left(work, now) for work in self._running}
         soon = self._workers - len(left) + sum(seconds <= respawn for seconds in left.values())
         idlers = [work for work in left if left[work] > respawn and not self._is_wanted(work)]
         idlers.sort(key=lambda work: (self._is_known(work), -left[work]))
@@ -209,10 +213,10 @@ class PassQueue(Generic[Result]):
     def _is_wanted(self, work: Pass) -> bool:
         return self._is_known(work) and self._entries[work.utterance].wanted
 
-    def _left(self, work: Pass, now: float, grace: float) -> float:
-        """Seconds for which a running pass is likely to run on; infinity once it is overdue by more than `grace`."""
+    def _left(self, work: Pass, now: float) -> float:
+        """Seconds for which a running pass is likely to run on; infinity once it is overdue, for nobody knows."""
         left = self._pace * work.samples / SAMPLE_RATE - (now - self._running[work])
-        return left if left >= -grace else math.inf
+        return left if left >= 0 else math.inf
 
     def _learn(self, work: Pass, now: float) -> None:
         began = self._running.pop(work, None)

@@ -19,11 +19,20 @@ SCRIPT = Path(__file__).with_name("worker.py")
 START_SECONDS = 60.0
 """Longest wait for a process to be warm; it takes 0.5 s a decoder on an idle core."""
 
-STALL_SECONDS = 10.0
-"""Longest wait for a process to read or write on, and for the answer to a request without audio.
+HANG_SECONDS = 10.0
+"""Longest wait for an answer, beside `PATIENCE`: a process that hangs is lost, but never closes its socket."""
 
-A process that hangs is dead to its utterances, but never closes its socket.
+PATIENCE = 5.0
+"""Longest wait for an answer in seconds for each second of audio, which takes 0.12 s of a core."""
+
+STARVED = 10
+"""How many times as long to wait for a process that has work and gets no core: the nice ones can be starved for long.
+
+Not for ever, for one that runs in a circle looks the same.
 """
+
+TRANSFER_SECONDS = 30.0
+"""Longest wait for a process to go on reading or writing a message."""
 
 LOOK_SECONDS = 0.25
 """Between two calls of `meanwhile`; costs microseconds."""
@@ -64,9 +73,9 @@ class WorkerProcess:
                 ours.close()
                 raise WorkerDied(f"cannot run {sys.executable}: {error}") from error
         # Seconds and microseconds. `poll` does not help with a message that does not fit in the buffer.
-        stall = struct.pack("ll", int(STALL_SECONDS), int(STALL_SECONDS % 1 * 1e6))
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, stall)
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, stall)
+        limit = struct.pack("ll", int(TRANSFER_SECONDS), int(TRANSFER_SECONDS % 1 * 1e6))
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
         # The child alone holds the other end now, so its death is our end of file and ours is its.
         self._connection = Connection(ours.detach())
         self.killed = False
@@ -83,14 +92,16 @@ class WorkerProcess:
         Raises:
             WorkerDied: it ended first, or took longer than `START_SECONDS`.
         """
-        self._receive(START_SECONDS, START_SECONDS)
+        if not self._connection.poll(START_SECONDS):
+            self._process.kill()
+            raise WorkerDied(f"not ready after {START_SECONDS:.0f} s")
+        self._receive()
 
-    def ask(self, request: Request, patience: float, meanwhile: Callable[[], None]) -> Answer:
+    def ask(self, request: Request, meanwhile: Callable[[], None]) -> Answer:
         """Send a request (see worker.py) and wait for its answer.
 
         Args:
             request: its last item is PCM16LE.
-            patience: seconds to wait for each second of that, beside `STALL_SECONDS`.
             meanwhile: called every `LOOK_SECONDS` while the answer is not there.
 
         Raises:
@@ -100,11 +111,15 @@ class WorkerProcess:
             self._connection.send(request)
         except OSError:
             raise self._death() from None
-        limit = STALL_SECONDS + patience * len(request[-1]) / (SAMPLE_RATE * BYTES_PER_SAMPLE)
-        deadline = time.monotonic() + limit
-        while (rest := deadline - time.monotonic()) > LOOK_SECONDS and not self._connection.poll(LOOK_SECONDS):
+        limit = HANG_SECONDS + PATIENCE * len(request[-1]) / (SAMPLE_RATE * BYTES_PER_SAMPLE)
+        began = time.monotonic()
+        while not self._connection.poll(LOOK_SECONDS):
+            waited = time.monotonic() - began
+            if waited > limit and (waited > STARVED * limit or not self._has_work()):
+                self._process.kill()
+                raise WorkerDied(f"no answer within {waited:.1f} s")
             meanwhile()
-        return self._receive(max(rest, 0), limit)
+        return self._receive()
 
     def alive(self) -> bool:
         """Whether it still runs and was not killed, as far as the system knows."""
@@ -124,12 +139,16 @@ class WorkerProcess:
         self._process.wait()
         self._connection.close()
 
-    def _receive(self, rest: float, limit: float) -> Answer:
-        """Wait for an answer for the last `rest` of `limit` seconds."""
+    def _has_work(self) -> bool:
+        """Whether it runs, or would on a free core or when a page is read; False where there is no /proc."""
         try:
-            if not self._connection.poll(rest):
-                self._process.kill()
-                raise WorkerDied(f"no answer within {limit:.1f} s")
+            status = Path(f"/proc/{self.pid}/stat").read_text()
+        except OSError:
+            return False
+        return status.rpartition(")")[2].split()[0] in "RD"
+
+    def _receive(self) -> Answer:
+        try:
             outcome, answer = self._connection.recv()
         except (EOFError, OSError):
             raise self._death() from None

@@ -19,7 +19,7 @@ from backends.pocketsphinx.owner import Kind, Owner
 from backends.pocketsphinx.process import Answer, Request, WorkerDied, WorkerProcess
 
 DEADLINE = 20.0
-KIND = Kind("final", decoders=1, niceness=0, eager=True, patience=5.0)
+KIND = Kind("final", decoders=1, niceness=0, eager=True)
 
 
 def nothing() -> None:
@@ -39,7 +39,7 @@ class Child:
     def wait_ready(self) -> None:
         pass
 
-    def ask(self, request: Request, patience: float, meanwhile: Callable[[], None]) -> Answer:
+    def ask(self, request: Request, meanwhile: Callable[[], None]) -> Answer:
         meanwhile()
         return request
 
@@ -124,10 +124,10 @@ class Fussy(Child):
 
     born = 0
 
-    def ask(self, request: Request, patience: float, meanwhile: Callable[[], None]) -> Answer:
+    def ask(self, request: Request, meanwhile: Callable[[], None]) -> Answer:
         if type(self).born == 1:
             raise ValueError("not enough values to unpack")
-        return super().ask(request, patience, meanwhile)
+        return super().ask(request, meanwhile)
 
 
 def test_an_unexpected_exception_in_a_job_counts_as_a_death(employ: Any) -> None:  # noqa: ANN401
@@ -192,8 +192,17 @@ def test_an_owner_survives_an_accident_at_its_desk_and_says_so_meanwhile(employ:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "STALL_SECONDS", 0.3)
+    for limit in ("HANG_SECONDS", "TRANSFER_SECONDS"):
+        monkeypatch.setattr(process, limit, 0.3)
 
+
+SPIN = """
+import time
+def spin(seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+"""
 
 ECHO = """
 import sys
@@ -217,28 +226,38 @@ def test_a_process_that_hangs_counts_as_dead(
     child = WorkerProcess(1, 0)
     try:
         child.wait_ready()
-        assert child.ask(("decode", bytes(2 * samples)), 5.0, nothing) == (2 * samples,)
+        assert child.ask(("decode", bytes(2 * samples)), nothing) == (2 * samples,)
         os.kill(child.pid, signal.SIGSTOP)
+        monkeypatch.setattr(process, "PATIENCE", 0.001)
         began = time.monotonic()
         with pytest.raises(WorkerDied):
-            child.ask(("decode", bytes(2 * samples)), 0.001, nothing)
+            child.ask(("decode", bytes(2 * samples)), nothing)
         assert time.monotonic() - began < 5
-        assert not child.alive()
     finally:
         child.close()
 
 
-def test_patience_grows_with_the_audio(impatient: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("does", "seconds_of_audio", "lives"),
+    [("time.sleep(0.9)", 0, False), ("time.sleep(0.9)", 1, True), ("spin(0.9)", 0, True), ("spin(60)", 0, False)],
+)
+@pytest.mark.usefixtures("impatient")
+def test_a_process_without_an_answer_is_given_time_for_its_audio_and_while_it_works(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, does: str, seconds_of_audio: int, lives: bool
+) -> None:
     script = tmp_path / "echo.py"
-    script.write_text(ECHO.replace("    connection.send", "    import time; time.sleep(0.6); connection.send"))
+    script.write_text(SPIN + ECHO.replace("    connection.send", f"    {does}; connection.send"))
     monkeypatch.setattr(process, "SCRIPT", script)
     child = WorkerProcess(1, 0)
+    request = ("decode", bytes(32_000 * seconds_of_audio))
+    looks: list[float] = []
     try:
         child.wait_ready()
-        looks: list[float] = []
-        assert child.ask(("decode", bytes(32_000)), 60.0, lambda: looks.append(time.monotonic())) == (32_000,)
-        assert looks
-        with pytest.raises(WorkerDied, match=r"no answer within 0\.3 s"):
-            child.ask(("decode", bytes(100)), 0.1, nothing)
+        if lives:
+            assert child.ask(request, lambda: looks.append(time.monotonic())) == (len(request[1]),)
+            assert looks
+        else:
+            with pytest.raises(WorkerDied, match="no answer within"):
+                child.ask(request, nothing)
     finally:
         child.close()

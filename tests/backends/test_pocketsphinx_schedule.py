@@ -277,7 +277,7 @@ def test_a_wanted_pass_is_never_aborted() -> None:
 
 
 def test_where_passes_are_slow_the_rest_of_one_is_longer() -> None:
-    """25 s of audio, 3 s of work on an idle core, of which nothing seems to be left after 3 s."""
+    """Of work that should be done by then, most is left."""
     queue = PassQueue[str](1, 1)
     for utterance in range(20):
         queue.done(running(queue, utterance, 10 * SECOND, wanted=True), "text", 10 * 3 * PACE)
@@ -285,19 +285,18 @@ def test_where_passes_are_slow_the_rest_of_one_is_longer() -> None:
     queue.void(100)
     queue.want(101, SHORT)
 
-    assert queue.abort(3.0) == [void]
+    assert queue.abort(25 * PACE - 0.01) == [void]
 
 
-def test_a_pass_that_is_long_overdue_is_no_longer_waited_for() -> None:
+def test_a_pass_that_is_overdue_is_no_longer_waited_for() -> None:
     """A machine that has just become slow: what the passes before it took says nothing."""
     queue = PassQueue[str](1, 1)
     void = running(queue, 1, LONG)
     queue.void(1)
     queue.want(2, SHORT)
 
-    assert queue.abort(25 * PACE) == []
-    assert queue.abort(25 * PACE + RESPAWN_SECONDS - 0.01) == []
-    assert queue.abort(25 * PACE + RESPAWN_SECONDS + 0.01) == [void]
+    assert queue.abort(25 * PACE - 0.01) == []
+    assert queue.abort(25 * PACE + 0.01) == [void]
 
 
 def test_short_passes_and_fast_ones_say_nothing_about_the_pace() -> None:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.base import EngineError
 from backends.qwen3.audio import Recording
-from backends.qwen3.desk import HUNG_SECONDS, Desk, Order, Result
+from backends.qwen3.desk import HUNG_LOOKS, Desk, Order, Result
 from backends.qwen3.model import Answer, Lost, Model, Request
 from backends.qwen3.schedule import Purpose
 
@@ -170,23 +168,21 @@ def test_a_failure_is_the_orders_own() -> None:
     assert all(isinstance(result, EngineError) for result in ended.values())
 
 
-def test_hung_is_taken_and_not_moving(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hung_is_taken_and_not_moving() -> None:
     """Rest is not death, however long; a minute without an end of anything is."""
-    now = 0.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
     seen: list[bool] = []
 
     async def scene(bench: Bench) -> None:
-        nonlocal now
-        now += 2 * HUNG_SECONDS
-        seen.append(bench.desk.hung)
+        def looks() -> bool:
+            return any(bench.desk.look() for _ in range(2 * HUNG_LOOKS))
+
+        seen.append(looks())
         bench.order(1, Purpose.FINAL)
         await bench.settle()
-        seen.append(bench.desk.hung)
-        now += 2 * HUNG_SECONDS
-        seen.append(bench.desk.hung)
+        seen.append(bench.desk.look())
+        seen.append(looks())
         await bench.settle(renders=1)
-        seen.append(bench.desk.hung)
+        seen.append(bench.desk.look())
 
     at_work(scene)
     assert seen == [False, False, True, False]
