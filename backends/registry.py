@@ -9,6 +9,8 @@ from pathlib import Path
 
 from backends.base import ASRBackend
 from backends.pocketsphinx.options import PocketsphinxOptions
+from backends.qwen3 import machine
+from backends.qwen3.options import Qwen3Options
 
 
 class BackendUnavailable(Exception):
@@ -22,6 +24,7 @@ class BackendOptions:
     references: Path
     """Folder of the recordings that `mock` replays."""
     pocketsphinx: PocketsphinxOptions
+    qwen3: Qwen3Options
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,8 @@ class BackendSpec:
     """One backend, known without importing it."""
 
     create: Callable[[BackendOptions], ASRBackend]
-    extra: str | None = None
-    """Package extra that installs it, which is also the name it imports; None: part of the core."""
+    refusal: Callable[[], str | None] = lambda: None
+    """Why it cannot run here, as one plain sentence that says what to do; None: it can. Cheap."""
 
 
 def _mock(options: BackendOptions) -> ASRBackend:
@@ -45,12 +48,25 @@ def _pocketsphinx(options: BackendOptions) -> ASRBackend:
     return PocketsphinxBackend(options.pocketsphinx)
 
 
+def _no_pocketsphinx() -> str | None:
+    if importlib.util.find_spec("pocketsphinx") is not None:
+        return None
+    return "STT_BACKEND=pocketsphinx needs its extra: run `uv sync --extra pocketsphinx`, or set STT_BACKEND=mock."
+
+
+def _qwen3(options: BackendOptions) -> ASRBackend:
+    from backends.qwen3.backend import Qwen3Backend
+
+    return Qwen3Backend(options.qwen3)
+
+
 BACKENDS: Mapping[str, BackendSpec] = {
     "mock": BackendSpec(_mock),
-    "pocketsphinx": BackendSpec(_pocketsphinx, extra="pocketsphinx"),
+    "pocketsphinx": BackendSpec(_pocketsphinx, _no_pocketsphinx),
+    "qwen3": BackendSpec(_qwen3, machine.refusal),
 }
 
-PLANNED = frozenset({"qwen3", "whisper", "nemo"})
+PLANNED = frozenset({"whisper", "nemo"})
 """Names the roadmap promises and this version does not have."""
 
 
@@ -65,11 +81,9 @@ def check(name: str) -> None:
         raise BackendUnavailable(f"STT_BACKEND={name} is not in this version yet: set {usable}.")
     if name not in BACKENDS:
         raise BackendUnavailable(f"STT_BACKEND={name} is unknown: set {usable}.")
-    extra = BACKENDS[name].extra
-    if extra is not None and importlib.util.find_spec(extra) is None:
-        raise BackendUnavailable(
-            f"STT_BACKEND={name} needs its extra: run `uv sync --extra {extra}`, or set STT_BACKEND=mock."
-        )
+    refusal = BACKENDS[name].refusal()
+    if refusal is not None:
+        raise BackendUnavailable(refusal)
 
 
 def create(name: str, options: BackendOptions) -> ASRBackend:

@@ -181,7 +181,8 @@ def test_a_first_load_that_fails_ends_the_process(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"STT_BACKEND": "qwen3"}, "STT_BACKEND=qwen3 is not in this version yet: set "),
+        ({}, "STT_BACKEND=qwen3 needs "),
+        ({"STT_BACKEND": "whisper"}, "STT_BACKEND=whisper is not in this version yet: set "),
         ({"STT_BACKEND": "parrot"}, "STT_BACKEND=parrot is unknown: set "),
         ({"STT_BACKEND": "mock", "STT_IN_QUEUE_SIZE": "0"}, "STT_IN_QUEUE_SIZE=0 cannot be used: "),
         ({"STT_BACKEND": "mock", "STT_MAX_SESSIONS": "many"}, "STT_MAX_SESSIONS=many cannot be used: "),

@@ -1,0 +1,54 @@
+"""The 30 languages of Qwen3-ASR. Pure.
+
+From the model's own table (`LANGUAGE_CODE_TO_NAME` in transformers' processing_qwen3_asr.py); the prompt needs the
+names, clients say primary subtags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "ar": "Arabic",
+        "cs": "Czech",
+        "da": "Danish",
+        "de": "German",
+        "el": "Greek",
+        "en": "English",
+        "es": "Spanish",
+        "fa": "Persian",
+        "fi": "Finnish",
+        "fil": "Filipino",
+        "fr": "French",
+        "hi": "Hindi",
+        "hu": "Hungarian",
+        "id": "Indonesian",
+        "it": "Italian",
+        "ja": "Japanese",
+        "ko": "Korean",
+        "mk": "Macedonian",
+        "ms": "Malay",
+        "nl": "Dutch",
+        "pl": "Polish",
+        "pt": "Portuguese",
+        "ro": "Romanian",
+        "ru": "Russian",
+        "sv": "Swedish",
+        "th": "Thai",
+        "tr": "Turkish",
+        "vi": "Vietnamese",
+        "yue": "Cantonese",
+        "zh": "Chinese",
+    }
+)
+"""Primary subtag of BCP 47 -> the name the model was trained with."""
+
+_CODES = {name.casefold(): code for code, name in NAMES.items()}
+
+
+def codes(names: str) -> tuple[str, ...]:
+    """Subtags of what the model wrote (`English`, or `Chinese,English`); `None` and unknown names have none."""
+    known = (_CODES.get(name.strip().casefold()) for name in names.split(","))
+    return tuple(code for code in known if code is not None)

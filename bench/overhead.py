@@ -1,0 +1,160 @@
+"""The server's own cost: CPU per second of audio per stream with the mock backend, beside a bare socket.
+
+Server and bare socket take turns on one pinned core under the same uvicorn options, a fresh process each time; the
+load generator has another core. CPU is that of the whole process over a window in which all streams speak, divided by
+the seconds of audio sent in it. Speech fills three quarters of the time. With --connect-rate it measures how many
+connections a second are opened, greeted and closed instead.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from bench import connects
+from bench.audio import Loop, load
+from bench.cost import SATURATED, CostMeter, Sample
+from bench.load import CONNECT_AT_ONCE
+from bench.report import Progress, conditions, finish, integers, parser, rounded, table
+from bench.server import ROOT, TARGETS, Server, silence_ms, stt_settings
+from bench.stats import median, summary
+from bench.wheel import run
+
+SPEECH = 0.75
+PRE_ROLL_MS = 300
+"""Audio of an utterance before its voice."""
+
+NOTES = """\
+cpu_ms       ms of CPU per second of audio of one stream; loop_cpu_ms is the event loop's part of it
+wake_ups     times a second that a thread of the server slept and was woken, for each stream
+bare_waited  part of the time that the bare socket's thread was ready and something else had its core
+rss_kb       resident memory per stream beyond the idle server, in 1000 bytes (most seen), open utterances included
+gen          the generator: lateness of its messages, and its part of a core
+valid        rounds in which generator and server kept up; medians are of these"""
+
+
+def main() -> None:
+    """Run the command."""
+    made = parser("overhead", __doc__)
+    cores = sorted(os.sched_getaffinity(0))
+    made.add_argument("--streams", type=integers, default=[50, 100, 200, 300], metavar="N,N", help="50,100,200,300")
+    made.add_argument("--rounds", type=int, default=3, help="bare socket and server in turn, so often (3)")
+    made.add_argument("--seconds", type=float, default=20.0, help="length of a window (20)")
+    made.add_argument("--warm", type=float, default=5.0, help="seconds of speech before it (5)")
+    made.add_argument("--server-core", type=int, default=cores[0], help="the server's only core (the first)")
+    made.add_argument("--load-core", type=int, default=cores[-1], help="the generator's only core (the last)")
+    made.add_argument("--connect-rate", action="store_true", help="connections a second instead")
+    given = made.parse_args()
+    os.sched_setaffinity(0, {given.load_core})
+    settings = stt_settings("mock", max(*given.streams, CONNECT_AT_ONCE) + 8, given.set)
+    ran = conditions("overhead", settings, server=[given.server_core], load=[given.load_core])
+    if given.connect_rate:
+        result = connection_rate(given.rounds, given.seconds, given.server_core, settings)
+    else:
+        silence = silence_ms(settings)
+        loop = Loop.of([clip for clip in load(ROOT / "references") if clip.single], SPEECH, silence + 100)
+        bar = Progress(len(given.streams) * given.rounds * len(TARGETS))
+        meter = CostMeter(loop, given.seconds, given.warm, given.seed, silence, bar)
+        samples = measure_all(meter, given.streams, given.rounds, given.server_core, settings)
+        result = stream_cost(samples, loop, loop.open_bytes(PRE_ROLL_MS, silence) / 1000)
+    if given.server_core == given.load_core:
+        print("THE GENERATOR SHARED THE SERVER'S CORE: the numbers are not the server's alone")
+    finish(given.json, ran | result)
+
+
+def measure_all(
+    meter: CostMeter, levels: Sequence[int], rounds: int, core: int, settings: Mapping[str, str]
+) -> list[Sample]:
+    """Every number of streams; bare socket and server in turn."""
+    samples = []
+    for streams in levels:
+        for number in range(rounds):
+            for target, module in TARGETS.items():
+                meter.bar.step(f"{target}, {streams} streams, round {number + 1}")
+                with Server(module, settings, [core]) as server:
+                    samples.append(run(meter.measure(server, target, streams)))
+    meter.bar.end()
+    return samples
+
+
+def stream_cost(samples: Sequence[Sample], loop: Loop, open_kb: float) -> dict[str, Any]:
+    """Print the table; returns what goes into the JSON; `open_kb`: mean audio of an open utterance, 1000 bytes."""
+    rows = [summarise(samples, streams) for streams in sorted({sample.streams for sample in samples})]
+    warnings = warn(samples)
+    print(table(rows))
+    print(f"\n{NOTES}\nSpeech {loop.speech:.0%} of the time; an open utterance holds {open_kb:.0f} kB on average.")
+    for warning in warnings:
+        print(warning)
+    return {
+        "speech": round(loop.speech, 3),
+        "open_utterance_kb": round(open_kb, 1),
+        "rows": rows,
+        "warnings": warnings,
+        "samples": [asdict(each) | {"valid": each.valid} for each in samples],
+    }
+
+
+def summarise(samples: Sequence[Sample], streams: int) -> dict[str, Any]:
+    """Medians over the valid rounds (over all where none is) at one number of streams, and the ratio of the medians."""
+    here = [each for each in samples if each.streams == streams]
+    bare, mine = (_valid([each for each in here if each.target == target]) for target in TARGETS)
+    bare_ms, cpu_ms = (median([each.cpu_ms for each in of]) or 0.0 for of in (bare, mine))
+    waits = summary([wait for each in mine for wait in each.endpoint_ms])
+    return {
+        "streams": streams,
+        "bare_cpu_ms": round(bare_ms, 2),
+        "server_cpu_ms": round(cpu_ms, 2),
+        "ratio": rounded(cpu_ms / bare_ms if bare_ms else None),
+        "loop_cpu_ms": rounded(median([each.loop_cpu_ms for each in mine])),
+        "wake_ups": rounded(median([each.wake_ups for each in mine]), 1),
+        "bare_waited": rounded(median([each.loop_waited for each in bare])),
+        "server_core": rounded(median([each.core for each in mine])),
+        "endpoint_p50_ms": waits["p50"],
+        "endpoint_p99_ms": waits["p99"],
+        "finals": waits["count"],
+        "dropped": sum(each.dropped for each in here),
+        "errors": sum(len(each.errors) for each in here),
+        "rss_kb": rounded(median([each.rss_kb_per_stream for each in mine]), 0),
+        "bare_rss_kb": rounded(median([each.rss_kb_per_stream for each in bare]), 0),
+        "threads": rounded(median([each.threads_per_stream for each in mine])),
+        "gen_late_p99_ms": max(float(each.generator["late_p99_ms"] or 0) for each in bare + mine),
+        "gen_cpu": max(float(each.generator["cpu"] or 0) for each in bare + mine),
+        "valid": f"{sum(each.valid for each in here)}/{len(here)}",
+    }
+
+
+def _valid(samples: Sequence[Sample]) -> list[Sample]:
+    return [each for each in samples if each.valid] or list(samples)
+
+
+def warn(samples: Sequence[Sample]) -> list[str]:
+    """What makes a number doubtful."""
+    told = []
+    for each in samples:
+        name = f"{each.target} at {each.streams} streams"
+        if each.generator["was_the_limit"]:
+            late, cpu = each.generator["late_p99_ms"], each.generator["cpu"]
+            told.append(f"THE GENERATOR WAS THE LIMIT: {name} (late p99 {late} ms, CPU {cpu} of its core)")
+        if each.core >= SATURATED:
+            told.append(f"SATURATED: {name} took {each.core:.2f} of its core; it did not keep up")
+        told += [f"ERROR: {name}: {error}" for error in sorted(set(each.errors))]
+    return told
+
+
+def connection_rate(rounds: int, seconds: float, core: int, settings: Mapping[str, str]) -> dict[str, Any]:
+    """Measure and print; returns what goes into the JSON."""
+    samples = connects.measure(rounds, seconds, core, settings)
+    rows = connects.summarise(samples)
+    print(table(rows))
+    warnings = connects.warn(samples)
+    print(f"\nConnect, ready, close, at most {CONNECT_AT_ONCE} open: connections a second, median of the valid rounds.")
+    print("cpu_ratio: bare socket's CPU for a connection by the server's, which a busy machine disturbs less.")
+    for warning in warnings:
+        print(warning)
+    return {"rows": rows, "warnings": warnings, "samples": [asdict(each) for each in samples]}
+
+
+if __name__ == "__main__":
+    main()
