@@ -20,7 +20,7 @@ help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 serve: $(STAMPS)/serve  ## Run the server with real recognition on the CPU
-	STT_BACKEND=$${STT_BACKEND:-pocketsphinx} $(BIN)/python app.py
+	@STT_BACKEND=$${STT_BACKEND:-pocketsphinx} $(BIN)/python app.py
 
 test: $(STAMPS)/dev  ## Run the tests
 	$(BIN)/python -m pytest

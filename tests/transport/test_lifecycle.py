@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from tests.audio import REFERENCES, reference, silence, text_of
 from tests.client import Client, conversation, deaf_client, session
@@ -94,7 +96,7 @@ def test_the_drain_ends_in_time(folder: Path) -> None:
     assert (last["type"], last["reason"]) == ("final", "drain")
     assert error["code"] == code == 1012
     assert answers == [503]
-    assert seconds < 2.5
+    assert seconds < 5
 
 
 def _post_hello(server: Server, answers: list[int]) -> None:
@@ -248,8 +250,9 @@ def test_a_worker_that_cannot_keep_up_drops_the_oldest_audio_then_gives_up(folde
     queue = {"STT_IN_QUEUE_SIZE": "10", "STT_IN_QUEUE_MAX_DROPS": "20"}
     with Server.with_fault(folder, "stuck", queue) as server, session(server.ws()) as client:
         _fill_both_places(client, server)
-        for _ in range(40):
-            client.send(silence(20))
+        with contextlib.suppress(ConnectionClosed):  # it may be over before all is sent
+            for _ in range(40):
+                client.send(silence(20))
         messages, code = client.rest()
         dropped = server.metric("stt_dropped_messages_total")
 
