@@ -7,7 +7,7 @@ last commit, so the result never depends on how the audio was cut into messages.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -89,32 +89,40 @@ class _Frame(NamedTuple):
 
 
 class _Open:
-    """What is known of the utterance that is being heard."""
+    """What is known of the utterance that is being heard. Its frames follow one another without a gap."""
 
-    __slots__ = ("paused_at", "recent", "silence", "start", "voiced_before", "voiced_end")
+    __slots__ = ("_memory", "loudness", "paused_at", "start", "voiced", "voiced_before", "voiced_end")
 
-    def __init__(self, start: int, frames: Sequence[_Frame], memory: int) -> None:
+    def __init__(self, start: int, frames: Collection[_Frame], memory: int) -> None:
+        """`frames`: those of the onset; `memory`: how many of the last frames a cut may ask for."""
         self.start = start
-        self.recent: deque[_Frame] = deque(frames, maxlen=memory)
+        self.loudness = [frame.loudness for frame in frames]
+        """Of the last `memory` frames at least."""
+        self.voiced = [frame.voiced for frame in frames]
         self.voiced_before = start
-        """End of the last voiced frame that `recent` has forgotten."""
+        """End of the last voiced frame that is forgotten."""
         self.voiced_end = max(frame.end for frame in frames if frame.voiced)
-        self.silence = 0
         self.paused_at: int | None = None
+        self._memory = memory
 
-    def remember(self, frame: _Frame) -> None:
-        if len(self.recent) == self.recent.maxlen and self.recent[0].voiced:
-            self.voiced_before = self.recent[0].end
-        self.recent.append(frame)
+    def remember(self, loudness: Sequence[float], voiced: Sequence[bool], position: int) -> None:
+        """Take the next frames; the last one ends at `position`."""
+        self.loudness += loudness
+        self.voiced += voiced
+        surplus = len(self.voiced) - self._memory
+        if surplus > self._memory:  # seldom, because it copies
+            forgotten = _last_voiced_end(self.voiced[:surplus], position - self._memory * FRAME_SAMPLES)
+            self.voiced_before = forgotten or self.voiced_before
+            del self.loudness[:surplus], self.voiced[:surplus]
 
 
 class Segmenter:
     """Turns a stream of judged frames into utterance actions. Used by one thread."""
 
     def __init__(self, options: SegmenterOptions) -> None:
-        self._silence = samples_of(options.silence_ms)
-        self._pause = samples_of(min(PAUSE_MS, options.silence_ms))
-        # In whole frames, as all that is measured against it.
+        # In whole frames, as all that is measured against them.
+        self._silence = _frames_in(samples_of(options.silence_ms)) * FRAME_SAMPLES
+        self._pause = min(_frames_in(samples_of(PAUSE_MS)) * FRAME_SAMPLES, self._silence)
         self._longest = samples_of(options.max_segment_ms) // FRAME_SAMPLES * FRAME_SAMPLES
         self._search = samples_of(min(CUT_SEARCH_MS, options.max_segment_ms // 2))
         self._memory = self._search // FRAME_SAMPLES
@@ -145,9 +153,9 @@ class Segmenter:
         utterance = self._open
         if utterance is None:
             return self._glance
-        goal = self._pause if utterance.paused_at is None else self._silence
-        until_cut = utterance.start + self._longest - self.position
-        return max(FRAME_SAMPLES, min(self._glance, goal - utterance.silence, until_cut))
+        goal = utterance.voiced_end + (self._pause if utterance.paused_at is None else self._silence)
+        nearest = min(goal, utterance.start + self._longest) - self.position
+        return max(FRAME_SAMPLES, min(self._glance, nearest))
 
     @property
     def keep_from(self) -> int:
@@ -164,16 +172,24 @@ class Segmenter:
 
         `position` tells how many were taken; the others are to be fed again. So one call ends at most one utterance.
         """
+        if len(loudness) != len(voiced):
+            raise ValueError(f"{len(loudness)} frames, {len(voiced)} of them judged")
         actions: list[Action] = []
-        if self._open is None and not self._onset and not any(voiced):
-            self.position += len(voiced) * FRAME_SAMPLES
-            return actions
         self._closed = False
-        for level, voice in zip(loudness, voiced, strict=True):
-            start, self.position = self.position, self.position + FRAME_SAMPLES
-            self._take(_Frame(start, self.position, level, voice), actions)
-            if self._closed:
-                break
+        first = 0
+        while first < len(voiced) and not self._closed:
+            if self._open is not None:
+                first = self._follow(self._open, loudness, voiced, first, actions)
+            elif self._onset or voiced[first]:
+                self._expect(_Frame(self.position, self.position + FRAME_SAMPLES, loudness[first], voiced[first]))
+                self.position += FRAME_SAMPLES
+                first += 1
+                if sum(each.voiced for each in self._onset) >= ONSET_FRAMES:
+                    self._begin(actions)
+            else:
+                silent = _run(voiced, first)
+                self.position += (silent - first) * FRAME_SAMPLES
+                first = silent
         return actions
 
     def end(self, reason: Reason, tail: int = 0, loudness: float = 0.0, *, voiced: bool = False) -> list[Action]:
@@ -195,7 +211,7 @@ class Segmenter:
             if self._open is None:
                 self._expect(frame)
             elif voiced:
-                self._hear_voice(self._open, frame, actions)
+                self._hear_voice(self._open, actions)
         if self._open is None and self._onset:
             self._begin(actions)
         if self._open is not None:
@@ -205,20 +221,23 @@ class Segmenter:
         self._onset.clear()
         return actions
 
-    def _take(self, frame: _Frame, actions: list[Action]) -> None:
-        utterance = self._open
-        if utterance is None:
-            self._expect(frame)
-            if frame.voiced and sum(each.voiced for each in self._onset) >= ONSET_FRAMES:
-                self._begin(actions)
-            return
-        utterance.remember(frame)
-        if frame.voiced:
-            self._hear_voice(utterance, frame, actions)
+    def _follow(
+        self, utterance: _Open, loudness: Sequence[float], voiced: Sequence[bool], first: int, actions: list[Action]
+    ) -> int:
+        """Take frames from `first` on that are all voiced or all not, up to the next decision; the first not taken."""
+        decided_at = utterance.start + self._longest
+        if not voiced[first]:
+            decided_at = min(decided_at, utterance.voiced_end + self._silence)
+        stop = min(_run(voiced, first), first + _frames_in(decided_at - self.position))
+        self.position += (stop - first) * FRAME_SAMPLES
+        utterance.remember(loudness[first:stop], voiced[first:stop], self.position)
+        if voiced[first]:
+            self._hear_voice(utterance, actions)
         else:
-            self._hear_silence(utterance, frame, actions)
-        if self._open is utterance and frame.end - utterance.start >= self._longest:
+            self._hear_silence(utterance, actions)
+        if self._open is utterance and self.position - utterance.start >= self._longest:
             self._cut(utterance, actions)
+        return stop
 
     def _expect(self, frame: _Frame) -> None:
         """Keep the frames of the window from its first voiced one on: none while nobody speaks."""
@@ -233,31 +252,33 @@ class Segmenter:
         self._onset.clear()
         actions.append(Opened(start, voiced_start))
 
-    def _hear_voice(self, utterance: _Open, frame: _Frame, actions: list[Action]) -> None:
-        utterance.silence = 0
-        utterance.voiced_end = frame.end
+    def _hear_voice(self, utterance: _Open, actions: list[Action]) -> None:
+        utterance.voiced_end = self.position
         if utterance.paused_at is not None:
             utterance.paused_at = None
             actions.append(Resumed())
 
-    def _hear_silence(self, utterance: _Open, frame: _Frame, actions: list[Action]) -> None:
-        utterance.silence = frame.end - utterance.voiced_end
-        if utterance.paused_at is None and utterance.silence >= self._pause:
-            utterance.paused_at = frame.end
-            actions.append(Paused(frame.end))
-        if utterance.silence >= self._silence and utterance.paused_at is not None:
+    def _hear_silence(self, utterance: _Open, actions: list[Action]) -> None:
+        silence = self.position - utterance.voiced_end
+        if utterance.paused_at is None and silence >= self._pause:
+            utterance.paused_at = utterance.voiced_end + self._pause
+            actions.append(Paused(utterance.paused_at))
+        if utterance.paused_at is not None and silence >= self._silence:
             self._close(utterance.paused_at, utterance.voiced_end, Reason.ENDPOINT, actions)
 
     def _cut(self, utterance: _Open, actions: list[Action]) -> None:
-        frames = list(utterance.recent)
-        at = utterance.paused_at if utterance.paused_at is not None else _quietest(frames)
-        voiced = (each.end for each in frames if each.voiced and each.end <= at)
-        voiced_end = max(voiced, default=utterance.voiced_before)
+        loudness, voiced, end = utterance.loudness, utterance.voiced, self.position
+        at = utterance.paused_at
+        if at is None:
+            searched = loudness[-self._memory :]
+            at = end - (len(searched) - _quietest(searched)) * FRAME_SAMPLES
+        rest = len(voiced) - (end - at) // FRAME_SAMPLES
+        voiced_end = _last_voiced_end(voiced[:rest], at) or utterance.voiced_before
         self._close(at, voiced_end, Reason.MAX_LENGTH, actions)
         # What follows the cut is heard again as if it came now: it may hold the next utterance's onset.
-        for each in frames:
-            if each.start >= at:
-                self._take(each, actions)
+        self.position = at
+        actions += self.feed(loudness[rest:], voiced[rest:])
+        self._closed = True
 
     def _close(self, at: int, voiced_end: int, reason: Reason, actions: list[Action]) -> None:
         actions.append(Closed(at, voiced_end, reason, known=self.position))
@@ -266,9 +287,30 @@ class Segmenter:
         self._closed = True
 
 
-def _quietest(frames: Sequence[_Frame]) -> int:
-    """Sample in the middle of the quietest 100 ms of `frames`, at a frame's start."""
-    power = [frame.loudness**2 for frame in frames]
+def _frames_in(samples: int) -> int:
+    """Whole frames that hold so many samples."""
+    return -(-samples // FRAME_SAMPLES)
+
+
+def _run(voiced: Sequence[bool], first: int) -> int:
+    """First frame after `first` that is not as it is."""
+    try:
+        return voiced.index(not voiced[first], first)
+    except ValueError:
+        return len(voiced)
+
+
+def _last_voiced_end(voiced: Sequence[bool], end: int) -> int | None:
+    """Where the last voiced one of these frames ends, of which the last ends at `end`; None: none is."""
+    for number, voice in enumerate(reversed(voiced)):
+        if voice:
+            return end - number * FRAME_SAMPLES
+    return None
+
+
+def _quietest(loudness: Sequence[float]) -> int:
+    """The frame in the middle of the quietest 100 ms."""
+    power = [level**2 for level in loudness]
     sums = [sum(power[i : i + CUT_WINDOW_FRAMES]) for i in range(max(1, len(power) - CUT_WINDOW_FRAMES + 1))]
     quietest = sums.index(min(sums))
-    return frames[min(quietest + CUT_WINDOW_FRAMES // 2, len(frames) - 1)].start
+    return min(quietest + CUT_WINDOW_FRAMES // 2, len(power) - 1)

@@ -242,7 +242,7 @@ def test_stops_where_an_utterance_ends() -> None:
 
 def test_illegal_frames() -> None:
     """Frames without a judgement are refused."""
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="judged"):
         Segmenter(SegmenterOptions()).feed([1.0, 2.0], [True])
 
 
