@@ -36,6 +36,8 @@ SHIFTS = range(0, FRAME_SAMPLES, FRAME_SAMPLES // 4)
 """Samples: a speaker's frames begin anywhere within a recording's, so each is kept in four alignments."""
 LAGS = range(-2, 3)
 """Frames by which a speaker's first voiced frame may lie after the recording's own."""
+_ROOM_FRAMES = 250
+"""Frames (5 s) that an utterance has room for until it needs more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,11 @@ class References:
         mean = distance.sum(axis=1) / np.minimum(self.lengths, len(heard))
         row = int(mean.argmin())
         return row if mean[row] <= MATCH_DB else None
+
+    def fits(self, row: int, rms: Signal) -> bool:
+        """Whether `row` is near to `rms` (16-bit units, [frames], the first one voiced)."""
+        heard = _loudness(rms[: self.lengths[row]])
+        return bool(np.abs(self.loudness[row, : len(heard)] - heard).mean() <= MATCH_DB)
 
     def words(self, rms: Signal, match: Callable[[Signal], int | None], *, ended: bool) -> list[str]:
         """Words in `rms` (16-bit units, [frames]), each recording found by `match`; `ended`: no more will be said."""
@@ -129,28 +136,30 @@ class _MockStream:
         self._references = references
         self._language = options.language or "en"
         self._notify = options.notify
-        self._rms = np.zeros(0, np.float32)
-        self._waiting: list[Signal] = []  # pushed and not yet measured
-        self._waiting_samples = 0
-        self._fresh = False  # measured since the last look at the text
+        self._rms = np.zeros(_ROOM_FRAMES, np.float32)
+        self._frames = 0  # of them measured
+        self._looked_at = 0  # of them, when the text was last looked at
+        self._rest = np.zeros(0, np.float32)  # under a frame
         self._said: list[str] = []
         self._row: int | None = None
-        self._row_frames = 0
 
     def push(self, samples: Signal) -> None:
-        self._waiting.append(samples.copy())  # the caller may reuse its buffer
-        self._waiting_samples += len(samples)
-        if self._waiting_samples >= WORD_FRAMES * FRAME_SAMPLES:
-            self._measure()
-            self._fresh = True
+        signal = np.concatenate((self._rest, samples)) if len(self._rest) else samples
+        measured = self._frames + len(signal) // FRAME_SAMPLES
+        if measured > len(self._rms):
+            self._rms = np.concatenate((self._rms, np.zeros(measured, np.float32)))
+        self._rms[self._frames : measured] = frame_rms(signal)
+        self._rest = signal[(measured - self._frames) * FRAME_SAMPLES :].copy()  # the caller may reuse its buffer
+        self._frames = measured
+        if self._news:
             self._notify()
 
     def partial(self) -> ASRResult | None:
-        if not self._fresh:
+        if not self._news:
             return None
-        self._fresh = False
+        self._looked_at = self._frames
         began = time.perf_counter()
-        words = self._references.words(self._rms, self._guess, ended=False)
+        words = self._references.words(self._rms[: self._frames], self._guess, ended=False)
         if words == self._said:
             return None
         self._said = words
@@ -161,26 +170,23 @@ class _MockStream:
 
     def finish(self, samples: int) -> Future[ASRResult]:
         began = time.perf_counter()
-        self._measure()
         words = self._references.words(self._rms[: samples // FRAME_SAMPLES], self._references.match, ended=True)
         done: Future[ASRResult] = Future()
         done.set_result(self._result(words, began))
         return done
 
     def cancel(self) -> None:
-        self._waiting, self._waiting_samples, self._fresh = [], 0, False
+        self._looked_at = self._frames
+
+    @property
+    def _news(self) -> bool:
+        return self._frames - self._looked_at >= WORD_FRAMES
 
     def _guess(self, rms: Signal) -> int | None:
-        """The recording, looked for again only when half as much again was heard: looking is the dearest part."""
-        if self._row is None or not self._row_frames <= len(rms) < self._row_frames * 3 // 2:
-            self._row, self._row_frames = self._references.match(rms), len(rms)
+        """The recording, looked for again only when it no longer fits: looking is the dearest part."""
+        if self._row is None or not self._references.fits(self._row, rms):
+            self._row = self._references.match(rms)
         return self._row
-
-    def _measure(self) -> None:
-        signal = np.concatenate([*self._waiting, np.zeros(0, np.float32)])
-        whole = len(signal) // FRAME_SAMPLES * FRAME_SAMPLES
-        self._rms = np.concatenate((self._rms, frame_rms(signal[:whole])))
-        self._waiting, self._waiting_samples = [signal[whole:]], len(signal) - whole
 
     def _result(self, words: list[str], began: float) -> ASRResult:
         return ASRResult(" ".join(words), self._language, inference_seconds=time.perf_counter() - began)

@@ -31,8 +31,11 @@ GATHER_SECONDS = 0.25
 """Longest time that audio waits for more audio before it is handed to the worker."""
 GATHER_UP_TO = 0.25
 """Part of the in queue that audio may fill before it is handed over, so that a burst is heard and not dropped."""
+MOST_GATHERED = _BYTES_PER_SECOND
+"""Audio beyond which no more is waited for, in bytes: 1 s."""
 CROWDED_FROM = 0.5
 """Fill of the in queue from which a client that sends faster than speech is slowed down before audio is dropped."""
+_CROWDED_BYTES = CROWDED_FROM * MAX_QUEUED_BYTES
 PARTIALS_UP_TO = 0.8
 """Fill of the out queue beyond which partials are dropped."""
 
@@ -54,6 +57,7 @@ class _Inbound(janus.Queue[Inbound]):
 
     def __init__(self, max_messages: int) -> None:
         self._max_messages = max_messages
+        self._crowded_messages = CROWDED_FROM * max_messages
         self._bytes = 0
         self.messages = 0
         """Messages in the queue: each commit and each chunk of audio."""
@@ -62,9 +66,9 @@ class _Inbound(janus.Queue[Inbound]):
         super().__init__()
 
     @property
-    def fill(self) -> float:
-        """How full the queue is, 0 to 1: of messages or of audio, whichever is more."""
-        return max(self.messages / self._max_messages, self._bytes / MAX_QUEUED_BYTES)
+    def crowded(self) -> bool:
+        """Whether it is half full: of messages or of audio."""
+        return self.messages >= self._crowded_messages or self._bytes >= _CROWDED_BYTES
 
     def _put(self, item: Inbound) -> None:
         self._queue.append(item)
@@ -138,11 +142,12 @@ class Inbox:
         gathered = self._gathered
         gathered.chunks.append(data)
         gathered.arrivals.append(arrived)
-        self._bytes_seen += len(data)
+        self._bytes_seen = seen = self._bytes_seen + len(data)
         if (
-            self._bytes_seen >= self._bytes_wanted
+            seen >= self._bytes_wanted
             or arrived - gathered.arrivals[0] > GATHER_SECONDS
             or len(gathered.chunks) >= self._burst
+            or seen - gathered.offset >= MOST_GATHERED
         ):
             self._hand_over()
 
@@ -173,9 +178,12 @@ class Inbox:
     @property
     def crowded(self) -> bool:
         """Whether the recv pump should let the worker have a moment."""
-        return self._queue.fill >= CROWDED_FROM
+        return self._queue.crowded
 
     def _hand_over(self) -> None:
+        # More gathers until the worker has taken this and waits again: one that is late is not made later still.
+        # Set before the worker is woken, or its own wish would be overwritten.
+        self._bytes_wanted = sys.maxsize
         gathered = self._gathered
         if gathered.chunks:
             self._gathered = AudioMessages(self._bytes_seen)
