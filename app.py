@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -51,11 +52,17 @@ def create_app(settings: Settings | None = None, on_ready: Callable[[], None] = 
     `on_ready` is called once, on a thread of its own, when the engine is warm.
     """
 
+    def ready() -> None:
+        # What is loaded by now stays: a collection that walked over it would hold up every speaker.
+        gc.collect()
+        gc.freeze()
+        on_ready()
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         read = check(settings)
         logging.configure(read.log_level)
-        engine = Engine(registry.create(read.backend, read.backends()), on_ready, _end_process)
+        engine = Engine(registry.create(read.backend, read.backends()), ready, _end_process)
         metrics = Metrics()
         admission = Admission(engine, metrics, read.max_sessions, read.http_threads())
         services = Services(
@@ -89,7 +96,8 @@ def create_app(settings: Settings | None = None, on_ready: Callable[[], None] = 
 
 
 def _add_routes(app: FastAPI) -> None:
-    app.router.routes.append(WebSocketRoute("/v1/stt/ws", _Socket()))
+    # First, so that no other route is tried for it.
+    app.router.routes.insert(0, WebSocketRoute("/v1/stt/ws", _Socket()))
 
     refusals: dict[int | str, dict[str, Any]] = {
         status: {"model": HttpError} for status in (403, 408, 413, 422, 500, 503)

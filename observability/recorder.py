@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import time
-import uuid
 from collections import deque
 from typing import Any
 
@@ -22,7 +22,7 @@ class Recorder:
     """One connection's happenings. Counting may happen on the loop and on the worker's thread at once."""
 
     def __init__(self, metrics: Metrics, call_id: str) -> None:
-        self.connection_id = uuid.uuid4().hex[:12]
+        self.connection_id = os.urandom(6).hex()
         self._metrics = metrics
         self._audio = metrics.audio.labels("websocket")
         self._log = structlog.get_logger().bind(call_id=call_id, connection_id=self.connection_id)

@@ -112,11 +112,21 @@ class Inbox:
     The `put_*` methods and `end` are called on the event loop, the others on the worker's thread.
     """
 
-    def __init__(self, options: QueueOptions, recorder: Recorder, crowd: Callable[[], bool] = lambda: False) -> None:
-        """`crowd` says whether so many sessions are open that waking threads must be spared."""
+    def __init__(
+        self,
+        options: QueueOptions,
+        recorder: Recorder,
+        crowd: Callable[[], bool] = lambda: False,
+        on_first: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`crowd` says whether so many sessions are open that waking threads must be spared.
+
+        `on_first` is called on the event loop before the first message is queued.
+        """
         self._options = options
         self._recorder = recorder
         self._crowd = crowd
+        self._on_first: Callable[[], None] | None = on_first
         self._loop = asyncio.get_running_loop()
         self._queue = _Inbound(options.in_messages)
         self._wake: SimpleQueue[None] = SimpleQueue()
@@ -167,8 +177,8 @@ class Inbox:
                 self._hand_over()
         if self._ended != "cancel":
             self._ended = "drain" if drain else "cancel"
-        self._queue.shutdown(immediate=not drain)
-        self.wake()
+            self._queue.shutdown(immediate=not drain)
+            self.wake()
 
     def hurry(self) -> None:
         """Have the worker wait for no final any more; after `end(drain=True)`."""
@@ -192,6 +202,9 @@ class Inbox:
     def _put(self, message: Inbound) -> None:
         if self._ended is not None:
             return
+        if self._on_first is not None:
+            self._on_first()
+            self._on_first = None
         if self._queue.async_q.empty():
             self._drops = 0
         self._queue.async_q.put_nowait(message)
@@ -275,10 +288,6 @@ class Inbox:
     def __len__(self) -> int:
         return self._queue.messages + len(self._gathered.chunks)
 
-    async def aclose(self) -> None:
-        """Release janus's own waiters; after this only `len` may be asked."""
-        await self._queue.aclose()
-
 
 class _Outbound(janus.Queue[Partial | Final]):
     """A final takes the place of the partials before it. The hook overridden is janus's own."""
@@ -292,13 +301,14 @@ class _Outbound(janus.Queue[Partial | Final]):
 class Outbox:
     """What the worker has to say and the client has not yet been sent. Satisfies `inference.worker.Sink`.
 
-    `partial` and `final` are called on the worker's thread, `get` on the event loop, `end` on either.
+    `partial` and `final` are called on the worker's thread, `get` and `end` on the event loop.
     """
 
     def __init__(self, options: QueueOptions, recorder: Recorder) -> None:
         self._recorder = recorder
         self._loop = asyncio.get_running_loop()
         self._queue = _Outbound(options.out_messages)
+        self._ended = False
         # Partials alone must never fill the queue: a final would wait behind what it is to replace.
         self._partials_up_to = min(int(options.out_messages * PARTIALS_UP_TO), options.out_messages - 2)
         self._filled = asyncio.Event()
@@ -339,9 +349,11 @@ class Outbox:
                 await self._filled.wait()
 
     def end(self, *, at_once: bool = False) -> None:
-        """Let nothing more in; what is queued is still sent, unless `at_once`. Idempotent."""
-        self._queue.shutdown(immediate=at_once)
-        self._tell()
+        """Let nothing more in; what is queued is still sent, unless `at_once`. Idempotent; on the event loop."""
+        if at_once or not self._ended:
+            self._ended = True
+            self._queue.shutdown(immediate=at_once)
+            self._filled.set()
 
     def _tell(self) -> None:
         # One callback on the loop: a third of what a wait inside janus costs, which is a task for each message.
@@ -352,27 +364,17 @@ class Outbox:
     def __len__(self) -> int:
         return self._queue.sync_q.qsize()
 
-    async def aclose(self) -> None:
-        """Release janus's own waiters; after this only `len` may be asked."""
-        await self._queue.aclose()
-
 
 class WorkerThread:
-    """A thread of its own for one connection, whose end can be awaited. Created and awaited on the event loop."""
+    """A thread of its own for one connection, running; its end can be awaited. Used on the event loop."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, work: Callable[[], None]) -> None:
+        """Run `work` in it."""
         self._loop = asyncio.get_running_loop()
-        self._ended: asyncio.Future[BaseException | None] = self._loop.create_future()
-
-    def start(self, work: Callable[[], None]) -> None:
-        """Run `work` in the thread."""
+        self.ended: asyncio.Future[BaseException | None] = self._loop.create_future()
+        """None, or what its work failed with."""
         # A daemon, so that a second signal can end the process while an engine is stuck.
-        threading.Thread(target=self._run, args=(work,), name=self._name, daemon=True).start()
-
-    async def ended(self) -> BaseException | None:
-        """Wait for the thread's end: None, or what its work failed with."""
-        return await asyncio.shield(self._ended)
+        threading.Thread(target=self._run, args=(work,), name=name, daemon=True).start()
 
     def _run(self, work: Callable[[], None]) -> None:
         failure: BaseException | None = None
@@ -382,4 +384,4 @@ class WorkerThread:
             failure = error
         # A closed loop means that the process ends, and nobody waits.
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._ended.set_result, failure)
+            self._loop.call_soon_threadsafe(self.ended.set_result, failure)

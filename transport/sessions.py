@@ -63,8 +63,7 @@ class Admission:
         """`ok`, `loading`, `draining` or `dead`."""
         return "draining" if self._draining else self._engine.status
 
-    @property
-    def crowded(self) -> bool:
+    def is_crowded(self) -> bool:
         """Whether so many sessions are open that each wakes its thread for what it needs only; any thread."""
         return len(self._sessions) > CROWD
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine
 
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -57,8 +56,12 @@ class Connection:
         self._services = services
         self._call_id = websocket.query_params.get("call_id", "")[:128]
         self._recorder = Recorder(services.metrics, self._call_id)
-        self._inbox = Inbox(services.queues, self._recorder, lambda: services.admission.crowded)
+        self._inbox = Inbox(services.queues, self._recorder, services.admission.is_crowded, self._start_worker)
         self._outbox = Outbox(services.queues, self._recorder)
+        self._params: ConnectParams | None = None
+        self._thread: WorkerThread | None = None
+        """The worker's; a client that never says anything has none."""
+        self._idle_timer: asyncio.TimerHandle | None = None
         self._fault: Fault | None = None
         self._gone: int | None = None
         self._deaf = False
@@ -78,15 +81,14 @@ class Connection:
             self._recorder.failed(error)
             self._fault = Internal()
             await self._say_goodbye()
-        finally:
-            await self._inbox.aclose()
-            await self._outbox.aclose()
         self._record_end()
 
     def drain(self) -> None:
         """End the utterance at the last sample received, send what is due, then close with 1012."""
         self._fault = self._fault or Restarting()
         self._inbox.end(drain=True)
+        if self._thread is None:
+            self._outbox.end()
 
     def hurry(self) -> None:
         """The drain's time is nearly over: finals that are not ready are sent as the newest partial."""
@@ -106,48 +108,58 @@ class Connection:
     async def _converse(self, params: ConnectParams) -> None:
         backend = self._services.engine.backend
         self._recorder.opened(language=params.language, partial_ms=params.partial_ms, hotwords=len(params.hotwords))
-        hotwords_used = bool(params.hotwords) and backend.uses_hotwords
+        self._params = params
         ready = Ready(
             created_at=time.time(),
             backend=backend.name,
-            hotwords_used=hotwords_used,
+            hotwords_used=bool(params.hotwords) and backend.uses_hotwords,
             **params.model_dump(exclude={"hotwords"}),
         )
-        options = StreamOptions(primary_subtag(params.language), params.hotwords, notify=self._inbox.wake)
-        thread = WorkerThread(f"stt-{self._recorder.connection_id}")
-        thread.start(self._work(params, options))
-        worker = asyncio.create_task(self._await_worker(thread), name="worker end")
-        others = [
-            asyncio.create_task(self._guarded(self._pump_in()), name="recv pump"),
-            asyncio.create_task(self._guarded(self._watch_idle()), name="idle watch"),
-        ]
+        pump = asyncio.create_task(self._pump_in(), name="recv pump")
+        self._watch_idle()
         try:
             await self._send(ready)
             await self._pump_out()
         finally:
             self._inbox.end(drain=False)
             self._outbox.end(at_once=True)
-            for task in others:
-                task.cancel()
-            await asyncio.gather(worker, *others, return_exceptions=True)
+            if self._idle_timer is not None:
+                self._idle_timer.cancel()
+            pump.cancel()
+            await asyncio.wait([pump])
+            if self._thread is not None:
+                await asyncio.shield(self._thread.ended)
 
-    def _work(self, params: ConnectParams, options: StreamOptions) -> Callable[[], None]:
+    def _start_worker(self) -> None:
+        """With the first message: threads are what connections cost most, and some clients only look in."""
+        params = self._params
+        if params is None:
+            raise AssertionError("nothing is received before the handshake is over")
+        options = StreamOptions(primary_subtag(params.language), params.hotwords, notify=self._inbox.wake)
         state = SessionState(params.call_id, params.language, params.partial_ms)
-        listener = self._services.listener(options)
-        return Worker(self._inbox, self._outbox, listener, state, self._recorder).run
+        worker = Worker(self._inbox, self._outbox, self._services.listener(options), state, self._recorder)
+        self._thread = WorkerThread(f"stt-{self._recorder.connection_id}", worker.run)
+        self._thread.ended.add_done_callback(self._after_worker)
 
-    async def _guarded(self, work: Coroutine[None, None, None]) -> None:
-        """Run a pump; whatever stops it ends the connection."""
+    def _after_worker(self, ended: asyncio.Future[BaseException | None]) -> None:
+        failure = ended.result()
+        if failure is not None:
+            self._recorder.failed(failure)
+            self._fail(Internal())
+        self._outbox.end()
+
+    async def _pump_in(self) -> None:
+        """Recv pump; whatever stops it ends the connection."""
         try:
-            await work
+            await self._receive_all()
         except Fault as fault:
             self._fail(fault)
         except Exception as error:  # noqa: BLE001 - told to the log; the peer learns only that it was us
             self._recorder.failed(error)
             self._fail(Internal())
 
-    async def _pump_in(self) -> None:
-        """Recv pump: never waits for the worker to do anything, so pings are always answered."""
+    async def _receive_all(self) -> None:
+        """Until the client is gone. Never waits for the worker to do anything, so pings are always answered."""
         receive, inbox, clock = self._receive, self._inbox, time.monotonic
         while True:
             message = await receive()
@@ -197,21 +209,16 @@ class Connection:
         if transport is not None:
             transport.abort()
 
-    async def _await_worker(self, thread: WorkerThread) -> None:
-        failure = await thread.ended()
-        if failure is not None:
-            self._recorder.failed(failure)
-            self._fail(Internal())
-        self._outbox.end()
-
-    async def _watch_idle(self) -> None:
+    def _watch_idle(self) -> None:
+        """End a connection whose client was quiet for too long, else look again when it may have been."""
         limit = self._services.socket.idle_seconds
-        while limit:
-            quiet = time.monotonic() - self._last_message
-            if quiet >= limit:
-                self._fail(BadRequest(f"idle: nothing came for {limit:g} seconds"))
-                return
-            await asyncio.sleep(limit - quiet)
+        if not limit:
+            return
+        left = self._last_message + limit - time.monotonic()
+        if left <= 0:
+            self._fail(BadRequest(f"idle: nothing came for {limit:g} seconds"))
+        else:
+            self._idle_timer = asyncio.get_running_loop().call_later(left, self._watch_idle)
 
     def _fail(self, fault: Fault) -> None:
         """Close with `fault`, unless something else closed the connection first; what is due is still sent."""

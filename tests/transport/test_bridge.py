@@ -76,7 +76,6 @@ def test_audio_gathers_until_the_worker_needs_it() -> None:
         (messages,) = inbox.take()
         assert isinstance(messages, AudioMessages)
         assert (messages.offset, len(messages.chunks), messages.arrivals) == (0, 3, [1.0, 1.01, 1.02])
-        await inbox.aclose()
 
     run(conversation)
 
@@ -93,7 +92,6 @@ def test_audio_that_stops_short_is_heard_all_the_same() -> None:
         await asyncio.to_thread(inbox.wait, 0.01, 5_000)
         await asyncio.sleep(0)
         assert heard(inbox) == bytes(640)
-        await inbox.aclose()
 
     run(conversation)
 
@@ -114,7 +112,6 @@ def test_a_commit_takes_the_audio_before_it_along() -> None:
         assert (first.chunks, commit, last.chunks, last.offset) == ([b"ab"], CommitMessage(2.0), [b"cd"], 2)
         assert inbox.exhausted
         assert not inbox.cancelled
-        await inbox.aclose()
 
     run(conversation)
 
@@ -132,7 +129,6 @@ def test_a_full_queue_drops_the_oldest_audio_and_counts_it() -> None:
         assert commit == CommitMessage(0.0)
         assert [each.offset for each in audio if isinstance(each, AudioMessages)] == [14, 16, 18]
         assert told._dropped == 7  # noqa: SLF001 - the metric has the same number, and no name here
-        await inbox.aclose()
 
     run(conversation)
 
@@ -146,7 +142,6 @@ def test_sixty_seconds_of_audio_are_the_other_bound() -> None:
             inbox.put_audio(SECOND, float(number))
         assert len(inbox) == 60
         assert len(heard(inbox)) == 60 * len(SECOND)
-        await inbox.aclose()
 
     run(conversation)
 
@@ -163,7 +158,6 @@ def test_too_many_drops_are_an_overflow_until_the_queue_was_empty() -> None:
             inbox.put_audio(b"ab", float(number))
         with pytest.raises(BadRequest, match="overflow"):
             inbox.put_audio(b"ab", 9.0)
-        await inbox.aclose()
 
     run(conversation)
 
@@ -177,7 +171,6 @@ def test_a_queue_full_of_commits_is_an_overflow() -> None:
             inbox.put_commit(0.0)
         with pytest.raises(BadRequest, match="overflow"):
             inbox.put_commit(0.0)
-        await inbox.aclose()
 
     run(conversation)
 
@@ -200,7 +193,6 @@ def test_a_final_takes_the_place_of_partials_and_never_waits_for_them(size: int)
         assert not outbox.partial(partial("late"))
         with pytest.raises(SinkClosed):
             outbox.final(final("late"))
-        await outbox.aclose()
 
     run(conversation)
 
@@ -211,11 +203,9 @@ def test_a_final_waits_for_room_and_ends_with_the_connection() -> None:
     async def conversation() -> None:
         outbox = Outbox(QueueOptions(out_messages=1), recorder())
         outbox.final(final("first"))
-        thread = WorkerThread("waiting")
-        thread.start(lambda: outbox.final(final("second")))
+        thread = WorkerThread("waiting", lambda: outbox.final(final("second")))
         outbox.end(at_once=True)
-        assert isinstance(await asyncio.wait_for(thread.ended(), 5), SinkClosed)
-        await outbox.aclose()
+        assert isinstance(await asyncio.wait_for(thread.ended, 5), SinkClosed)
 
     run(conversation)
 
@@ -224,10 +214,8 @@ def test_a_worker_thread_tells_how_it_ended() -> None:
     """None, or what its work failed with."""
 
     async def conversation() -> None:
-        good, bad = WorkerThread("good"), WorkerThread("bad")
-        good.start(lambda: None)
-        bad.start(_fail)
-        assert await good.ended() is None
-        assert isinstance(await bad.ended(), ValueError)
+        good, bad = WorkerThread("good", lambda: None), WorkerThread("bad", _fail)
+        assert await good.ended is None
+        assert isinstance(await bad.ended, ValueError)
 
     run(conversation)
