@@ -122,13 +122,14 @@ class Server:
         return {name: float(value) for name, value in pairs}
 
     def _wait_ready(self) -> None:
-        deadline = time.monotonic() + self._ready_seconds
+        began = time.monotonic()
         while not self._healthy():
             if self._process.poll() is not None:
                 raise SystemExit(f"the server did not start:\n{self._log.read_text(errors='replace')[-2000:]}")
-            if time.monotonic() > deadline:
+            if time.monotonic() > began + self._ready_seconds:
                 raise SystemExit(f"the server was not ready after {self._ready_seconds:.0f} s")
-            time.sleep(0.05)
+            # Each look takes some of the time in which a core loads an engine.
+            time.sleep(min(1.0, max(0.05, (time.monotonic() - began) / 20)))
 
     def _healthy(self) -> bool:
         try:

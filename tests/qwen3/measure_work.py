@@ -21,6 +21,7 @@ from backends.base import StreamOptions
 from backends.qwen3.backend import Qwen3Backend
 from backends.qwen3.options import Qwen3Options
 from backends.qwen3.work import Work
+from bench.wer import rate, score
 from protocol.pcm import FRAME_SAMPLES, SAMPLE_RATE, Signal
 from tests.backends.conformance import pieces
 from tests.qwen3.conftest import GPU_MEMORY, MODEL
@@ -103,16 +104,6 @@ def computed(work: Work) -> int:
     return work.prompt_tokens - work.cached_tokens
 
 
-def distance(said: Sequence[str], meant: Sequence[str]) -> int:
-    """Words to insert, delete or replace."""
-    row = list(range(len(meant) + 1))
-    for i, word in enumerate(said, 1):
-        above, row[0] = row[0], i
-        for j, other in enumerate(meant, 1):
-            above, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, above + (word != other))
-    return row[-1]
-
-
 def row(*cells: object) -> None:
     """Print a table's row."""
     sys.stdout.write(f"| {' | '.join(map(str, cells))} |\n")
@@ -159,7 +150,7 @@ def error_table(speeches: Sequence[Speech], played: dict[str, list[Played]]) -> 
     row(*["---"] * 3)
     for name, each in played.items():
         rates = [
-            sum(distance(text.split(), speech.words) for text, speech in zip(texts, speeches, strict=True)) / words
+            rate(score(speech.text, text) for text, speech in zip(texts, speeches, strict=True)) or 0.0
             for texts in ([one.partial for one in each], [one.final for one in each])
         ]
         row(name, *(f"{rate:.3f}" for rate in rates))
