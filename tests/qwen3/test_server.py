@@ -12,14 +12,10 @@ import numpy as np
 from backends.qwen3.backend import Qwen3Backend
 from protocol.pcm import SAMPLE_RATE, to_pcm
 from tests.audio import silence
-from tests.backends.conformance import decode
 from tests.client import session
 from tests.qwen3.conftest import spoken
-from tests.qwen3.speakers import CHUNK, said, text, utterance
+from tests.qwen3.speakers import CHUNK, POLL_MS, four_speakers, said, text, utterance
 from tests.server import Server, eventually
-
-POLL_MS = 50
-"""A worker looks at its messages so often while there is speech."""
 
 
 def test_sixteen_at_once(server: Server) -> None:
@@ -37,24 +33,13 @@ def test_sixteen_at_once(server: Server) -> None:
 def test_the_final_is_ready_as_the_endpoint_is_declared(server: Server, shared: Qwen3Backend) -> None:
     """Four speakers: it was decoded in the silence, so half of the finals take no more than the worker's poll.
 
-    And hardly any more than half a decode beyond one that has the engine for itself.
+    And hardly any more than half a decode beyond one that has an engine for itself, on the same cores.
     """
-    bare = [decode(shared, spoken(3.0, seed)).inference_seconds for seed in range(40)]
-
-    def speak(seed: int) -> list[int]:
-        time.sleep(seed * 0.37)
-        pcm = b"".join(utterance(100 * seed + number, 3.0) for number in range(8))
-        finals = said(server, pcm, live=True)
-        return [final["latency_ms"] for final in finals if final["reason"] == "endpoint"]
-
-    with ThreadPoolExecutor(4) as speakers:
-        latencies = sorted(latency for each in speakers.map(speak, range(4)) for latency in each)
-
+    latencies, bare = four_speakers(server, shared)
+    sys.stdout.write(f"bare decodes {bare} ms; latencies {latencies} ms\n")
     assert len(latencies) == 32
-    decode_ms = 1000 * float(np.percentile(bare, 95))
-    sys.stdout.write(f"bare decode p95 {decode_ms:.0f} ms; latencies {latencies}\n")
     assert np.median(latencies) < 20 + POLL_MS
-    assert np.percentile(latencies, 95) < 1.5 * decode_ms + POLL_MS
+    assert np.percentile(latencies, 95) < 1.5 * np.percentile(bare, 95) + POLL_MS
 
 
 def test_partials_appear_while_people_speak(server: Server) -> None:
