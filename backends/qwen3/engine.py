@@ -32,7 +32,7 @@ class Engine:
         self._lock = threading.Lock()
         """Of everything below; nothing is called back under it."""
         self._numbers = itertools.count(1)
-        self._load = Load(options.max_num_seqs, options.refresh_seconds)
+        self._load = Load(options.max_num_seqs, options.refresh_seconds, options.refresh_spread)
         self._ledger = Ledger()
         self._orders: dict[int, Order] = {}
         """Begun, and neither done nor dropped."""
