@@ -80,12 +80,14 @@ def create_app(settings: Settings | None = None, on_ready: Callable[[], None] = 
             drain=lambda: admission.drain(read.drain_seconds), release=lambda: asyncio.to_thread(engine.close)
         )
         app.state.services, app.state.transcriber = services, transcriber
+        watch = asyncio.create_task(admission.watch(), name="engine watch")
         try:
             engine.start()
             stop.install()
             yield
         finally:
             await stop.remove()
+            watch.cancel()
             await asyncio.to_thread(engine.close)
             await asyncio.to_thread(transcriber.close)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,15 +89,24 @@ class Ramp:
     slo_ms: float
     seed: int
 
+    @property
+    def total_seconds(self) -> float:
+        """Of a level: behind the window the load stays on while the window's finals come."""
+        return self.warm_seconds + self.seconds + max(2.0, self.slo_ms / 500)
+
     def level(self, streams: int, bar: Progress) -> dict[str, Any]:
         """Measure one number of streams on a fresh server."""
-        bar.step(f"{streams} streams")
         with Server(TARGETS["server"], self.settings, self.cores) as server:
-            run(self._warm_up(server))
-            watch = Watch(server, bar, streams, server.rss_bytes(), heard_seconds(server.metrics()))
-            cpu = server.cpu_seconds()
-            said = run(self._talk(server, streams, watch))
-            cpu = server.cpu_seconds() - cpu
+            return self.measure(server, streams, bar)
+
+    def measure(self, server: Server, streams: int, bar: Progress, look: Look = nothing) -> dict[str, Any]:
+        """Measure one number of streams on this server; `look` watches as well."""
+        bar.step(f"{streams} streams")
+        run(self._warm_up(server))
+        watch = Watch(server, bar, streams, server.rss_bytes(), heard_seconds(server.metrics()))
+        cpu = server.cpu_seconds()
+        said = run(self._talk(server, streams, watch, look))
+        cpu = server.cpu_seconds() - cpu
         audio = sum(playlist.seconds for playlist in said.playlists)
         return self._judge(streams, said, watch) | {"cpu_ms": round(cpu * 1000 / audio, 2)}
 
@@ -106,12 +115,15 @@ class Ramp:
         first = self.disc.play(self.disc.clips[:1], GAP_MS)
         await self._play(server, [first], nothing, WARM_UP_SPEED)
 
-    async def _talk(self, server: Server, streams: int, watch: Watch) -> Talk:
-        # Behind the window the load stays on while the window's finals come.
-        total = self.warm_seconds + self.seconds + max(2.0, self.slo_ms / 500)
+    async def _talk(self, server: Server, streams: int, watch: Watch, look: Look) -> Talk:
         dice = random.Random(self.seed * 1000 + streams)  # noqa: S311 - reproducible, not secret
-        playlists = [self.disc.endless(total, GAP_MS, dice) for _ in range(streams)]
-        return await self._play(server, playlists, watch.look)
+        playlists = [self.disc.endless(self.total_seconds, GAP_MS, dice) for _ in range(streams)]
+
+        async def both(wheel: Wheel, part: float) -> None:
+            await watch.look(wheel, part)
+            await look(wheel, part)
+
+        return await self._play(server, playlists, both)
 
     async def _play(self, server: Server, playlists: Sequence[Playlist], look: Look, speed: float = 1.0) -> Talk:
         silence = silence_ms(self.settings)
@@ -165,8 +177,12 @@ def row(level: Mapping[str, Any]) -> dict[str, object]:
     }
 
 
-def climb(ramp: Ramp, levels: list[int] | None, most: int) -> list[dict[str, Any]]:
-    """Measure the levels given, or those that lead to the knee; the table grows on stdout's last lines."""
+Measure = Callable[[int, Progress], dict[str, Any]]
+"""Measures one number of streams: what it returns has `streams` and `passed`."""
+
+
+def climb(measure: Measure, levels: list[int] | None, most: int) -> list[dict[str, Any]]:
+    """Measure the levels given, or those that lead to the knee; in the order of streams."""
     bar = Progress(len(levels) if levels else _PROGRESS_STEPS)
     measured: list[dict[str, Any]] = []
     asked = iter(levels) if levels else None
@@ -175,8 +191,8 @@ def climb(ramp: Ramp, levels: list[int] | None, most: int) -> list[dict[str, Any
         streams = next(asked, None) if asked else next_level(passed, most)
         if streams is None:
             bar.end()
-            return measured
-        measured.append(ramp.level(streams, bar))
+            return sorted(measured, key=lambda level: int(level["streams"]))
+        measured.append(measure(streams, bar))
 
 
 def main() -> None:
@@ -199,8 +215,7 @@ def main() -> None:
     ramp = Ramp(settings, given.cores, disc, given.language or "auto", given.seconds, given.warm,
                 given.slo_ms, given.seed)  # fmt: skip
     ran = conditions("ramp", settings, server=given.cores, load=cores)
-    levels = climb(ramp, given.levels, given.most)
-    levels.sort(key=lambda level: int(level["streams"]))
+    levels = climb(ramp.level, given.levels, given.most)
     capacity = capacity_of(levels)
     print(table([row(level) for level in levels]))
     print(f"\nTimes in ms. Capacity with p95 of endpoint -> final <= {given.slo_ms:g} ms: {capacity} streams.")

@@ -21,6 +21,9 @@ At 32 that costs about a tenth of a core; beyond, capacity is worth more.
 GOODBYE_SECONDS = 1.0
 """Part of the drain's time kept for telling those who are not done that it is over."""
 
+WATCH_SECONDS = 0.25
+"""Between two looks at whether the engine lives: how long a session that says nothing may believe in a dead one."""
+
 ServiceStatus = Literal["loading", "ok", "dead", "draining"]
 
 
@@ -33,6 +36,10 @@ class Session(Protocol):
 
     def hurry(self) -> None:
         """Say what is known so far, and leave now."""
+        ...
+
+    def lose_engine(self) -> None:
+        """Tell the client that the engine died, and leave; idempotent."""
         ...
 
     @property
@@ -124,6 +131,17 @@ class Admission:
         finally:
             self._requests.discard(cancellation)
             self._left.set()
+
+    async def watch(self) -> None:
+        """Tell all sessions when the engine dies; until cancelled.
+
+        An utterance hears of it from its stream. Between utterances there is none: its speaker would go on, to nobody.
+        """
+        while True:
+            if self._engine.status == "dead":
+                for session in list(self._sessions):
+                    session.lose_engine()
+            await asyncio.sleep(WATCH_SECONDS)
 
     async def drain(self, seconds: float) -> None:
         """Let nobody in; let sessions say their last words and requests finish, all within `seconds`."""

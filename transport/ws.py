@@ -94,6 +94,10 @@ class Connection:
         """The drain's time is nearly over: finals that are not ready are sent as the newest partial."""
         self._inbox.hurry()
 
+    def lose_engine(self) -> None:
+        """The engine died: close with 1011, whether or not an utterance is open."""
+        self._fail(Internal())
+
     @property
     def queue_lengths(self) -> tuple[int, int]:
         """Messages in the in queue and in the out queue."""

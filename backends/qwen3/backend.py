@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 from backends.base import StreamOptions
 from backends.qwen3.engine import Engine
 from backends.qwen3.languages import NAMES
+from backends.qwen3.model import Model
 from backends.qwen3.options import Qwen3Options
 from backends.qwen3.prompt import Frame, frame
 from backends.qwen3.stream import Qwen3Stream, Speaker
-from backends.qwen3.work import WorkReport
+from backends.qwen3.work import Done, WorkReport
+
+
+def _nobody(_: Done) -> None:
+    """Nobody wants to know."""
 
 
 class Qwen3Backend:
     """An `ASRBackend`."""
 
-    def __init__(self, options: Qwen3Options) -> None:
-        """Prepare the engine; `start` starts it."""
+    def __init__(
+        self,
+        options: Qwen3Options,
+        build: Callable[[Qwen3Options], Model] = Model,
+        on_done: Callable[[Done], None] = _nobody,
+    ) -> None:
+        """Prepare the engine; `start` starts it.
+
+        Args:
+            options: the model and the engine's sizes.
+            build: starts a model; blocks.
+            on_done: called for each decode that is done, on the engine's loop; must not wait.
+        """
         self._options = options
-        self._engine = Engine(options)
+        self._engine = Engine(options, build, on_done)
         # A session opens many utterances with one set of hotwords.
         self._frame = lru_cache(maxsize=options.max_num_seqs)(self._new_frame)
 

@@ -19,6 +19,7 @@ import structlog
 from backends.base import EngineError
 from backends.qwen3.model import Answer, Lost, Model, Request
 from backends.qwen3.schedule import Purpose
+from backends.qwen3.work import Took
 
 LOOK_SECONDS = 0.1
 """Between two looks at whether the engine lives; decodes in flight learn it from vLLM at once."""
@@ -43,7 +44,11 @@ class Order:
     done: Callable[[Result], None]
     """Called once, on the engine's loop, unless it was dropped."""
     began: float = field(default_factory=time.monotonic)
-    """Monotonic seconds."""
+    """Monotonic seconds, as the next two."""
+    turned: float = 0.0
+    """When its turn to be rendered came."""
+    sent: float = 0.0
+    """When it was handed to the engine."""
     dropped: bool = False
     """Set in the thread that dropped it."""
     task: asyncio.Task[None] | None = None
@@ -53,6 +58,11 @@ class Order:
     def age(self) -> float:
         """Seconds since it began."""
         return time.monotonic() - self.began
+
+    @property
+    def took(self) -> Took:
+        """Where its time went until now, when its answer is there."""
+        return Took(self.turned - self.began, self.sent - self.turned, time.monotonic() - self.sent)
 
 
 class Desk:
@@ -111,8 +121,10 @@ class Desk:
         if order.dropped:
             self._leave(order)
             return
+        order.turned = time.monotonic()
         try:
             rendered = await self._model.render(order.request)
+            order.sent = time.monotonic()
             if order.dropped:
                 await self._model.discard(rendered, order.request, str(order.number))
                 self._leave(order)

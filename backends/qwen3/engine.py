@@ -16,20 +16,23 @@ from backends.qwen3.load import Load
 from backends.qwen3.model import Answer, Model, Request, Vocabulary
 from backends.qwen3.options import Qwen3Options
 from backends.qwen3.schedule import Purpose
-from backends.qwen3.work import Ledger, WorkReport
+from backends.qwen3.work import Done, Ledger, WorkReport
 
 
 class Engine:
     """One model for everyone. All methods are for any thread; none but `start` and `close` waits."""
 
-    def __init__(self, options: Qwen3Options) -> None:
-        """Prepare an engine; `start` starts it."""
+    def __init__(
+        self, options: Qwen3Options, build: Callable[[Qwen3Options], Model], on_done: Callable[[Done], None]
+    ) -> None:
+        """Prepare an engine; `start` starts it. See `Qwen3Backend` for the arguments."""
         self._options = options
-        self._life = Life(options, self._serve)
+        self._on_done = on_done
+        self._life = Life(options, build, self._serve)
         self._lock = threading.Lock()
         """Of everything below; nothing is called back under it."""
         self._numbers = itertools.count(1)
-        self._load = Load(options.max_num_seqs, options.refresh_seconds)
+        self._load = Load(options.max_num_seqs, options.refresh_seconds, options.refresh_spread)
         self._ledger = Ledger()
         self._orders: dict[int, Order] = {}
         """Begun, and neither done nor dropped."""
@@ -120,12 +123,15 @@ class Engine:
             self._ended(order, EngineError(f"the engine {reason}"))
 
     def _ended(self, order: Order, result: Result) -> None:
+        done = Done(order.purpose, result, order.took) if isinstance(result, Answer) else None
         with self._lock:
             if self._orders.pop(order.number, None) is None:
                 return
             self._load.ended()
-            if isinstance(result, Answer):
-                self._ledger.ended(order.purpose, result, order.age)
-                if order.purpose is Purpose.REFRESH:
-                    self._load.refreshed(order.age)
+            if done is not None:
+                self._ledger.ended(done)
+                if done.purpose is Purpose.REFRESH:
+                    self._load.refreshed(done.took.total)
+        if done is not None:
+            self._on_done(done)
         order.done(result)

@@ -36,11 +36,20 @@ _LOOK_SECONDS = 0.1
 class Life:
     """Builds models, one after another, and lets `serve` have each for as long as that takes."""
 
-    def __init__(self, options: Qwen3Options, serve: Callable[[Model], Awaitable[None]]) -> None:
-        """`serve` runs on `loop` and returns when its model is dead, or once `closing` is set."""
+    def __init__(
+        self,
+        options: Qwen3Options,
+        build: Callable[[Qwen3Options], Model],
+        serve: Callable[[Model], Awaitable[None]],
+    ) -> None:
+        """`build` starts a model, and blocks for as long as that takes.
+
+        `serve` runs on `loop` and returns when its model is dead, or once `closing` is set.
+        """
         self.loop = asyncio.new_event_loop()
         self.closing = threading.Event()
         self._options = options
+        self._new_model = build
         self._serve = serve
         self._ready: Future[None] = Future()
         self._stop = asyncio.Event()
@@ -125,7 +134,7 @@ class Life:
         self._building = True
         try:
             # This blocks the loop: nothing else lives on it now.
-            model = Model(self._options)
+            model = self._new_model(self._options)
             await warm_up(model, self._options)
         except Exception as error:  # noqa: BLE001 - whatever vLLM raises, there is no engine
             if model is not None:

@@ -7,10 +7,6 @@ from protocol.pcm import SAMPLE_RATE
 REFRESH_SHARE = 0.75
 """Part of the engine's sequences that refreshes may fill; the rest is for finals and files."""
 
-SPARE = 2.0
-"""A stream waits this many times the length of a refresh before the next: at least half of the time none of it is in
-the engine, and everyone's finals find room in the batch."""
-
 _SMOOTHING = 0.2
 """Weight of the newest refresh in the running mean of their lengths."""
 
@@ -18,10 +14,14 @@ _SMOOTHING = 0.2
 class Load:
     """Decodes in flight and how long refreshes take. Not thread-safe."""
 
-    def __init__(self, seats: int, refresh_seconds: float) -> None:
-        """`seats`: decodes in the engine at once; `refresh_seconds`: the spacing when there is capacity."""
+    def __init__(self, seats: int, refresh_seconds: float, spread: float) -> None:
+        """`seats`: decodes in the engine at once; `refresh_seconds`: the spacing when there is capacity.
+
+        `spread`: the spacing is at least so many times as long as refreshes take.
+        """
         self._refresh_seats = max(1, int(seats * REFRESH_SHARE))
         self._least = round(refresh_seconds * SAMPLE_RATE)
+        self._spread = spread
         self._taken = 0
         self._seconds = 0.0
 
@@ -39,7 +39,7 @@ class Load:
         """Least number of new samples for which a refresh may begin now; None: there is no room for one."""
         if self._taken >= self._refresh_seats:
             return None
-        return max(self._least, round(SPARE * self._seconds * SAMPLE_RATE))
+        return max(self._least, round(self._spread * self._seconds * SAMPLE_RATE))
 
     def begun(self) -> None:
         """A decode is in flight."""

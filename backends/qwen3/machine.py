@@ -14,7 +14,7 @@ def refusal() -> str | None:
     """Why STT_BACKEND=qwen3 cannot run here, as one plain sentence that says what to do; None: it can."""
     if importlib.util.find_spec("vllm") is None:
         return "STT_BACKEND=qwen3 needs its extra: run `uv sync --extra qwen3`, or set STT_BACKEND=pocketsphinx."
-    if not _is_cpu_build() and not _gpus():
+    if not _is_cpu_build() and not gpus():
         return "STT_BACKEND=qwen3 needs an NVIDIA GPU with its driver, and there is none: set STT_BACKEND=pocketsphinx."
     return None
 
@@ -28,7 +28,7 @@ def _is_cpu_build() -> bool:
     return True
 
 
-def _gpus() -> int:
+def gpus() -> int:
     """How many GPUs the driver has."""
     try:
         nvml = ctypes.CDLL(_NVML)

@@ -152,7 +152,7 @@ class Model:
             Lost: see there.
         """
         output: Any = None
-        parameters = _sampling(request.max_tokens)
+        parameters = self._sampling(request)
         async for newest in self._engine.generate(rendered, parameters, name, priority=request.priority):
             output = newest
         said = output.outputs[0]
@@ -169,6 +169,9 @@ class Model:
         """Send what was rendered and is not wanted any more, so that the engine has its clips; decode nothing."""
         await self._engine.add_request(name, rendered, _sampling(1), priority=request.priority)
         await self._engine.abort(name)
+
+    def _sampling(self, request: Request) -> Any:  # noqa: ANN401 - vLLM's SamplingParams
+        return _sampling(request.max_tokens)
 
     def shutdown(self) -> None:
         """End the processes; they have nothing to lose, so at once. Idempotent."""

@@ -32,6 +32,9 @@ class Qwen3Options:
     """Pieces of files decoded at once, all files together."""
     refresh_seconds: float = 0.5
     """Speech between two refreshes of the partial text, when there is capacity."""
+    refresh_spread: float = 2.0
+    """A stream waits so many times the length of a refresh before the next: at least half of the time none of it is in
+    the engine, and everyone's finals find room in the batch. 0: whatever refreshes take, to measure their work."""
     longest_seconds: float = 30.0
     """Longest utterance there will be."""
     max_num_seqs: int = 256

@@ -141,6 +141,27 @@ def test_dropped_while_it_is_decoded() -> None:
     assert bench.ended == {}
 
 
+def test_where_the_time_went() -> None:
+    """An order waits while another is rendered, then is rendered, then is in the engine."""
+
+    async def scene(bench: Bench) -> None:
+        bench.model.stuck = True
+        bench.order(1, Purpose.REFRESH)
+        order = bench.order(2, Purpose.REFRESH)
+        await asyncio.sleep(0.03)
+        await bench.settle(renders=1)
+        await asyncio.sleep(0.02)
+        await bench.settle(renders=1)
+        await asyncio.sleep(0.01)
+        took = order.took
+        assert took.waiting >= 0.03
+        assert took.rendering >= 0.02
+        assert took.decoding >= 0.01
+        assert took.total <= order.age
+
+    at_work(scene)
+
+
 def test_lost_audio_is_sent_again() -> None:
     """Once, and whole."""
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.qwen3.load import SPARE, Load
+from backends.qwen3.load import Load
 from backends.qwen3.schedule import Abort, Begin, Command, Decode, Decoded, Purpose, Rules, Schedule, Settle, Show
 from backends.qwen3.windows import LEAST, NEAR, WINDOW, layout, reach
 from protocol.pcm import SAMPLE_RATE
@@ -276,10 +276,14 @@ def test_a_refresh_at_a_window_end_is_the_window() -> None:
 
 def test_refreshes_spread_out() -> None:
     """As far apart as twice their length, if that is more than the chunk; none once three quarters are taken."""
-    load = Load(4, 0.5)
+    load = Load(4, 0.5, 2.0)
     assert load.spacing() == CHUNK
     load.refreshed(1.0)
-    assert load.spacing() == SPARE * SAMPLE_RATE
+    assert load.spacing() == 2 * SAMPLE_RATE
+
+    steady = Load(4, 0.5, 0)
+    steady.refreshed(1.0)
+    assert steady.spacing() == SAMPLE_RATE // 2
     for _ in range(3):
         load.begun()
     assert load.spacing() is None

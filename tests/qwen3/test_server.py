@@ -4,67 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
-import pytest
 
 from backends.qwen3.backend import Qwen3Backend
 from protocol.pcm import SAMPLE_RATE, to_pcm
 from tests.audio import silence
-from tests.backends.conformance import decode
-from tests.client import Message, session
-from tests.qwen3.conftest import GPU_MEMORY, MODEL, spoken
-from tests.qwen3.processes import engine_of, gone
+from tests.client import session
+from tests.qwen3.conftest import spoken
+from tests.qwen3.speakers import CHUNK, POLL_MS, four_speakers, said, text, utterance
 from tests.server import Server, eventually
-
-START_SECONDS = 450.0
-"""For an engine to be warm on a busy machine."""
-POLL_MS = 50
-"""A worker looks at its messages so often while there is speech."""
-CHUNK = 3200
-"""Bytes in a message: 100 ms."""
-SETTINGS = {
-    "STT_BACKEND": "qwen3",
-    "STT_VLLM_MODEL": MODEL,
-    "STT_VLLM_GPU_MEMORY": str(GPU_MEMORY),
-    "STT_VLLM_MAX_NUM_SEQS": "64",
-}
-
-
-def warm(server: Server) -> None:
-    """Wait for its engine; a look a second, because looks take the time of a core that loads."""
-    deadline = time.monotonic() + START_SECONDS
-    while server.answers() != 200:
-        assert time.monotonic() < deadline, server.output()
-        time.sleep(1)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("qwen3-server"), SETTINGS, wait=False) as running:
-        warm(running)
-        yield running
-
-
-def utterance(seed: int, seconds: float = 6.0) -> bytes:
-    """Speech, and the silence that ends it."""
-    return to_pcm(spoken(seconds, seed)) + silence(800)
-
-
-def said(server: Server, pcm: bytes, *, live: bool, **query: object) -> list[Message]:
-    """Finals of audio that is spoken, or sent as fast as it goes, and then committed."""
-    with session(server.ws(**query)) as client:
-        (client.speak if live else client.send)(pcm, CHUNK)
-        client.commit()
-        messages = client.until("final", reason="commit")
-    return [message for message in messages if message["type"] == "final"]
-
-
-def text(finals: Sequence[Message]) -> str:
-    return " ".join(final["text"] for final in finals if final["text"])
 
 
 def test_sixteen_at_once(server: Server) -> None:
@@ -82,24 +33,13 @@ def test_sixteen_at_once(server: Server) -> None:
 def test_the_final_is_ready_as_the_endpoint_is_declared(server: Server, shared: Qwen3Backend) -> None:
     """Four speakers: it was decoded in the silence, so half of the finals take no more than the worker's poll.
 
-    And hardly any more than half a decode beyond one that has the engine for itself.
+    And hardly any more than half a decode beyond one that has an engine for itself, on the same cores.
     """
-    bare = [decode(shared, spoken(3.0, seed)).inference_seconds for seed in range(40)]
-
-    def speak(seed: int) -> list[int]:
-        time.sleep(seed * 0.37)
-        pcm = b"".join(utterance(100 * seed + number, 3.0) for number in range(8))
-        finals = said(server, pcm, live=True)
-        return [final["latency_ms"] for final in finals if final["reason"] == "endpoint"]
-
-    with ThreadPoolExecutor(4) as speakers:
-        latencies = sorted(latency for each in speakers.map(speak, range(4)) for latency in each)
-
+    latencies, bare = four_speakers(server, shared)
+    sys.stdout.write(f"bare decodes {bare} ms; latencies {latencies} ms\n")
     assert len(latencies) == 32
-    decode_ms = 1000 * float(np.percentile(bare, 95))
-    sys.stdout.write(f"bare decode p95 {decode_ms:.0f} ms; latencies {latencies}\n")
     assert np.median(latencies) < 20 + POLL_MS
-    assert np.percentile(latencies, 95) < 1.5 * decode_ms + POLL_MS
+    assert np.percentile(latencies, 95) < 1.5 * np.percentile(bare, 95) + POLL_MS
 
 
 def test_partials_appear_while_people_speak(server: Server) -> None:
@@ -162,17 +102,6 @@ def test_a_file_of_any_length(server: Server) -> None:
     answer = httpx.post(f"{server.http}/v1/stt/transcribe", files=upload, timeout=120).json()
     assert answer["duration_ms"] == round(len(pcm) / 32)
     assert len([segment for segment in answer["segments"] if segment["text"]]) >= 20
-
-
-def test_a_stop_without_sessions(server: Server) -> None:
-    """Takes less than ten seconds, and leaves no process."""
-    engine = engine_of(server.process.pid)
-    assert engine
-    began = time.monotonic()
-    server.process.terminate()
-    server.process.wait(15)
-    assert time.monotonic() - began < 10
-    eventually(lambda: gone(engine))
 
 
 def wav(pcm: bytes) -> bytes:

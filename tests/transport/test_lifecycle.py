@@ -159,15 +159,24 @@ def test_while_loading_the_server_listens_and_says_no(folder: Path) -> None:
     assert error["code"] == code == 1013
 
 
-def test_an_engine_that_dies_turns_health_red(folder: Path) -> None:
-    """/health is 503 and newcomers get 1013."""
-    with Server.with_fault(folder, "dying") as server:
+def test_an_engine_that_dies(folder: Path) -> None:
+    """/health is 503, every open session gets 1011, one that says nothing too, and newcomers get 1013."""
+    with (
+        Server.with_fault(folder, "dying") as server,
+        session(server.ws()) as silent,
+        session(server.ws()) as speaker,
+    ):
+        speaker.send(reference("hello")[:48_000], 3200)
+        speaker.until("partial")
         server.release()
         eventually(lambda: httpx.get(f"{server.http}/health").status_code == 503)
-        with conversation(server.ws()) as client:
-            (error,), code = client.rest()
+        with conversation(server.ws()) as late:
+            (refusal,), refused = late.rest()
+        endings = [silent.rest(), speaker.rest()]
 
-    assert error["code"] == code == 1013
+    assert refusal["code"] == refused == 1013
+    for messages, code in endings:
+        assert [message["code"] for message in messages if message["type"] == "error"] == [code] == [1011]
 
 
 def test_a_first_load_that_fails_ends_the_process(folder: Path) -> None:

@@ -1,0 +1,35 @@
+"""What four speakers wait for their finals, beside a decode that has an engine for itself, on the same cores.
+
+    STT_VLLM_MODEL=references/tiny-qwen3-asr python -m tests.qwen3.measure_finals
+
+Prints Markdown. Starts two engines: a server's, and one for the decodes alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from backends.qwen3.backend import Qwen3Backend
+from bench.stats import summary
+from tests.qwen3.conftest import OPTIONS, launch, warm
+from tests.qwen3.speakers import four_speakers
+
+
+def main() -> None:
+    """Measure once."""
+    alone = Qwen3Backend(OPTIONS)
+    try:
+        with TemporaryDirectory() as folder, launch(Path(folder)) as server:
+            alone.start()
+            latencies, bare = four_speakers(warm(server), alone)
+    finally:
+        alone.close()
+    sys.stdout.write("| ms | count | p50 | p95 | p99 |\n|---|---|---|---|---|\n")
+    for name, values in (("`latency_ms` of finals, four speakers", latencies), ("a decode alone", bare)):
+        sys.stdout.write(f"| {name} | {' | '.join(map(str, summary(values).values()))} |\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""What the tests say to a server with the qwen3 engine, and what they read of its answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from backends.qwen3.backend import Qwen3Backend
+from protocol.pcm import to_pcm
+from tests.audio import silence
+from tests.backends.conformance import decode
+from tests.client import Message, session
+from tests.qwen3.conftest import spoken
+from tests.server import Server
+
+CHUNK = 3200
+"""Bytes in a message: 100 ms."""
+POLL_MS = 50
+"""A worker looks at its messages so often while there is speech."""
+UTTERANCES = 8
+"""Of each of four speakers."""
+
+
+def utterance(seed: int, seconds: float = 6.0) -> bytes:
+    """Speech, and the silence that ends it."""
+    return to_pcm(spoken(seconds, seed)) + silence(800)
+
+
+def said(server: Server, pcm: bytes, *, live: bool, **query: object) -> list[Message]:
+    """Finals of audio that is spoken, or sent as fast as it goes, and then committed."""
+    with session(server.ws(**query)) as client:
+        (client.speak if live else client.send)(pcm, CHUNK)
+        client.commit()
+        messages = client.until("final", reason="commit")
+    return [message for message in messages if message["type"] == "final"]
+
+
+def text(finals: Sequence[Message]) -> str:
+    """All of them, joined."""
+    return " ".join(final["text"] for final in finals if final["text"])
+
+
+def four_speakers(server: Server, alone: Qwen3Backend) -> tuple[list[int], list[float]]:
+    """What four people who speak at once wait for their finals, and what a decode takes meanwhile in an engine alone.
+
+    Returns:
+        `latency_ms` of all finals of endpoints, ascending, and the time in ms of decodes in `alone` of as much speech,
+        ascending: on the same cores, now and then while they speak.
+    """
+    with ThreadPoolExecutor(4) as speakers:
+        talks = [speakers.submit(_talk, server, seed) for seed in range(4)]
+        bare: list[float] = []
+        while not all(talk.done() for talk in talks):
+            bare.append(round(1000 * decode(alone, spoken(3.0, len(bare))).inference_seconds, 1))
+            time.sleep(0.5)
+    return sorted(latency for talk in talks for latency in talk.result()), sorted(bare)
+
+
+def _talk(server: Server, seed: int) -> list[int]:
+    time.sleep(seed * 0.37)
+    pcm = b"".join(utterance(100 * seed + number, 3.0) for number in range(UTTERANCES))
+    finals = said(server, pcm, live=True)
+    return [final["latency_ms"] for final in finals if final["reason"] == "endpoint"]
