@@ -117,16 +117,11 @@ class Inbox:
         options: QueueOptions,
         recorder: Recorder,
         crowd: Callable[[], bool] = lambda: False,
-        on_first: Callable[[], None] = lambda: None,
     ) -> None:
-        """`crowd` says whether so many sessions are open that waking threads must be spared.
-
-        `on_first` is called on the event loop before the first message is queued.
-        """
+        """`crowd` says whether so many sessions are open that waking threads must be spared."""
         self._options = options
         self._recorder = recorder
         self._crowd = crowd
-        self._on_first: Callable[[], None] | None = on_first
         self._loop = asyncio.get_running_loop()
         self._queue = _Inbound(options.in_messages)
         self._wake: SimpleQueue[None] = SimpleQueue()
@@ -202,9 +197,6 @@ class Inbox:
     def _put(self, message: Inbound) -> None:
         if self._ended is not None:
             return
-        if self._on_first is not None:
-            self._on_first()
-            self._on_first = None
         if self._queue.async_q.empty():
             self._drops = 0
         self._queue.async_q.put_nowait(message)
@@ -385,3 +377,17 @@ class WorkerThread:
         # A closed loop means that the process ends, and nobody waits.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self.ended.set_result, failure)
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """What stands between one connection's pumps and its engine. Used on the event loop."""
+
+    inbox: Inbox
+    outbox: Outbox
+    thread: WorkerThread
+
+    def end(self, *, at_once: bool) -> None:
+        """Drop what is not heard; what is queued is still sent, unless `at_once`."""
+        self.inbox.end(drain=False)
+        self.outbox.end(at_once=at_once)

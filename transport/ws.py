@@ -25,7 +25,7 @@ from protocol.schema import (
     refuse_unless,
 )
 from session.state import SessionState
-from transport.bridge import Inbox, Outbox, WorkerThread
+from transport.bridge import Bridge, Inbox, Outbox, WorkerThread
 from transport.services import Services
 
 _CROWDED_SECONDS = 0.005
@@ -56,11 +56,11 @@ class Connection:
         self._services = services
         self._call_id = websocket.query_params.get("call_id", "")[:128]
         self._recorder = Recorder(services.metrics, self._call_id)
-        self._inbox = Inbox(services.queues, self._recorder, services.admission.is_crowded, self._start_worker)
-        self._outbox = Outbox(services.queues, self._recorder)
-        self._params: ConnectParams | None = None
-        self._thread: WorkerThread | None = None
-        """The worker's; a client that never says anything has none."""
+        self._bridge: Bridge | None = None
+        """Built with the first message: it is most of what a connection costs, and some clients only look in."""
+        self._turn = asyncio.Event()
+        """There is a bridge, or there will be none."""
+        self._ended = False
         self._idle_timer: asyncio.TimerHandle | None = None
         self._fault: Fault | None = None
         self._gone: int | None = None
@@ -86,13 +86,15 @@ class Connection:
     def drain(self) -> None:
         """End the utterance at the last sample received, send what is due, then close with 1012."""
         self._fault = self._fault or Restarting()
-        self._inbox.end(drain=True)
-        if self._thread is None:
-            self._outbox.end()
+        if self._bridge is None:
+            self._end()
+        else:
+            self._bridge.inbox.end(drain=True)
 
     def hurry(self) -> None:
         """The drain's time is nearly over: finals that are not ready are sent as the newest partial."""
-        self._inbox.hurry()
+        if self._bridge is not None:
+            self._bridge.inbox.hurry()
 
     def lose_engine(self) -> None:
         """The engine died: close with 1011, whether or not an utterance is open."""
@@ -101,7 +103,8 @@ class Connection:
     @property
     def queue_lengths(self) -> tuple[int, int]:
         """Messages in the in queue and in the out queue."""
-        return len(self._inbox), len(self._outbox)
+        bridge = self._bridge
+        return (0, 0) if bridge is None else (len(bridge.inbox), len(bridge.outbox))
 
     def _check(self) -> ConnectParams:
         self._services.check_origin(self._websocket.headers)
@@ -112,83 +115,90 @@ class Connection:
     async def _converse(self, params: ConnectParams) -> None:
         backend = self._services.engine.backend
         self._recorder.opened(language=params.language, partial_ms=params.partial_ms, hotwords=len(params.hotwords))
-        self._params = params
         ready = Ready(
             created_at=time.time(),
             backend=backend.name,
             hotwords_used=bool(params.hotwords) and backend.uses_hotwords,
             **params.model_dump(exclude={"hotwords"}),
         )
-        pump = asyncio.create_task(self._pump_in(), name="recv pump")
+        pump = asyncio.create_task(self._pump_in(params), name="recv pump")
         self._watch_idle()
         try:
             await self._send(ready)
-            await self._pump_out()
+            await self._turn.wait()
+            if self._bridge is not None:
+                await self._pump_out(self._bridge.outbox)
         finally:
-            self._inbox.end(drain=False)
-            self._outbox.end(at_once=True)
+            self._end(at_once=True)
             if self._idle_timer is not None:
                 self._idle_timer.cancel()
             pump.cancel()
             await asyncio.wait([pump])
-            if self._thread is not None:
-                await asyncio.shield(self._thread.ended)
+            if self._bridge is not None:
+                await asyncio.shield(self._bridge.thread.ended)
 
-    def _start_worker(self) -> None:
-        """With the first message: threads are what connections cost most, and some clients only look in."""
-        params = self._params
-        if params is None:
-            raise AssertionError("nothing is received before the handshake is over")
-        options = StreamOptions(primary_subtag(params.language), params.hotwords, notify=self._inbox.wake)
+    def _build_bridge(self, params: ConnectParams) -> Bridge:
+        inbox = Inbox(self._services.queues, self._recorder, self._services.admission.is_crowded)
+        outbox = Outbox(self._services.queues, self._recorder)
+        options = StreamOptions(primary_subtag(params.language), params.hotwords, notify=inbox.wake)
         state = SessionState(params.call_id, params.language, params.partial_ms)
-        worker = Worker(self._inbox, self._outbox, self._services.listener(options), state, self._recorder)
-        self._thread = WorkerThread(f"stt-{self._recorder.connection_id}", worker.run)
-        self._thread.ended.add_done_callback(self._after_worker)
+        worker = Worker(inbox, outbox, self._services.listener(options), state, self._recorder)
+        thread = WorkerThread(f"stt-{self._recorder.connection_id}", worker.run)
+        thread.ended.add_done_callback(self._after_worker)
+        return Bridge(inbox, outbox, thread)
 
     def _after_worker(self, ended: asyncio.Future[BaseException | None]) -> None:
         failure = ended.result()
         if failure is not None:
             self._recorder.failed(failure)
             self._fail(Internal())
-        self._outbox.end()
+        elif self._bridge is not None:
+            self._bridge.outbox.end()
 
-    async def _pump_in(self) -> None:
+    async def _pump_in(self, params: ConnectParams) -> None:
         """Recv pump; whatever stops it ends the connection."""
         try:
-            await self._receive_all()
+            await self._receive_all(params)
         except Fault as fault:
             self._fail(fault)
         except Exception as error:  # noqa: BLE001 - told to the log; the peer learns only that it was us
             self._recorder.failed(error)
             self._fail(Internal())
 
-    async def _receive_all(self) -> None:
+    async def _receive_all(self, params: ConnectParams) -> None:
         """Until the client is gone. Never waits for the worker to do anything, so pings are always answered."""
-        receive, inbox, clock = self._receive, self._inbox, time.monotonic
+        receive, clock = self._receive, time.monotonic
+        inbox: Inbox | None = None
         while True:
             message = await receive()
             self._last_message = now = clock()
+            if message["type"] == "websocket.disconnect":
+                self._leave(message.get("code") or 1005)
+                return
+            if inbox is None:
+                if self._ended:
+                    return
+                self._bridge = self._build_bridge(params)
+                self._turn.set()
+                inbox = self._bridge.inbox
             data = message.get("bytes")
             if data is not None and len(data) <= MAX_MESSAGE_BYTES:
                 inbox.put_audio(data, now)
-            elif message["type"] == "websocket.disconnect":
-                self._leave(message.get("code") or 1005)
-                return
             else:
-                self._take_text(data, message.get("text") or "")
+                self._take_text(inbox, data, message.get("text") or "")
             if inbox.crowded:
                 await asyncio.sleep(_CROWDED_SECONDS)
 
-    def _take_text(self, data: bytes | None, text: str) -> None:
+    def _take_text(self, inbox: Inbox, data: bytes | None, text: str) -> None:
         if data is not None or len(text.encode()) > MAX_MESSAGE_BYTES:
             raise TooLarge(f"a message may have at most {MAX_MESSAGE_BYTES} bytes")
         parse_client_text(text)
         self._recorder.committed()
-        self._inbox.put_commit(self._last_message)
+        inbox.put_commit(self._last_message)
 
-    async def _pump_out(self) -> None:
+    async def _pump_out(self, outbox: Outbox) -> None:
         """Send pump: ends when the outbox does, or the client is gone."""
-        while (message := await self._outbox.get()) is not None:
+        while (message := await outbox.get()) is not None:
             if not await self._send(message):
                 return
 
@@ -227,15 +237,20 @@ class Connection:
     def _fail(self, fault: Fault) -> None:
         """Close with `fault`, unless something else closed the connection first; what is due is still sent."""
         self._fault = self._fault or fault
-        self._inbox.end(drain=False)
-        self._outbox.end()
+        self._end()
 
     def _leave(self, code: int) -> None:
         """The client is gone, or said goodbye with `code`."""
         if self._gone is None:
             self._gone = code
-        self._inbox.end(drain=False)
-        self._outbox.end(at_once=True)
+        self._end(at_once=True)
+
+    def _end(self, *, at_once: bool = False) -> None:
+        """Hear nothing more; what is due is still sent, unless `at_once`. Idempotent."""
+        self._ended = True
+        self._turn.set()
+        if self._bridge is not None:
+            self._bridge.end(at_once=at_once)
 
     async def _say_goodbye(self) -> None:
         fault = self._fault
