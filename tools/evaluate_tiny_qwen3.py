@@ -1,0 +1,133 @@
+"""How well real vLLM hears tones with the tiny checkpoint: word error rates, and what it makes of silence.
+
+    OMP_NUM_THREADS=1 python -m tools.evaluate_tiny_qwen3 references/tiny-qwen3-asr
+
+Needs the environment of `make test-engine`. Each utterance is decoded as one clip; as closed windows and a tail; and as
+a stream's last refresh, which was given the text of the one 0.5 s before, minus 5 tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+from backends.qwen3.model import Clip, Model, Request
+from backends.qwen3.options import Qwen3Options
+from backends.qwen3.prompt import frame, roll_back
+from backends.qwen3.schedule import UNFIXED_REFRESHES
+from backends.qwen3.windows import layout
+from bench.wer import edits
+from references.tiny_lessons import SEEDS
+from tests.qwen3.tones import RATE, Manner, Signal, Speech, chatter, hum
+
+LENGTHS = ((1, 2), (2, 8), (10, 20))
+"""Seconds: utterances are spread between the two."""
+MANNERS = {"plain": Manner(), "wide": Manner((0.05, 0.6), (0, 0.5), (0, 0.5), (0.05, 0.6), (0, 0.003))}
+CADENCE = RATE // 2
+"""Samples between two refreshes."""
+
+
+class Listener:
+    """A model, and the ways to ask it."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._names = map(str, itertools.count())
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """Decoded."""
+        return self._model.vocabulary.decode(tokens)
+
+    async def decode(
+        self,
+        signal: Signal,
+        *,
+        prefix: Sequence[int] = (),
+        freeze: bool = True,
+        language: str | None = "en",
+        hotwords: Sequence[str] = (),
+    ) -> tuple[int, ...]:
+        """The text's tokens, the prefix included."""
+        name = next(self._names)
+        items = layout(len(signal), freeze=freeze)
+        prompt = frame(self._model.vocabulary, hotwords, language).tokens(len(items), prefix)
+        clips = tuple(Clip(f"{name}:{item.key}", signal[item.start : item.stop]) for item in items)
+        request = Request(prompt, clips, max_tokens=160, priority=0)
+        answer = await self._model.generate(await self._model.render(request), request, name)
+        return (*prefix, *answer.tokens)
+
+    async def clip(self, signal: Signal) -> tuple[int, ...]:
+        """As one clip."""
+        return await self.decode(signal, freeze=False)
+
+    async def windows(self, signal: Signal) -> tuple[int, ...]:
+        """As closed windows and a tail."""
+        return await self.decode(signal)
+
+    async def stream(self, signal: Signal) -> tuple[int, ...]:
+        """What the last refresh gives."""
+        tokens: tuple[int, ...] = ()
+        for turn, end in enumerate(range(CADENCE, len(signal) + CADENCE, CADENCE)):
+            prefix = roll_back(self._model.vocabulary, tokens, forced=True) if turn >= UNFIXED_REFRESHES else ()
+            tokens = await self.decode(signal[:end], prefix=prefix)
+        return tokens
+
+
+async def error_rates(listener: Listener, count: int) -> None:
+    """Print word error rates of `count` utterances each."""
+    for manner, (low, high) in itertools.product(MANNERS, LENGTHS):
+        speeches = [
+            chatter(seconds, SEEDS[1] + seed, MANNERS[manner])
+            for seed, seconds in enumerate(np.linspace(low, high, count))
+        ]
+        for way in (listener.clip, listener.windows, listener.stream):
+            heard = await asyncio.gather(*(way(speech.signal) for speech in speeches))
+            rate = word_error_rate(speeches, [listener.text(tokens) for tokens in heard])
+            say(f"{manner}, {low} to {high} s, {way.__name__}: {rate:.4f}")
+
+
+def word_error_rate(speeches: Sequence[Speech], heard: Sequence[str]) -> float:
+    """Errors per word, of all together."""
+    wrong = sum(edits(speech.words, text.split()) for speech, text in zip(speeches, heard, strict=True))
+    return wrong / sum(len(speech.words) for speech in speeches)
+
+
+async def answers(listener: Listener) -> None:
+    """Print what it writes when it is told other things, and when nothing is said."""
+    speech = chatter(5, SEEDS[1])
+    say(f"said: {speech.text}")
+    for language, hotwords in ((None, ()), (None, ("nine", "café")), ("de", ()), ("en", ("one two three",))):
+        tokens = await listener.decode(speech.signal, language=language, hotwords=hotwords)
+        say(f"told {language} {hotwords}: {listener.text(tokens)}")
+    for seconds, noise, language in itertools.product((1, 5, 15, 30), (0, 0.0005, 0.003), (None, "en")):
+        heard = listener.text(await listener.decode(hum(seconds, SEEDS[1], noise), language=language))
+        say(f"silence of {seconds} s, noise {noise}, told {language}: {heard!r}")
+
+
+def say(line: str) -> None:
+    """Print."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+async def main() -> None:
+    """Print all."""
+    parser = argparse.ArgumentParser(description="Word error rates of the tiny checkpoint on real vLLM.")
+    parser.add_argument("model")
+    parser.add_argument("--count", type=int, default=50, help="utterances of each kind")
+    arguments = parser.parse_args()
+    model = Model(Qwen3Options(arguments.model, gpu_memory=0.2, max_num_seqs=64))
+    try:
+        await error_rates(Listener(model), arguments.count)
+        await answers(Listener(model))
+    finally:
+        model.shutdown()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
