@@ -49,7 +49,7 @@ def is_tiny() -> bool:
     return "tiny" in Path(MODEL).name
 
 
-START_SECONDS = 450.0
+START_SECONDS = 900.0
 """For an engine to be warm on a busy machine."""
 
 GPU_MEMORY = 0.2 if is_tiny() else 0.25
@@ -79,7 +79,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         missing = "there is no references/tiny-qwen3-asr"
     for item in items:
         if HERE in item.path.parents:
-            item.add_marker(pytest.mark.timeout(600))
+            item.add_marker(pytest.mark.timeout(1200))
             # vLLM and what it imports warn about each other.
             item.add_marker(pytest.mark.filterwarnings("default"))
             if missing is not None:
