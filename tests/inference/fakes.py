@@ -11,7 +11,7 @@ import numpy as np
 from backends.base import ASRResult
 from inference.listener import Listener
 from inference.segmenter import Action, Segmenter, SegmenterOptions
-from inference.vad import EnergyVad
+from inference.vad import FixedVad
 from inference.worker import AudioMessages, CommitMessage, Inbound, SinkClosed, Worker
 from observability.metrics import Metrics
 from observability.recorder import Recorder
@@ -128,7 +128,7 @@ class Engine:
 
 
 def listener_of(engine: Engine, options: SegmenterOptions | None = None) -> Listener:
-    return Listener(EnergyVad(THRESHOLD), Segmenter(options or SegmenterOptions()), engine.open)
+    return Listener(FixedVad(THRESHOLD), Segmenter(options or SegmenterOptions()), engine.open)
 
 
 class Clock:
