@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from backends.base import ASRResult
 from inference.listener import Ended, Listener
 from inference.segmenter import Segmenter, SegmenterOptions
-from inference.vad import FixedVad, Judged, Vad
+from inference.vad import EnergyVad, FixedVad, Judged, Vad
 from protocol.pcm import FRAME_SAMPLES, Samples, Signal, samples_of
 from protocol.schema import Reason
 
@@ -22,7 +22,7 @@ _NOTHING = np.zeros(0, np.int16)
 
 MakeVad = Callable[[float], Vad]
 """A connection's detector, by its threshold in 16-bit units."""
-VADS: Mapping[str, MakeVad] = {"fixed": FixedVad}
+VADS: Mapping[str, MakeVad] = {"fixed": FixedVad, "energy": EnergyVad}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def hear(samples: Samples, vad: Vad, options: SegmenterOptions | None = None) ->
     return Heard([_utterance(each) for each in ended], voiced[: len(samples) // FRAME_SAMPLES])
 
 
-def _ends(heard: list[object]) -> list[Ended]:
+def _ends(heard: Sequence[object]) -> list[Ended]:
     return [each for each in heard if isinstance(each, Ended)]
 
 

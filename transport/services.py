@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from backends.base import StreamOptions
 from inference.listener import Listener
 from inference.segmenter import Segmenter, SegmenterOptions
-from inference.vad import FixedVad
+from inference.vad import EnergyVad
 from observability.metrics import Metrics
 from protocol.errors import Forbidden
 from transport.bridge import QueueOptions
@@ -44,7 +44,7 @@ class Services:
     def listener(self, options: StreamOptions) -> Listener:
         """A new source's ears; any thread."""
         return Listener(
-            FixedVad(self.vad_threshold), Segmenter(self.segmenter), lambda: self.engine.backend.stream(options)
+            EnergyVad(self.vad_threshold), Segmenter(self.segmenter), lambda: self.engine.backend.stream(options)
         )
 
     def check_origin(self, headers: Mapping[str, str]) -> None:
