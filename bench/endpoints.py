@@ -9,27 +9,33 @@ A clean run is the same detector over the same talk at the same level without no
   in time %        of these, those for which one ended within 1 s of the same point
   kept %           frames that are voice in the clean run's utterances and lie inside an utterance
   pauses %         known pauses between recordings in which no utterance's voice goes on through the middle
-  words lost %     words (aligned by pocketsphinx, with --words) of which more than half lies outside all utterances
+  words lost %     words, where pocketsphinx is installed to align them, of which more than half lies outside
+                   all utterances
   false/min        utterances a minute in which the clean run has no voice at all
   later p50        ms by which ends came later than the clean run's, of those in time
-  wer              of the bare engine over the utterances (with --wer), and over the clean run's utterances
+With --wer pocketsphinx alone, without a server, reads the utterances of the talks whose texts are all known:
+  wer              word error rate of each detector's utterances
+  oracle           of the same noisy audio, cut where the clean run cut
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bench.audio import Clip, load
 from bench.ears import VADS, Heard, MakeVad, covered, hear, matched
+from bench.reading import word_errors
 from bench.report import Progress, Row, conditions, finish, parser, rounded, table
 from bench.room import NOISES, STEADY, Talk, halves, noises, talks
 from bench.server import ROOT
 from bench.stats import median
+from bench.words import Words, aligned, installed
 from protocol.pcm import FRAME_SAMPLES, Samples, ms, samples_of
 from protocol.schema import Reason
 
@@ -96,10 +102,6 @@ class Cell:
 
     condition: Condition
     tally: Tally
-
-
-Words = dict[str, list[tuple[int, int]]]
-"""First sample and end of each word, by recording."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +177,11 @@ def _overlaps(voice: np.typing.NDArray[np.bool_], start: int, end: int) -> bool:
     return bool(voice[start // FRAME_SAMPLES : -(-end // FRAME_SAMPLES)].any())
 
 
+def wer_row(row: Mapping[str, Any]) -> Row:
+    """As a line of the table."""
+    return {name: value["wer"] if isinstance(value, dict) else value for name, value in row.items()}
+
+
 def summed(cells: Sequence[Cell], *names: str) -> list[Row]:
     """One row for each combination of the conditions `names`, in the order in which they came."""
     tallies: dict[tuple[object, ...], Tally] = {}
@@ -203,7 +210,7 @@ def main() -> None:
         given.levels,
         given.threshold,
         others,
-        {},
+        aligned(chosen) if installed() else {},
     )
     cells: list[Cell] = []
     bar = Progress(len(conversation))
@@ -212,7 +219,12 @@ def main() -> None:
         cells += grid.cells(talk, number)
     bar.end()
     report_cells(cells, conversation, given.half)
-    finish(given.json, ran | {"cells": [asdict(cell) for cell in cells]})
+    where = [(noise, ratio) for noise in given.noises.split(",") for ratio in given.ratios]
+    level, vads = given.levels[0], grid.vads
+    reading = word_errors(chosen, vads, given.threshold, level, where, others) if given.wer else []
+    if reading:
+        print("Word error rate of pocketsphinx alone\n" + table([wer_row(row) for row in reading]))
+    finish(given.json, ran | {"cells": [asdict(cell) for cell in cells], "word_errors": reading})
 
 
 def arguments() -> argparse.Namespace:
@@ -228,6 +240,7 @@ def arguments() -> argparse.Namespace:
         "--levels", type=integers_of, default=LEVELS, metavar="DB,DB", help="peaks, dBFS (=-6,-12,-18,-24,-30)"
     )
     made.add_argument("--quieter", type=float, default=0.0, metavar="DB", help="of every second recording (0)")
+    made.add_argument("--wer", action="store_true", help="read the utterances of the first of --levels: slow")
     return made.parse_args()
 
 

@@ -76,7 +76,8 @@ class Talk:
         mixed = self.signal * np.float32(gain * FULL_SCALE)
         if noise is not None:
             mixed += noise * np.float32(gain * FULL_SCALE * self.active_rms * 10 ** (-snr_db / 20))
-        return np.clip(np.rint(mixed), -32768, 32767).astype(np.int16)
+        clipped: Samples = np.clip(np.rint(mixed), -32768, 32767).astype(np.int16)
+        return clipped
 
 
 def halves(clips: Sequence[Clip]) -> tuple[list[Clip], list[Clip]]:
@@ -147,7 +148,8 @@ NOISES = (*STEADY, "babble", "fan")
 
 
 def _of_unit_rms(noise: Signal) -> Signal:
-    return noise / np.sqrt(np.mean(noise.astype(np.float64) ** 2)).astype(np.float32)
+    unit: Signal = noise / np.sqrt(np.mean(noise.astype(np.float64) ** 2)).astype(np.float32)
+    return unit
 
 
 def _pink(length: int, dice: np.random.Generator) -> Signal:
@@ -156,7 +158,8 @@ def _pink(length: int, dice: np.random.Generator) -> Signal:
     hertz = np.fft.rfftfreq(length, 1 / SAMPLE_RATE)
     spectrum /= np.sqrt(np.maximum(hertz, 20.0))
     spectrum[hertz < 20.0] = 0
-    return np.fft.irfft(spectrum, length).astype(np.float32)
+    pink: Signal = np.fft.irfft(spectrum, length).astype(np.float32)
+    return pink
 
 
 def _hum(length: int, dice: np.random.Generator) -> Signal:

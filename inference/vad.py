@@ -54,11 +54,11 @@ SETTLED_BLOCKS = 2
 FIRST_FRAMES = 10
 """Frames at a source's start that are enough where they are steady: 200 ms, which an utterance's pre-roll spans."""
 STEADY_RATIO = 2.0
-"""Their largest RMS by their least, below which they are steady: pink noise stays below 1.7, 92 % of speech is above."""
+"""Their largest RMS by their least, below which they are steady: pink noise stays below 1.7, 92 % of speech not."""
 DOUBT_FRAMES = 50
 """For so long, 1 s, a frame of less than half their mean shows that they were a vowel after all."""
 DIGITAL_SILENCE = 1.0
-"""RMS in 16-bit units below which no microphone was open: dropped audio, or a muted client. It says nothing of a room."""
+"""RMS in 16-bit units below which no microphone is open: dropped audio, or a muted client. It tells of no room."""
 
 
 class NoiseFloor:
@@ -146,7 +146,7 @@ class EnergyVad:
             return self._learn(rms)
         if onset != self._release:
             return self._judge(rms)
-        # Spelled out, for this is the quiet room's way. A new floor never comes without `_judge`, which notes the voice.
+        # Spelled out, for this is the quiet room's way; before a new floor `_judge` notes whether there is voice.
         return [loudness >= onset for loudness in rms]
 
     def _learn(self, rms: list[float]) -> list[bool]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 
 import numpy as np
@@ -75,7 +76,7 @@ def judged(vad: Vad, signal: Signal, cuts: Sequence[int]) -> tuple[list[float], 
     ),
     dice=st.randoms(use_true_random=False),
 )
-def test_cuts_make_no_difference(parts: list[tuple[float, int]], dice: np.random.Generator) -> None:
+def test_cuts_make_no_difference(parts: list[tuple[float, int]], dice: random.Random) -> None:
     """Frame by frame, in odd pieces or all at once: the same frames are voice."""
     audio = np.concatenate([noise(frames * 0.02, rms, seed) for seed, (rms, frames) in enumerate(parts)]) / 32768
     signal = np.asarray(audio, np.float32)
