@@ -65,7 +65,7 @@ def create_app(settings: Settings | None = None, on_ready: Callable[[], None] = 
             read.queues(),
             read.socket(),
             read.segmenter(),
-            read.vad_threshold,
+            read.vad(),
             read.allowed_origins,
         )
         transcriber = http.Transcriber(services, read.uploads(), read.http_threads())

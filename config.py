@@ -13,6 +13,7 @@ from backends.pocketsphinx.options import PocketsphinxOptions
 from backends.qwen3.options import Qwen3Options
 from backends.registry import BackendOptions
 from inference.segmenter import SegmenterOptions
+from inference.vad import VadOptions
 from transport.bridge import QueueOptions
 from transport.http import UploadOptions
 from transport.services import SocketOptions
@@ -70,7 +71,7 @@ class Settings(BaseSettings):
     """Messages of one connection that may wait to be sent."""
 
     vad_threshold: Annotated[float, Field(ge=0, le=32768)] = 300
-    """RMS, in 16-bit units, from which a 20 ms frame is voiced."""
+    """RMS, in 16-bit units, below which no 20 ms frame is voiced; the noise in the room may raise it."""
     vad_silence_ms: Annotated[int, Field(ge=100, le=5_000)] = 500
     """Silence in ms that ends an utterance."""
     vad_max_segment_ms: Annotated[int, Field(ge=1_000, le=600_000)] = 30_000
@@ -114,6 +115,10 @@ class Settings(BaseSettings):
     def segmenter(self) -> SegmenterOptions:
         """When an utterance ends."""
         return SegmenterOptions(self.vad_silence_ms, self.vad_max_segment_ms)
+
+    def vad(self) -> VadOptions:
+        """What is voice."""
+        return VadOptions(self.vad_threshold)
 
     def uploads(self) -> UploadOptions:
         """Bounds of an upload."""

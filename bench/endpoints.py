@@ -221,7 +221,11 @@ def main() -> None:
     report_cells(cells, conversation, given.half)
     where = [(noise, ratio) for noise in given.noises.split(",") for ratio in given.ratios]
     level, vads = given.levels[0], grid.vads
-    reading = word_errors(chosen, vads, given.threshold, level, where, others) if given.wer else []
+    reading = (
+        word_errors(chosen, vads=vads, threshold=given.threshold, level=level, where=where, babblers=others)
+        if given.wer
+        else []
+    )
     if reading:
         print("Word error rate of pocketsphinx alone\n" + table([wer_row(row) for row in reading]))
     finish(given.json, ran | {"cells": [asdict(cell) for cell in cells], "word_errors": reading})

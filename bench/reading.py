@@ -16,6 +16,7 @@ from protocol.pcm import Samples
 
 def word_errors(
     clips: Sequence[Clip],
+    *,
     vads: Mapping[str, MakeVad],
     threshold: float,
     level: int,

@@ -9,9 +9,19 @@ Martin's 1.5 s: a note held for 4 s must not become the room, and a fan may take
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from typing import Protocol
 
 from protocol.pcm import Signal, frame_rms
+
+
+@dataclass(frozen=True, slots=True)
+class VadOptions:
+    """What is voice."""
+
+    threshold: float = 300.0
+    """RMS, in 16-bit units, below which nothing is: 0 to 32768."""
+
 
 Judged = tuple[list[float], list[bool]]
 """RMS in 16-bit units of each frame, and whether it is voice."""

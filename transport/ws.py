@@ -6,11 +6,15 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from backends.base import StreamOptions
+from inference.listener import Listener
+from inference.segmenter import SegmenterOptions
+from inference.vad import VadOptions
 from inference.worker import Worker
 from observability.recorder import Recorder
 from protocol.errors import BadRequest, Fault, Internal, Restarting, TooLarge, TooSlow
@@ -107,15 +111,19 @@ class Connection:
         backend = self._services.engine.backend
         self._recorder.opened(language=params.language, partial_ms=params.partial_ms, hotwords=len(params.hotwords))
         hotwords_used = bool(params.hotwords) and backend.uses_hotwords
+        segmenter, vad = self._hearing(params)
         ready = Ready(
             created_at=time.time(),
             backend=backend.name,
             hotwords_used=hotwords_used,
-            **params.model_dump(exclude={"hotwords"}),
+            vad_silence_ms=segmenter.silence_ms,
+            vad_threshold=vad.threshold,
+            **params.model_dump(exclude={"hotwords", "vad_silence_ms", "vad_threshold"}),
         )
         options = StreamOptions(primary_subtag(params.language), params.hotwords, notify=self._inbox.wake)
         thread = WorkerThread(f"stt-{self._recorder.connection_id}")
-        thread.start(self._work(params, options))
+        listener = self._services.listener(options, segmenter, vad)
+        thread.start(self._work(params, listener))
         worker = asyncio.create_task(self._await_worker(thread), name="worker end")
         others = [
             asyncio.create_task(self._guarded(self._pump_in()), name="recv pump"),
@@ -131,9 +139,18 @@ class Connection:
                 task.cancel()
             await asyncio.gather(worker, *others, return_exceptions=True)
 
-    def _work(self, params: ConnectParams, options: StreamOptions) -> Callable[[], None]:
-        state = SessionState(params.call_id, params.language, params.partial_ms)
-        listener = self._services.listener(options)
+    def _hearing(self, params: ConnectParams) -> tuple[SegmenterOptions, VadOptions]:
+        """The server's options, but for what the client chose."""
+        segmenter, vad = self._services.segmenter, self._services.vad
+        if params.vad_silence_ms is not None:
+            segmenter = replace(segmenter, silence_ms=params.vad_silence_ms)
+        if params.vad_threshold is not None:
+            vad = replace(vad, threshold=params.vad_threshold)
+        return segmenter, vad
+
+    def _work(self, params: ConnectParams, listener: Listener) -> Callable[[], None]:
+        tells_speech = "speech" in params.events
+        state = SessionState(params.call_id, params.language, params.partial_ms, tells_speech=tells_speech)
         return Worker(self._inbox, self._outbox, listener, state, self._recorder).run
 
     async def _guarded(self, work: Coroutine[None, None, None]) -> None:
