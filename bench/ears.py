@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backends.base import ASRResult
+from inference import silero
 from inference.listener import Ended, Listener
 from inference.segmenter import Segmenter, SegmenterOptions
 from inference.vad import EnergyVad, FixedVad, Judged, Vad
@@ -22,7 +23,22 @@ _NOTHING = np.zeros(0, np.int16)
 
 MakeVad = Callable[[float], Vad]
 """A connection's detector, by its threshold in 16-bit units."""
-VADS: Mapping[str, MakeVad] = {"fixed": FixedVad, "energy": EnergyVad}
+
+
+def vads(names: str) -> dict[str, MakeVad]:
+    """Detectors by their names, separated by commas: `fixed`, `energy` and `silero`.
+
+    Raises:
+        SystemExit: one is unknown or not installed.
+    """
+    known: dict[str, MakeVad] = {"fixed": FixedVad, "energy": EnergyVad}
+    if "silero" in names.split(",") and silero.installed():
+        network = silero.load()
+        known["silero"] = lambda _: silero.SileroVad(network)
+    missing = sorted(set(names.split(",")) - set(known))
+    if missing:
+        raise SystemExit(f"no such detector here: {', '.join(missing)}")
+    return {name: known[name] for name in names.split(",")}
 
 
 @dataclass(frozen=True, slots=True)

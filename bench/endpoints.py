@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from bench.audio import Clip, load
-from bench.ears import VADS, Heard, MakeVad, covered, hear, matched
+from bench.ears import Heard, MakeVad, covered, hear, matched, vads
 from bench.reading import word_errors
 from bench.report import Progress, Row, conditions, finish, parser, rounded, table
 from bench.room import NOISES, STEADY, Talk, halves, noises, talks
@@ -204,7 +204,7 @@ def main() -> None:
     conversation = talks(chosen, given.quieter)
     ran = conditions("endpoints", {}) | {"recordings": [clip.name for clip in chosen]}
     grid = Grid(
-        {name: VADS[name] for name in given.vads.split(",")},
+        vads(given.vads),
         given.noises.split(","),
         given.ratios,
         given.levels,
@@ -220,9 +220,9 @@ def main() -> None:
     bar.end()
     report_cells(cells, conversation, given.half)
     where = [(noise, ratio) for noise in given.noises.split(",") for ratio in given.ratios]
-    level, vads = given.levels[0], grid.vads
+    level = given.levels[0]
     reading = (
-        word_errors(chosen, vads=vads, threshold=given.threshold, level=level, where=where, babblers=others)
+        word_errors(chosen, vads=grid.vads, threshold=given.threshold, level=level, where=where, babblers=others)
         if given.wer
         else []
     )
@@ -236,7 +236,7 @@ def arguments() -> argparse.Namespace:
     made = parser("endpoints", __doc__)
     made.add_argument("--folder", type=Path, help="recordings besides references/")
     made.add_argument("--half", choices=["tune", "report"], default="report", help="of the speakers (report)")
-    made.add_argument("--vads", default=",".join(VADS), help=f"detectors ({','.join(VADS)})")
+    made.add_argument("--vads", default="fixed,energy", help="detectors, silero too (fixed,energy)")
     made.add_argument("--threshold", type=float, default=300.0, help="STT_VAD_THRESHOLD (300)")
     made.add_argument("--noises", default=",".join(NOISES), help=f"({','.join(NOISES)})")
     made.add_argument("--ratios", type=integers_of, default=RATIOS, metavar="DB,DB", help="speech to noise (20,10,5,0)")

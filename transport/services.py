@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from backends.base import StreamOptions
+from inference.detectors import MakeVad
 from inference.listener import Listener
 from inference.segmenter import Segmenter, SegmenterOptions
-from inference.vad import EnergyVad, VadOptions
+from inference.vad import VadOptions
 from observability.metrics import Metrics
 from protocol.errors import Forbidden
 from transport.bridge import QueueOptions
@@ -37,6 +38,7 @@ class Services:
     socket: SocketOptions
     segmenter: SegmenterOptions
     vad: VadOptions
+    make_vad: MakeVad
     allowed_origins: Sequence[str] = ()
     """Browser origins let in besides the server's own; `*`: all."""
 
@@ -44,7 +46,7 @@ class Services:
         self, options: StreamOptions, segmenter: SegmenterOptions | None = None, vad: VadOptions | None = None
     ) -> Listener:
         """A new source's ears, by the server's options where none are given; any thread."""
-        detector = EnergyVad((vad or self.vad).threshold)
+        detector = self.make_vad(vad or self.vad)
         return Listener(detector, Segmenter(segmenter or self.segmenter), lambda: self.engine.backend.stream(options))
 
     def check_origin(self, headers: Mapping[str, str]) -> None:

@@ -241,6 +241,10 @@ FINAL: dict[str, Any] = {
 }
 
 
+READY_FIELDS = "sample_rate codec channels frame_ms partial_ms language backend hotwords_used"
+READY_FIELDS += " vad_silence_ms vad_threshold events"
+
+
 @pytest.mark.parametrize(
     ("message", "fields"),
     [
@@ -260,8 +264,7 @@ FINAL: dict[str, Any] = {
                 vad_threshold=300,
                 events=("speech",),
             ),
-            "sample_rate codec channels frame_ms partial_ms language backend hotwords_used"
-            " vad_silence_ms vad_threshold events",
+            READY_FIELDS,
         ),
         (SpeechStarted(call_id="a", created_at=1.5, start_ms=60), "start_ms"),
         (Partial(call_id="a", created_at=1.5, segment_seq=0, text="hi"), "segment_seq text final"),
