@@ -147,6 +147,11 @@ STEADY = ("white", "pink", "hum")
 NOISES = (*STEADY, "babble", "fan")
 
 
+def pink(length: int, seed: int) -> Signal:
+    """Pink noise, `length` samples with an RMS of 1."""
+    return _of_unit_rms(_pink(length, np.random.default_rng(seed)))
+
+
 def _of_unit_rms(noise: Signal) -> Signal:
     unit: Signal = noise / np.sqrt(np.mean(noise.astype(np.float64) ** 2)).astype(np.float32)
     return unit
@@ -158,8 +163,8 @@ def _pink(length: int, dice: np.random.Generator) -> Signal:
     hertz = np.fft.rfftfreq(length, 1 / SAMPLE_RATE)
     spectrum /= np.sqrt(np.maximum(hertz, 20.0))
     spectrum[hertz < 20.0] = 0
-    pink: Signal = np.fft.irfft(spectrum, length).astype(np.float32)
-    return pink
+    noise: Signal = np.fft.irfft(spectrum, length).astype(np.float32)
+    return noise
 
 
 def _hum(length: int, dice: np.random.Generator) -> Signal:

@@ -142,6 +142,16 @@ class EnergyVad:
         self._assumed: float | None = None
         """What it said last."""
 
+    @property
+    def floor(self) -> float:
+        """RMS of the room in 16-bit units, as far as it is known; 0: unknown."""
+        return self._floor.rms
+
+    @property
+    def onset(self) -> float:
+        """RMS in 16-bit units from which a frame now begins voice."""
+        return self._onset
+
     def frames(self, signal: Signal) -> Judged:
         """Judge each whole 20 ms frame of `signal` (float32 [n])."""
         rms: list[float] = frame_rms(signal).tolist()

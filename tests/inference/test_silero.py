@@ -32,7 +32,7 @@ class Script:
 
 
 def test_windows_follow_one_another() -> None:
-    """Every sample is heard once, and the last 64 of each window again; the network's memory goes from one to the next."""
+    """Every sample is heard once, and the last 64 of each window again; the network's memory goes on."""
     network = Script([0.0] * 5)
     signal = np.arange(1, 8 * FRAME_SAMPLES + 1, dtype=np.float32)
     SileroVad(network).frames(signal)
