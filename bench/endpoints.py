@@ -9,8 +9,7 @@ A clean run is the same detector over the same talk at the same level without no
   in time %        of these, those for which one ended within 1 s of the same point
   kept %           frames that are voice in the clean run's utterances and lie inside an utterance
   pauses %         known pauses between recordings in which no utterance's voice goes on through the middle
-  words lost %     words, where pocketsphinx is installed to align them, of which more than half lies outside
-                   all utterances
+  words lost %     words (with --words: pocketsphinx aligns them) of which more than half lies outside all utterances
   false/min        utterances a minute in which the clean run has no voice at all
   later p50        ms by which ends came later than the clean run's, of those in time
 With --wer pocketsphinx alone, without a server, reads the utterances of the talks whose texts are all known:
@@ -35,7 +34,7 @@ from bench.report import Progress, Row, conditions, finish, parser, rounded, tab
 from bench.room import NOISES, STEADY, Talk, halves, noises, talks
 from bench.server import ROOT
 from bench.stats import median
-from bench.words import Words, aligned, installed
+from bench.words import Words, aligned
 from protocol.pcm import FRAME_SAMPLES, Samples, ms, samples_of
 from protocol.schema import Reason
 
@@ -210,7 +209,7 @@ def main() -> None:
         given.levels,
         given.threshold,
         others,
-        aligned(chosen) if installed() else {},
+        aligned(chosen) if given.words else {},
     )
     cells: list[Cell] = []
     bar = Progress(len(conversation))
@@ -244,6 +243,7 @@ def arguments() -> argparse.Namespace:
         "--levels", type=integers_of, default=LEVELS, metavar="DB,DB", help="peaks, dBFS (=-6,-12,-18,-24,-30)"
     )
     made.add_argument("--quieter", type=float, default=0.0, metavar="DB", help="of every second recording (0)")
+    made.add_argument("--words", action="store_true", help="count lost words")
     made.add_argument("--wer", action="store_true", help="read the utterances of the first of --levels: slow")
     return made.parse_args()
 

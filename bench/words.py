@@ -5,7 +5,6 @@ In this process and on one core: nothing that a server started at the same time 
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
 
 from bench.audio import Clip
@@ -18,11 +17,6 @@ _SAMPLES = SAMPLE_RATE // 100
 
 Words = Mapping[str, Sequence[tuple[int, int]]]
 """First sample and end of each word, by recording."""
-
-
-def installed() -> bool:
-    """Whether pocketsphinx is there."""
-    return importlib.util.find_spec("pocketsphinx") is not None
 
 
 def aligned(clips: Iterable[Clip]) -> Words:

@@ -91,7 +91,7 @@ def test_sources_share_the_model_and_nothing_else() -> None:
     """What one source says changes nothing for another."""
     make = detectors.load("silero")
     alone, first, second = make(VadOptions()), make(VadOptions()), make(VadOptions())
-    speech = said("hello") / 32768
+    speech = said("hello") / np.float32(32768)
     expected = judged(alone, speech, [])
     first.frames(noise(1, 0.05))
 
