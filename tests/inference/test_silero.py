@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import app
+from config import Settings
 from inference import detectors, silero
 from inference.silero import CONTEXT, WINDOW, SileroVad, State
 from inference.vad import EnergyVad, VadOptions
@@ -69,6 +71,8 @@ def test_it_is_refused_in_a_plain_sentence(monkeypatch: pytest.MonkeyPatch) -> N
 
     with pytest.raises(detectors.VadUnavailable, match=r"^STT_VAD=silero needs its extra: run .* STT_VAD=energy\.$"):
         detectors.check("silero")
+    with pytest.raises(detectors.VadUnavailable):
+        app.check(Settings(backend="mock", vad="silero"))
     detectors.check("energy")
     assert isinstance(detectors.load("energy")(VadOptions(100)), EnergyVad)
 
