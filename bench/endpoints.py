@@ -12,7 +12,7 @@ A clean run is the same detector over the same talk at the same level without no
   words lost %     words (with --words: pocketsphinx aligns them) of which more than half lies outside all utterances
   false/min        utterances a minute in which the clean run has no voice at all
   later p50        ms by which ends came later than the clean run's, of those in time
-With --wer pocketsphinx alone, without a server, reads the utterances of the talks whose texts are all known:
+With --wer pocketsphinx alone, without a server, reads the utterances of some talks, English and with known texts:
   wer              word error rate of each detector's utterances
   oracle           of the same noisy audio, cut where the clean run cut
 """
@@ -29,7 +29,7 @@ import numpy as np
 
 from bench.audio import Clip, load
 from bench.ears import Heard, MakeVad, covered, hear, matched, vads
-from bench.reading import word_errors
+from bench.reading import readable, word_errors
 from bench.report import Progress, Row, conditions, finish, parser, rounded, table
 from bench.room import NOISES, STEADY, Talk, halves, noises, talks
 from bench.server import ROOT
@@ -40,6 +40,9 @@ from protocol.schema import Reason
 
 IN_TIME = samples_of(1_000)
 CLEAN = "clean"
+YARDSTICK = "fixed"
+AS_YARDSTICK = "clean, by the fixed threshold's"
+"""Clean runs compared with the fixed threshold's instead of with themselves."""
 LEVELS = [-6, -12, -18, -24, -30]
 """dBFS of the recordings' peaks."""
 RATIOS = [20, 10, 5, 0]
@@ -122,6 +125,10 @@ class Grid:
             samples = talk.heard(level, None, 0)
             cleans = {name: hear(samples, make(self.threshold)) for name, make in self.vads.items()}
             yield from self._row(talk, samples, cleans, Condition("", CLEAN, None, level))
+            for name, clean in cleans.items():
+                if YARDSTICK in cleans:
+                    condition = Condition(name, AS_YARDSTICK, None, level)
+                    yield Cell(condition, count(talk, cleans[YARDSTICK], clean, self.words))
             for noise in self.noises:
                 for ratio in self.ratios:
                     samples = talk.heard(level, made[noise], ratio)
@@ -221,7 +228,14 @@ def main() -> None:
     where = [(noise, ratio) for noise in given.noises.split(",") for ratio in given.ratios]
     level = given.levels[0]
     reading = (
-        word_errors(chosen, vads=grid.vads, threshold=given.threshold, level=level, where=where, babblers=others)
+        word_errors(
+            talks(readable(chosen))[: given.wer],
+            vads=grid.vads,
+            threshold=given.threshold,
+            level=level,
+            where=where,
+            babblers=others,
+        )
         if given.wer
         else []
     )
@@ -244,7 +258,7 @@ def arguments() -> argparse.Namespace:
     )
     made.add_argument("--quieter", type=float, default=0.0, metavar="DB", help="of every second recording (0)")
     made.add_argument("--words", action="store_true", help="count lost words")
-    made.add_argument("--wer", action="store_true", help="read the utterances of the first of --levels: slow")
+    made.add_argument("--wer", type=int, default=0, metavar="TALKS", help="read so many talks, at the first level (0)")
     return made.parse_args()
 
 
@@ -258,10 +272,12 @@ def report_cells(cells: Sequence[Cell], conversation: Sequence[Talk], half: str)
     minutes = sum(talk.seconds for talk in conversation) / 60
     print(f"{half} half: {len(conversation)} talks, {minutes:.1f} minutes\n")
     clean = [cell for cell in cells if cell.condition.noise == CLEAN]
-    noisy = [cell for cell in cells if cell.condition.noise != CLEAN]
+    same = [cell for cell in cells if cell.condition.noise == AS_YARDSTICK]
+    noisy = [cell for cell in cells if cell.condition.snr_db is not None]
     steady = [cell for cell in noisy if cell.condition.noise in STEADY]
     for title, some, names in (
         ("Clean", clean, ("level_dbfs", "vad")),
+        ("Clean, all levels, compared with the clean run of the fixed threshold", same, ("vad",)),
         ("Steady noise (white, pink, hum), all levels", steady, ("snr_db", "vad")),
         ("Every noise, all levels", noisy, ("noise", "snr_db", "vad")),
         ("Steady noise, by level", steady, ("level_dbfs", "snr_db", "vad")),

@@ -8,14 +8,19 @@ from typing import Any
 from bench.audio import Clip
 from bench.ears import Heard, MakeVad, hear
 from bench.report import Progress
-from bench.room import Talk, noises, talks
+from bench.room import Talk, noises
 from bench.second_pass import decode_alone
 from bench.wer import Score, describe, score
 from protocol.pcm import Samples
 
 
+def readable(clips: Sequence[Clip]) -> list[Clip]:
+    """Those that the engine can read and whose words are known."""
+    return [clip for clip in clips if clip.text and clip.language == "en"]
+
+
 def word_errors(
-    clips: Sequence[Clip],
+    conversation: Sequence[Talk],
     *,
     vads: Mapping[str, MakeVad],
     threshold: float,
@@ -25,9 +30,8 @@ def word_errors(
 ) -> list[dict[str, Any]]:
     """One row for clean audio and one for each of `where` (noise, dB), with every detector's word error rate.
 
-    `oracle` is read from the same audio, cut where the first detector cuts the clean talk. English texts only.
+    `oracle` is read from the same audio, cut where the first detector cuts the clean talk.
     """
-    conversation = talks([clip for clip in clips if clip.text and clip.language == "en"])
     rows = []
     bar = Progress(1 + len(where))
     for name, ratio in [("clean", None), *where]:
