@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backends import registry
 from config import Settings, SettingsRefused, load_settings
+from inference import detectors
 from observability import logging
 from observability.metrics import Metrics
 from protocol.schema import Health, HttpError, Transcript
@@ -34,15 +35,20 @@ MAX_FRAME_BYTES = 1 << 20
 """A message beyond this is refused by uvicorn itself, before it is in memory; a shorter one gets an error first."""
 
 
+_REFUSALS = (SettingsRefused, registry.BackendUnavailable, detectors.VadUnavailable)
+
+
 def check(settings: Settings | None = None) -> Settings:
     """Cheap checks, before anything listens: settings in range, backend known and installed.
 
     Raises:
         SettingsRefused: a setting is not usable.
         BackendUnavailable: the backend cannot run here.
+        VadUnavailable: nor can the voice activity detector.
     """
     settings = settings or load_settings()
     registry.check(settings.backend)
+    detectors.check(settings.vad)
     return settings
 
 
@@ -63,6 +69,7 @@ def create_app(settings: Settings | None = None, on_ready: Callable[[], None] = 
         read = check(settings)
         logging.configure(read.log_level)
         engine = Engine(registry.create(read.backend, read.backends()), ready, _end_process)
+        make_vad = await asyncio.to_thread(detectors.load, read.vad)
         metrics = Metrics()
         admission = Admission(engine, metrics, read.max_sessions, read.http_threads())
         services = Services(
@@ -72,7 +79,8 @@ def create_app(settings: Settings | None = None, on_ready: Callable[[], None] = 
             read.queues(),
             read.socket(),
             read.segmenter(),
-            read.vad_threshold,
+            read.voice(),
+            make_vad,
             read.allowed_origins,
         )
         transcriber = http.Transcriber(services, read.uploads(), read.http_threads())
@@ -158,7 +166,7 @@ class _Entrance:
         if scope["type"] == "lifespan":
             try:
                 self._check()
-            except (SettingsRefused, registry.BackendUnavailable) as refusal:
+            except _REFUSALS as refusal:
                 await receive()
                 await send({"type": "lifespan.startup.failed", "message": str(refusal)})
                 return
@@ -181,7 +189,7 @@ def main() -> None:
     """Serve on STT_HOST and STT_PORT until a signal."""
     try:
         settings = check()
-    except (SettingsRefused, registry.BackendUnavailable) as refusal:
+    except _REFUSALS as refusal:
         sys.exit(str(refusal))
     logging.configure(settings.log_level)
 

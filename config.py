@@ -12,7 +12,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from backends.pocketsphinx.options import PocketsphinxOptions
 from backends.qwen3.options import Qwen3Options
 from backends.registry import BackendOptions
+from inference.detectors import Detector
 from inference.segmenter import SegmenterOptions
+from inference.vad import VadOptions
 from transport.bridge import QueueOptions
 from transport.http import UploadOptions
 from transport.services import SocketOptions
@@ -69,8 +71,10 @@ class Settings(BaseSettings):
     out_queue_size: Annotated[int, Field(ge=1)] = 50
     """Messages of one connection that may wait to be sent."""
 
+    vad: Detector = "energy"
+    """What tells voice from noise: `energy`, or `silero`, a small neural network, with its extra."""
     vad_threshold: Annotated[float, Field(ge=0, le=32768)] = 300
-    """RMS, in 16-bit units, from which a 20 ms frame is voiced."""
+    """RMS, in 16-bit units, below which no 20 ms frame is voiced; the noise in the room raises it; energy only."""
     vad_silence_ms: Annotated[int, Field(ge=100, le=5_000)] = 500
     """Silence in ms that ends an utterance."""
     vad_max_segment_ms: Annotated[int, Field(ge=1_000, le=600_000)] = 30_000
@@ -114,6 +118,10 @@ class Settings(BaseSettings):
     def segmenter(self) -> SegmenterOptions:
         """When an utterance ends."""
         return SegmenterOptions(self.vad_silence_ms, self.vad_max_segment_ms)
+
+    def voice(self) -> VadOptions:
+        """What is voice."""
+        return VadOptions(self.vad_threshold)
 
     def uploads(self) -> UploadOptions:
         """Bounds of an upload."""

@@ -56,8 +56,8 @@ def _settings() -> str:
 def _model(model: type[BaseModel]) -> str:
     rows = []
     for name, field in model.model_fields.items():
-        optional = "" if field.default is PydanticUndefined else f" (default `{field.default}`)"
-        shown = "" if name in ("type", "final", "words", "hotwords") else optional
+        optional = "" if field.default in (PydanticUndefined, None) else f" (default `{field.default}`)"
+        shown = "" if name in ("type", "final", "hotwords", "events") else optional
         rows.append((f"`{name}`", _text(field.description) + shown))
     return _rows(("field", "meaning"), rows)
 

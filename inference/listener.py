@@ -10,7 +10,7 @@ import numpy as np
 
 from backends.base import ASRResult, ASRStream
 from inference.segmenter import Action, Closed, Opened, Paused, Resumed, Segmenter
-from inference.vad import EnergyVad
+from inference.vad import Judged, Vad
 from protocol.pcm import FRAME_SAMPLES, Samples, Signal, to_signal
 from protocol.schema import Reason
 
@@ -43,7 +43,7 @@ Heard = Began | Ended
 class Listener:
     """Runs voice activity, the segmenter and the open utterance's stream over one source. Used by one thread."""
 
-    def __init__(self, vad: EnergyVad, segmenter: Segmenter, open_stream: Callable[[], ASRStream]) -> None:
+    def __init__(self, vad: Vad, segmenter: Segmenter, open_stream: Callable[[], ASRStream]) -> None:
         self._vad = vad
         self._segmenter = segmenter
         self._open_stream = open_stream
@@ -51,6 +51,8 @@ class Listener:
         self._window_start = 0
         self._opened = Opened(0, 0)
         self._pushed = 0
+        self._unfed: Judged = [], []
+        """Frames after the segmenter's position that are judged already."""
         self._heard: list[Heard] = []
         """What is not handed over yet."""
         self.stream: ASRStream | None = None
@@ -83,8 +85,7 @@ class Listener:
     def hear_signal(self, signal: Signal) -> list[Heard]:
         """As `hear`, with float32 in [-1, 1), shape [n]."""
         self._window = np.concatenate((self._window, signal)) if len(self._window) else signal
-        judged = self._vad.frames(self._since(self._segmenter.position))
-        heard = self._follow(self._segmenter.feed(*judged))
+        heard = self._follow(self._segment())
         self._forget(self._segmenter.keep_from)
         return heard
 
@@ -108,6 +109,20 @@ class Listener:
         if self.stream is not None:
             self.stream.cancel()
             self.stream = None
+
+    def _segment(self) -> list[Action]:
+        """Judge what was not judged yet, and feed it up to the first end of an utterance.
+
+        A detector remembers what it heard, so that every frame is judged once, though it may be fed later.
+        """
+        before = self._segmenter.position
+        loudness, voiced = self._vad.frames(self._since(before + len(self._unfed[0]) * FRAME_SAMPLES))
+        if self._unfed[0]:
+            loudness, voiced = self._unfed[0] + loudness, self._unfed[1] + voiced
+        actions = self._segmenter.feed(loudness, voiced)
+        taken = (self._segmenter.position - before) // FRAME_SAMPLES
+        self._unfed = loudness[taken:], voiced[taken:]
+        return actions
 
     def _follow(self, actions: list[Action]) -> list[Heard]:
         for action in actions:

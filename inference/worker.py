@@ -16,7 +16,7 @@ from inference.arrivals import Arrivals
 from inference.listener import Began, Ended, Heard, Listener
 from observability.recorder import Recorder
 from protocol.pcm import SAMPLE_RATE, PcmReader, Samples, ms, samples_of
-from protocol.schema import Final, Partial, Reason, TimedWord
+from protocol.schema import Final, Partial, Reason, SpeechStarted, TimedWord
 from session.state import EndedUtterance, FinalText, SessionState, UtteranceState
 
 POLL_SPEECH_SECONDS = 0.05
@@ -94,6 +94,10 @@ class SinkClosed(Exception):
 
 class Sink(Protocol):
     """Where the worker's messages go; called from its thread."""
+
+    def speech_started(self, message: SpeechStarted) -> None:
+        """Queue it if there is room."""
+        ...
 
     def partial(self, message: Partial) -> bool:
         """Queue a partial if there is room; whether it was."""
@@ -210,10 +214,16 @@ class Worker:
             match event:
                 case Began(voiced_start):
                     self._current = UtteranceState(began=self._arrivals.of(voiced_start + 1))
+                    self._tell_start(voiced_start)
                 case Ended():
                     self._await_final(event, self._arrivals.of(event.known) if arrived is None else arrived)
                     ended += 1
         return ended
+
+    def _tell_start(self, voiced_start: int) -> None:
+        message = self._state.speech_started_due(voiced_start, time.time())
+        if message is not None:
+            self._sink.speech_started(message)
 
     def _await_final(self, event: Ended, arrived: float) -> None:
         state, self._current = self._current, None

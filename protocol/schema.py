@@ -68,7 +68,7 @@ def _only(wanted: int) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _split_hotwords(value: object) -> object:
+def _split_words(value: object) -> object:
     if not isinstance(value, str):
         return value
     return tuple(word for word in (part.strip() for part in value.split(",")) if word)
@@ -96,9 +96,15 @@ class ConnectParams(BaseModel):
     hotwords: Annotated[
         tuple[Annotated[str, Field(max_length=MAX_HOTWORD_CHARACTERS)], ...],
         Field(max_length=MAX_HOTWORDS),
-        BeforeValidator(_split_hotwords),
+        BeforeValidator(_split_words),
     ] = ()
     """Words to expect, separated by commas: at most 100 of at most 64 characters."""
+    vad_silence_ms: Annotated[int, Field(ge=100, le=5_000)] | None = None
+    """Silence in ms that ends an utterance, 100 to 5000; STT_VAD_SILENCE_MS if it is not given."""
+    vad_threshold: Annotated[float, Field(ge=0, le=32768, allow_inf_nan=False)] | None = None
+    """RMS, in 16-bit units, below which nothing is voice, 0 to 32768; STT_VAD_THRESHOLD if it is not given."""
+    events: Annotated[tuple[Literal["speech"], ...], BeforeValidator(_split_words)] = ()
+    """Messages to send besides the usual, separated by commas: `speech` asks for `speech_started`."""
 
 
 def parse_connect(query: Mapping[str, str]) -> ConnectParams:
@@ -191,6 +197,21 @@ class Ready(_ServerMessage):
     """Name of the engine."""
     hotwords_used: bool
     """Whether the engine uses the hotwords given; false if none were."""
+    vad_silence_ms: int
+    """Silence in ms that ends an utterance."""
+    vad_threshold: float
+    """RMS, in 16-bit units, below which nothing is voice."""
+    events: tuple[str, ...]
+    """Messages that are sent besides the usual."""
+
+
+class SpeechStarted(_ServerMessage):
+    """Somebody began to speak; sent to clients that asked for it with `events=speech`."""
+
+    type: Literal["speech_started"] = "speech_started"
+    """`speech_started`."""
+    start_ms: int
+    """First voiced sample, in ms of the connection's audio: the same as `start_ms` of the utterance's final."""
 
 
 class Partial(_ServerMessage):
@@ -261,7 +282,7 @@ class ErrorMessage(_ServerMessage):
     """A fact about the request, in words."""
 
 
-ServerMessage = Ready | Partial | Final | ErrorMessage
+ServerMessage = Ready | SpeechStarted | Partial | Final | ErrorMessage
 
 
 class Segment(BaseModel):

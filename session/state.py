@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from protocol.pcm import ms
-from protocol.schema import Final, Partial, Reason, TimedWord
+from protocol.schema import Final, Partial, Reason, SpeechStarted, TimedWord
 
 
 @dataclass(slots=True)
@@ -57,13 +57,21 @@ class FinalText:
 class SessionState:
     """Numbers and throttles one connection's messages."""
 
-    def __init__(self, call_id: str, language: str, partial_ms: int) -> None:
+    def __init__(self, call_id: str, language: str, partial_ms: int, *, tells_speech: bool = False) -> None:
+        """`tells_speech`: the client asked for `speech_started`."""
         self._call_id = call_id
         self._language = language
         self._partial_seconds = partial_ms / 1000
+        self._tells_speech = tells_speech
         self._last_partial = float("-inf")
         self.segment_seq = 0
         """Number of the next final."""
+
+    def speech_started_due(self, voiced_start: int, created_at: float) -> SpeechStarted | None:
+        """What to tell of an utterance whose voice starts at sample `voiced_start`."""
+        if not self._tells_speech:
+            return None
+        return SpeechStarted(call_id=self._call_id, created_at=created_at, start_ms=ms(voiced_start))
 
     def partial_due(self, utterance: UtteranceState, now: float, created_at: float) -> Partial | None:
         """The partial to send now, if its text is new and the last one is `partial_ms` ago."""

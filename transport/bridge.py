@@ -21,7 +21,7 @@ from inference.worker import AudioMessages, CommitMessage, Inbound, SinkClosed
 from observability.recorder import Recorder
 from protocol.errors import BadRequest
 from protocol.pcm import BYTES_PER_SAMPLE, SAMPLE_RATE
-from protocol.schema import Final, Partial
+from protocol.schema import Final, Partial, SpeechStarted
 
 _BYTES_PER_SECOND = SAMPLE_RATE * BYTES_PER_SAMPLE
 MAX_QUEUED_BYTES = 60 * _BYTES_PER_SECOND
@@ -281,19 +281,23 @@ class Inbox:
         return self._queue.messages + len(self._gathered.chunks)
 
 
-class _Outbound(janus.Queue[Partial | Final]):
+Outbound = SpeechStarted | Partial | Final
+"""What a worker has to say."""
+
+
+class _Outbound(janus.Queue[Outbound]):
     """A final takes the place of the partials before it. The hook overridden is janus's own."""
 
-    def _put(self, item: Partial | Final) -> None:
+    def _put(self, item: Outbound) -> None:
         if isinstance(item, Final):
-            self._queue = deque(each for each in self._queue if isinstance(each, Final))
+            self._queue = deque(each for each in self._queue if not isinstance(each, Partial))
         self._queue.append(item)
 
 
 class Outbox:
     """What the worker has to say and the client has not yet been sent. Satisfies `inference.worker.Sink`.
 
-    `partial` and `final` are called on the worker's thread, `get` and `end` on the event loop.
+    `speech_started`, `partial` and `final` are called on the worker's thread, `get` and `end` on the event loop.
     """
 
     def __init__(self, options: QueueOptions, recorder: Recorder) -> None:
@@ -305,8 +309,15 @@ class Outbox:
         self._partials_up_to = min(int(options.out_messages * PARTIALS_UP_TO), options.out_messages - 2)
         self._filled = asyncio.Event()
 
+    def speech_started(self, message: SpeechStarted) -> None:
+        """Queue it unless the queue is over 80 % full."""
+        self._offer(message)
+
     def partial(self, message: Partial) -> bool:
         """Queue a partial unless the queue is over 80 % full; whether it was queued."""
+        return self._offer(message)
+
+    def _offer(self, message: SpeechStarted | Partial) -> bool:
         if len(self) > self._partials_up_to:
             return False
         try:
@@ -328,7 +339,7 @@ class Outbox:
             raise SinkClosed from error
         self._tell()
 
-    async def get(self) -> Partial | Final | None:
+    async def get(self) -> Outbound | None:
         """The next message; None when there will be no more."""
         while True:
             # Cleared before the look: what is put after it sets it again.

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from backends.base import StreamOptions
+from inference.detectors import MakeVad
 from inference.listener import Listener
 from inference.segmenter import Segmenter, SegmenterOptions
-from inference.vad import EnergyVad
+from inference.vad import VadOptions
 from observability.metrics import Metrics
 from protocol.errors import Forbidden
 from transport.bridge import QueueOptions
@@ -36,16 +37,17 @@ class Services:
     queues: QueueOptions
     socket: SocketOptions
     segmenter: SegmenterOptions
-    vad_threshold: float
-    """RMS in 16-bit units."""
+    vad: VadOptions
+    make_vad: MakeVad
     allowed_origins: Sequence[str] = ()
     """Browser origins let in besides the server's own; `*`: all."""
 
-    def listener(self, options: StreamOptions) -> Listener:
-        """A new source's ears; any thread."""
-        return Listener(
-            EnergyVad(self.vad_threshold), Segmenter(self.segmenter), lambda: self.engine.backend.stream(options)
-        )
+    def listener(
+        self, options: StreamOptions, segmenter: SegmenterOptions | None = None, vad: VadOptions | None = None
+    ) -> Listener:
+        """A new source's ears, by the server's options where none are given; any thread."""
+        detector = self.make_vad(vad or self.vad)
+        return Listener(detector, Segmenter(segmenter or self.segmenter), lambda: self.engine.backend.stream(options))
 
     def check_origin(self, headers: Mapping[str, str]) -> None:
         """Let in what no browser page sent, the server's own pages, and the origins that the settings name.

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from dataclasses import replace
 
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from backends.base import StreamOptions
+from inference.segmenter import SegmenterOptions
+from inference.vad import VadOptions
 from inference.worker import Worker
 from observability.recorder import Recorder
 from protocol.errors import BadRequest, Fault, Internal, Restarting, TooLarge, TooSlow
@@ -115,11 +118,14 @@ class Connection:
     async def _converse(self, params: ConnectParams) -> None:
         backend = self._services.engine.backend
         self._recorder.opened(language=params.language, partial_ms=params.partial_ms, hotwords=len(params.hotwords))
+        segmenter, vad = self._hearing(params)
         ready = Ready(
             created_at=time.time(),
             backend=backend.name,
             hotwords_used=bool(params.hotwords) and backend.uses_hotwords,
-            **params.model_dump(exclude={"hotwords"}),
+            vad_silence_ms=segmenter.silence_ms,
+            vad_threshold=vad.threshold,
+            **params.model_dump(exclude={"hotwords", "vad_silence_ms", "vad_threshold"}),
         )
         pump = asyncio.create_task(self._pump_in(params), name="recv pump")
         self._watch_idle()
@@ -137,12 +143,23 @@ class Connection:
             if self._bridge is not None:
                 await asyncio.shield(self._bridge.thread.ended)
 
+    def _hearing(self, params: ConnectParams) -> tuple[SegmenterOptions, VadOptions]:
+        """The server's options, but for what the client chose."""
+        segmenter, vad = self._services.segmenter, self._services.vad
+        if params.vad_silence_ms is not None:
+            segmenter = replace(segmenter, silence_ms=params.vad_silence_ms)
+        if params.vad_threshold is not None:
+            vad = replace(vad, threshold=params.vad_threshold)
+        return segmenter, vad
+
     def _build_bridge(self, params: ConnectParams) -> Bridge:
         inbox = Inbox(self._services.queues, self._recorder, self._services.admission.is_crowded)
         outbox = Outbox(self._services.queues, self._recorder)
         options = StreamOptions(primary_subtag(params.language), params.hotwords, notify=inbox.wake)
-        state = SessionState(params.call_id, params.language, params.partial_ms)
-        worker = Worker(inbox, outbox, self._services.listener(options), state, self._recorder)
+        tells_speech = "speech" in params.events
+        state = SessionState(params.call_id, params.language, params.partial_ms, tells_speech=tells_speech)
+        listener = self._services.listener(options, *self._hearing(params))
+        worker = Worker(inbox, outbox, listener, state, self._recorder)
         thread = WorkerThread(f"stt-{self._recorder.connection_id}", worker.run)
         thread.ended.add_done_callback(self._after_worker)
         return Bridge(inbox, outbox, thread)

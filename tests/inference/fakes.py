@@ -11,12 +11,12 @@ import numpy as np
 from backends.base import ASRResult
 from inference.listener import Listener
 from inference.segmenter import Action, Segmenter, SegmenterOptions
-from inference.vad import EnergyVad
+from inference.vad import FixedVad
 from inference.worker import AudioMessages, CommitMessage, Inbound, SinkClosed, Worker
 from observability.metrics import Metrics
 from observability.recorder import Recorder
 from protocol.pcm import FRAME_SAMPLES, Samples, Signal
-from protocol.schema import Final, Partial
+from protocol.schema import Final, Partial, SpeechStarted
 from session.state import SessionState
 
 THRESHOLD = 300.0
@@ -128,7 +128,7 @@ class Engine:
 
 
 def listener_of(engine: Engine, options: SegmenterOptions | None = None) -> Listener:
-    return Listener(EnergyVad(THRESHOLD), Segmenter(options or SegmenterOptions()), engine.open)
+    return Listener(FixedVad(THRESHOLD), Segmenter(options or SegmenterOptions()), engine.open)
 
 
 class Clock:
@@ -154,10 +154,19 @@ class Conversation:
     at its next wait, unless it ends before.
     """
 
-    def __init__(self, clock: Clock, engine: Engine | None = None, partial_ms: int = 100, **options: int) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        engine: Engine | None = None,
+        partial_ms: int = 100,
+        *,
+        tells_speech: bool = False,
+        **options: int,
+    ) -> None:
         self.clock = clock
         self.engine = engine or Engine()
         self.sent: list[Message] = []
+        self.started: list[SpeechStarted] = []
         self.partials_fit = True
         self.sink_closed = False
         self.metrics = Metrics()
@@ -173,7 +182,7 @@ class Conversation:
         self._bytes = 0
         self._happenings: deque[Callable[[], object]] = deque()
         self._listener = listener_of(self.engine, SegmenterOptions(**options))
-        self._state = SessionState("call", "auto", partial_ms)
+        self._state = SessionState("call", "auto", partial_ms, tells_speech=tells_speech)
         self._worker = Worker(self, self, self._listener, self._state, Recorder(self.metrics, "call"))
 
     def run(self, *happenings: Callable[[], object]) -> list[Message]:
@@ -235,6 +244,9 @@ class Conversation:
         self.wakes += 1
 
     # Sink
+
+    def speech_started(self, message: SpeechStarted) -> None:
+        self.started.append(message)
 
     def partial(self, message: Partial) -> bool:
         if self.partials_fit:

@@ -11,10 +11,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from inference.listener import Began, Ended, Heard, Listener
-from inference.segmenter import SegmenterOptions
-from protocol.pcm import FRAME_SAMPLES, Samples, to_signal
+from inference.segmenter import Segmenter, SegmenterOptions
+from inference.vad import FixedVad, Judged
+from protocol.pcm import FRAME_SAMPLES, Samples, Signal, to_signal
 from protocol.schema import Reason
-from tests.inference.fakes import Engine, FakeStream, draw, listener_of
+from tests.inference.fakes import THRESHOLD, Engine, FakeStream, draw, listener_of
 
 NOTHING = np.zeros(0, np.int16)
 
@@ -250,3 +251,29 @@ def test_prepended_silence(options: SegmenterOptions, audio: Samples, frames: in
     longer = np.concatenate((draw("." * frames), audio))
     shifted = [told.later(frames * FRAME_SAMPLES) for told in listen(audio, [5000], options=options)]
     assert shifted == listen(longer, [5000], options=options)
+
+
+class Counting:
+    """A detector that remembers how much it judged."""
+
+    def __init__(self) -> None:
+        self.frames_judged = 0
+        self._vad = FixedVad(THRESHOLD)
+
+    def frames(self, signal: Signal) -> Judged:
+        judged = self._vad.frames(signal)
+        self.frames_judged += len(judged[0])
+        return judged
+
+
+@given(
+    pictures=st.lists(st.sampled_from(["VVVVVV", "." * 30, "V.V.V", "." * 3]), max_size=12), size=st.integers(1, 20_000)
+)
+def test_every_frame_is_judged_once(pictures: list[str], size: int) -> None:
+    """A detector remembers what it heard, so no frame may come twice, not even those after an utterance's end."""
+    audio, vad = draw("".join(pictures)), Counting()
+    listener = Listener(vad, Segmenter(SegmenterOptions()), Engine().open)
+    for first in range(0, len(audio), size):
+        hear(listener, audio[first : first + size])
+
+    assert vad.frames_judged == len(audio) // FRAME_SAMPLES

@@ -155,6 +155,19 @@ def test_refused_partial(talk: Conversation) -> None:
     assert talk.metrics.dropped_partials._value.get() == 1  # noqa: SLF001 - prometheus_client has no other way
 
 
+# Events
+
+
+def test_speech_started(clock: Clock) -> None:
+    """Who asked is told of every utterance as it opens, though no word comes of it."""
+    for asked in (False, True):
+        talk = Conversation(clock, tells_speech=asked)
+        talk.speak("." * 20 + UTTERANCE + UTTERANCE)
+        talk.run(answer(talk, 0))
+        assert [event.start_ms for event in talk.started] == ([400, 400 + 20 * len(UTTERANCE)] if asked else [])
+        assert talk.sent == []
+
+
 # Finals
 
 

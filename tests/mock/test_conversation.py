@@ -37,7 +37,45 @@ def test_ready_says_what_was_agreed(mock_server: Server) -> None:
         "language": "en-US",
         "backend": "mock",
         "hotwords_used": False,
+        "vad_silence_ms": 500,
+        "vad_threshold": 300.0,
+        "events": [],
     }
+
+
+def test_a_client_may_choose_what_is_silence(mock_server: Server) -> None:
+    """`ready` echoes the threshold and the silence, and the connection's utterances end by them."""
+    pcm = reference("hello") + silence(400) + reference("train") + silence(1500)
+    with conversation(mock_server.ws(vad_silence_ms=1000, vad_threshold=150.5)) as client:
+        ready = client.receive()
+        client.send(pcm)
+        (late,) = client.finals(1)
+    with session(mock_server.ws(vad_silence_ms=200)) as client:
+        client.send(pcm)
+        finals = client.finals(2)
+    with session(mock_server.ws(vad_threshold=32768)) as client:
+        client.send(pcm)
+        client.commit()
+        (unheard,) = client.finals(1)
+
+    assert (ready["vad_silence_ms"], ready["vad_threshold"]) == (1000, 150.5)
+    assert abs(late["end_ms"] - finals[1]["end_ms"]) < 100
+    assert finals[1]["end_ms"] > finals[1]["start_ms"] > finals[0]["end_ms"]
+    assert (unheard["text"], unheard["start_ms"]) == ("", unheard["end_ms"])
+
+
+def test_speech_started_is_told_to_those_who_ask(mock_server: Server) -> None:
+    """With `events=speech` each utterance is announced before its partials, with the final's start."""
+    pcm = silence(300) + reference("hello") + silence(700) + reference("train") + silence(700)
+    with conversation(mock_server.ws(events="speech")) as client:
+        assert client.receive()["events"] == ["speech"]
+        client.send(pcm)
+        messages = client.until("final", segment_seq=0) + client.until("final", segment_seq=1)
+
+    starts = [message["start_ms"] for message in messages if message["type"] == "speech_started"]
+    assert starts == [message["start_ms"] for message in messages if message["type"] == "final"]
+    assert messages[0]["type"] == "speech_started"
+    assert set(messages[0]) == {"type", "call_id", "created_at", "start_ms"}
 
 
 def test_partials_grow_into_the_final_while_the_speaker_speaks(mock_server: Server) -> None:

@@ -19,6 +19,7 @@ from protocol.schema import (
     Ready,
     Reason,
     ServerMessage,
+    SpeechStarted,
     TimedWord,
     parse_client_text,
     parse_connect,
@@ -42,6 +43,9 @@ def test_defaults() -> None:
         "partial_ms": 500,
         "language": "auto",
         "hotwords": (),
+        "vad_silence_ms": None,
+        "vad_threshold": None,
+        "events": (),
     }
 
 
@@ -60,6 +64,14 @@ def test_defaults() -> None:
         ("hotwords", "", ()),
         ("hotwords", " a, b c ,,d", ("a", "b c", "d")),
         ("hotwords", ",".join(["x" * 64] * 100), ("x" * 64,) * 100),
+        ("vad_silence_ms", "100", 100),
+        ("vad_silence_ms", "5000", 5000),
+        ("vad_threshold", "0", 0.0),
+        ("vad_threshold", "149.5", 149.5),
+        ("vad_threshold", "32768", 32768.0),
+        ("events", "", ()),
+        ("events", "speech", ("speech",)),
+        ("events", " speech ,", ("speech",)),
     ],
 )
 def test_good_parameter(name: str, value: str, parsed: object) -> None:
@@ -107,6 +119,13 @@ def test_good_parameter(name: str, value: str, parsed: object) -> None:
         ),
         ("hotwords", "x" * 65, "string should have at most 64 characters"),
         ("hotwords", ",".join(["x"] * 101), "at most 100 are allowed"),
+        ("vad_silence_ms", "99", "input should be greater than or equal to 100"),
+        ("vad_silence_ms", "5001", "input should be less than or equal to 5000"),
+        ("vad_silence_ms", "", "input should be a valid integer, unable to parse string as an integer"),
+        ("vad_threshold", "-1", "input should be greater than or equal to 0"),
+        ("vad_threshold", "32769", "input should be less than or equal to 32768"),
+        ("vad_threshold", "nan", "input should be a finite number"),
+        ("events", "speech,music", "input should be 'speech'"),
     ],
 )
 def test_bad_parameter(name: str, value: str | None, reason: str) -> None:
@@ -222,6 +241,10 @@ FINAL: dict[str, Any] = {
 }
 
 
+READY_FIELDS = "sample_rate codec channels frame_ms partial_ms language backend hotwords_used"
+READY_FIELDS += " vad_silence_ms vad_threshold events"
+
+
 @pytest.mark.parametrize(
     ("message", "fields"),
     [
@@ -237,9 +260,13 @@ FINAL: dict[str, Any] = {
                 language="auto",
                 backend="mock",
                 hotwords_used=False,
+                vad_silence_ms=500,
+                vad_threshold=300,
+                events=("speech",),
             ),
-            "sample_rate codec channels frame_ms partial_ms language backend hotwords_used",
+            READY_FIELDS,
         ),
+        (SpeechStarted(call_id="a", created_at=1.5, start_ms=60), "start_ms"),
         (Partial(call_id="a", created_at=1.5, segment_seq=0, text="hi"), "segment_seq text final"),
         (Final(**FINAL), FINAL_FIELDS),
         (Final(**FINAL, words=[]), FINAL_FIELDS + " words"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.schema import Final, Reason, TimedWord
+from protocol.schema import Final, Reason, SpeechStarted, TimedWord
 from session.state import EndedUtterance, FinalText, SessionState, UtteranceState
 
 
@@ -30,6 +30,14 @@ def partials(*heard: tuple[float, str], partial_ms: int = 500) -> list[tuple[flo
             utterance.shown = message.text
             shown.append((now, message.text))
     return shown
+
+
+def test_speech_started() -> None:
+    """Only who asked is told, in ms of the connection's audio."""
+    asked = SessionState("call", "auto", 500, tells_speech=True)
+
+    assert state_of().speech_started_due(16_000, 1.7e9) is None
+    assert asked.speech_started_due(16_320, 1.7e9) == SpeechStarted(call_id="call", created_at=1.7e9, start_ms=1020)
 
 
 def test_throttle() -> None:
