@@ -36,7 +36,7 @@ from bench.server import ROOT, Server, stt_settings
 from bench.stats import summary
 from bench.wheel import Wheel
 
-MODULE = "bench.rehearsal:app"
+MODULE = "bench.rehearsal:build"
 READY_SECONDS = 900.0
 """A first start compiles and captures graphs; on a busy CPU it warms up for minutes."""
 GPU_MEMORY = {"1.7b": 0.85, "tiny": 0.2}

@@ -1,6 +1,6 @@
 """The server with a scripted qwen3 model of dummy weights, which says of its own time where it goes. Linux only.
 
-`uvicorn bench.rehearsal:app`; `GET /bench/engine` returns what happened since it was last asked.
+`uvicorn --factory bench.rehearsal:build`; `GET /bench/engine` returns what happened since it was last asked.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ def cpu_by_group() -> dict[str, float]:
     return {group: count / _TICKS for group, count in ticks.items()}
 
 
-def _build() -> FastAPI:
+def build() -> FastAPI:
+    """The server; called in a process of its own."""
     notes = Notes()
 
     def backend(options: registry.BackendOptions) -> Qwen3Backend:
@@ -100,6 +101,3 @@ def _build() -> FastAPI:
     made = create_app()
     made.add_api_route("/bench/engine", notes.take)
     return made
-
-
-app = _build()

@@ -41,7 +41,7 @@ class Server:
         """Start it; the context's begin waits for it.
 
         Args:
-            module: where uvicorn finds the application.
+            module: where uvicorn finds the application, or a factory named `build`.
             settings: environment variables; STT_ ones of this process are not handed on.
             cores: where it may run.
             ready_seconds: longest wait until /health says 200.
@@ -52,6 +52,7 @@ class Server:
         self._folder = tempfile.TemporaryDirectory(prefix="bench-")
         self._log = Path(self._folder.name) / "server.log"
         command = [sys.executable, "-m", "uvicorn", module, "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--factory"] if module.endswith(":build") else []
         command += ["--no-access-log", *chain.from_iterable(UVICORN_OPTIONS.items())]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("STT_")}
         with self._log.open("wb") as log:
