@@ -16,7 +16,7 @@ from bench import shape
 from bench.audio import Clip as Recording
 from bench.audio import load
 from bench.engine import Looks, utterances
-from bench.rehearsal import cpu_by_group
+from bench.notes import cpu_by_group
 from bench.scripted import Script
 from bench.server import ROOT, Server
 from protocol.pcm import SAMPLE_RATE

@@ -16,8 +16,6 @@ from tests.server import Server
 
 CHUNK = 3200
 """Bytes in a message: 100 ms."""
-POLL_MS = 50
-"""A worker looks at its messages so often while there is speech."""
 UTTERANCES = 8
 """Of each of four speakers."""
 

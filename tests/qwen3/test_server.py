@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,7 +13,7 @@ from protocol.pcm import SAMPLE_RATE, to_pcm
 from tests.audio import silence
 from tests.client import session
 from tests.qwen3.conftest import spoken
-from tests.qwen3.speakers import CHUNK, POLL_MS, four_speakers, said, text, utterance
+from tests.qwen3.speakers import CHUNK, UTTERANCES, four_speakers, said, text, utterance
 from tests.server import Server, eventually
 
 
@@ -31,15 +30,13 @@ def test_sixteen_at_once(server: Server) -> None:
 
 
 def test_the_final_is_ready_as_the_endpoint_is_declared(server: Server, shared: Qwen3Backend) -> None:
-    """Four speakers: it was decoded in the silence, so half of the finals take no more than the worker's poll.
+    """Four speakers: half of the finals take less than a decode that has an engine for itself takes meanwhile.
 
-    And hardly any more than half a decode beyond one that has an engine for itself, on the same cores.
+    They were decoded in the silence. How many ms that is depends on what else the cores do: `measure_finals` says.
     """
     latencies, bare = four_speakers(server, shared)
-    sys.stdout.write(f"bare decodes {bare} ms; latencies {latencies} ms\n")
-    assert len(latencies) == 32
-    assert np.median(latencies) < 20 + POLL_MS
-    assert np.percentile(latencies, 95) < 1.5 * np.percentile(bare, 95) + POLL_MS
+    assert len(latencies) == 4 * UTTERANCES
+    assert np.median(latencies) < np.median(bare)
 
 
 def test_partials_appear_while_people_speak(server: Server) -> None:
