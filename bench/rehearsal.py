@@ -1,6 +1,7 @@
 """The server with a scripted qwen3 model of dummy weights, which says of its own time where it goes. Linux only.
 
-`uvicorn --factory bench.rehearsal:build`; `GET /bench/engine` returns what happened since it was last asked (see `bench.notes`).
+`uvicorn --factory bench.rehearsal:build`; `GET /bench/engine` returns what happened since it was last asked (see
+`bench.notes`).
 """
 
 from __future__ import annotations
