@@ -86,10 +86,14 @@ class Server:
     def cpu_seconds(self) -> float:
         """User and system time of the process and all below it, ended ones included where they were waited for."""
         ticks = 0
-        for pid in _family(self.pid):
-            fields = _stat(pid)
-            ticks += sum(map(int, fields[11:15]))  # utime, stime, cutime, cstime
+        for pid in self.family():
+            with suppress(FileNotFoundError, ProcessLookupError):  # it ended just now
+                ticks += sum(map(int, _stat(pid)[11:15]))  # utime, stime, cutime, cstime
         return ticks / _TICKS
+
+    def family(self) -> list[int]:
+        """Ids of the process and of all below it."""
+        return _family(self.pid)
 
     def loop_cpu_seconds(self) -> float:
         """User and system time of the main thread, which runs the event loop."""
@@ -185,5 +189,6 @@ def _family(pid: int) -> list[int]:
     family = [pid]
     for member in family:  # grows as it goes
         for task in Path(f"/proc/{member}/task").glob("*/children"):
-            family += map(int, task.read_text().split())
+            with suppress(FileNotFoundError, ProcessLookupError):  # it ended just now
+                family += map(int, task.read_text().split())
     return family
