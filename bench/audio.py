@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import re
@@ -119,6 +120,17 @@ def read_pcm(path: Path) -> bytes:
             raise SystemExit(f"{path.name} is not 16 kHz mono PCM16")
         pcm: bytes = recording.readframes(recording.getnframes())
     return pcm + bytes(-len(pcm) % FRAME_BYTES)
+
+
+def wav(pcm: bytes) -> bytes:
+    """PCM16LE at 16 kHz as a WAV file."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as recording:
+        recording.setnchannels(1)
+        recording.setsampwidth(BYTES_PER_SAMPLE)
+        recording.setframerate(SAMPLE_RATE)
+        recording.writeframes(pcm)
+    return file.getvalue()
 
 
 @dataclass(frozen=True, slots=True)

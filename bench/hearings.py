@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import random
-import wave
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +10,7 @@ from typing import Any
 import httpx
 
 from bench import conversation
-from bench.audio import Clip, Disc, Playlist, cut
+from bench.audio import Clip, Disc, Playlist, cut, wav
 from bench.report import Progress
 from bench.second_pass import decode_alone
 from bench.server import Server, silence_ms
@@ -90,7 +88,7 @@ class Listening:
             answer = httpx.post(
                 f"{server.url}/v1/stt/transcribe",
                 params={"language": self.language},
-                files={"file": (clip.name, _wav(clip.pcm))},
+                files={"file": (clip.name, wav(clip.pcm))},
                 timeout=HTTP_SECONDS,
             )
             told: dict[str, Any] = {"text": "", "latency_ms": 0}
@@ -152,13 +150,3 @@ def _add(hearing: Hearing, clip: Clip, text: str) -> None:
     hearing.recordings.append(
         {"file": clip.name, "said": clip.text, "heard": text, "errors": errors.errors, "words": errors.words}
     )
-
-
-def _wav(pcm: bytes) -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as recording:
-        recording.setnchannels(1)
-        recording.setsampwidth(2)
-        recording.setframerate(16_000)
-        recording.writeframes(pcm)
-    return file.getvalue()

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -30,6 +31,16 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 TARGETS = {"bare": "bench.bare:app", "server": "app:app"}
 """What is measured, and its yardstick."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A process of the server's, at one moment."""
+
+    pid: int
+    niceness: int
+    cpu: float
+    """User and system seconds of its own."""
 
 
 class Server:
@@ -88,9 +99,18 @@ class Server:
         """User and system time of the process and all below it, ended ones included where they were waited for."""
         ticks = 0
         for pid in _family(self.pid):
-            fields = _stat(pid)
-            ticks += sum(map(int, fields[11:15]))  # utime, stime, cutime, cstime
+            with suppress(FileNotFoundError, ProcessLookupError):  # it ended just now
+                ticks += sum(map(int, _stat(pid)[11:15]))  # utime, stime, cutime, cstime
         return ticks / _TICKS
+
+    def family(self) -> list[Member]:
+        """The process, and all below it that are alive."""
+        members = []
+        for pid in _family(self.pid):
+            with suppress(FileNotFoundError, ProcessLookupError):  # it ended just now
+                fields = _stat(pid)
+                members.append(Member(pid, int(fields[16]), sum(map(int, fields[11:13])) / _TICKS))
+        return members
 
     def loop_cpu_seconds(self) -> float:
         """User and system time of the main thread, which runs the event loop."""
@@ -186,5 +206,6 @@ def _family(pid: int) -> list[int]:
     family = [pid]
     for member in family:  # grows as it goes
         for task in Path(f"/proc/{member}/task").glob("*/children"):
-            family += map(int, task.read_text().split())
+            with suppress(FileNotFoundError, ProcessLookupError):  # it ended just now
+                family += map(int, task.read_text().split())
     return family

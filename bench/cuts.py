@@ -1,0 +1,153 @@
+"""What an engine is given of a recording, found without a server: the server's own ears before one that takes notes.
+
+Pure: the time at which the ears look is simulated, in samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from backends.base import ASRResult, ASRStream
+from backends.pocketsphinx.slots import Slots
+from bench.audio import VOICED_RMS
+from bench.server import silence_ms
+from inference.listener import Ended, Heard, Listener
+from inference.segmenter import Segmenter, SegmenterOptions
+from inference.vad import EnergyVad
+from inference.worker import POLL_IDLE_SECONDS, POLL_SPEECH_SECONDS
+from protocol.pcm import BYTES_PER_SAMPLE, FRAME_SAMPLES, SAMPLE_RATE, Samples, Signal, to_pcm
+from protocol.schema import Reason
+
+_NOTHING = np.zeros(0, np.int16)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """One utterance as the engine gets it."""
+
+    start: int
+    """Its first sample in the recording."""
+    pcm: bytes
+    """PCM16LE, 16 kHz."""
+    stops: tuple[int, ...]
+    """Samples of it that had gone to the streaming pass after each job of one that keeps up."""
+    voided: tuple[int, ...]
+    """Samples of each final pass that was begun in a pause and became void, because the speaker resumed."""
+
+    @property
+    def samples(self) -> int:
+        """Length."""
+        return len(self.pcm) // BYTES_PER_SAMPLE
+
+
+@dataclass(slots=True)
+class _Notes:
+    """An `ASRStream` that decodes nothing."""
+
+    pcm: bytearray = field(default_factory=bytearray)
+    stops: list[int] = field(default_factory=list)
+    voided: list[int] = field(default_factory=list)
+    _paused_at: int | None = None
+    _slots: Slots = field(default_factory=lambda: Slots(1, 1))
+
+    def __post_init__(self) -> None:
+        self._slots.open(0)
+
+    @property
+    def samples(self) -> int:
+        """Pushed so far."""
+        return len(self.pcm) // BYTES_PER_SAMPLE
+
+    def push(self, samples: Signal) -> None:
+        """See `ASRStream`; the streaming pass, which keeps up, takes at once what it would take."""
+        self._void()
+        self.pcm += to_pcm(samples)
+        self._slots.pushed(0, self.samples)
+        while (job := self._slots.take(0)) is not None:
+            self.stops.append(job.stop)
+            self._slots.done(job)
+
+    def partial(self) -> ASRResult | None:
+        """See `ASRStream`."""
+        return None
+
+    def pause(self) -> None:
+        """See `ASRStream`."""
+        self._paused_at = self.samples
+
+    def finish(self, samples: int) -> Future[ASRResult]:
+        """See `ASRStream`."""
+        if self._paused_at != samples:
+            self._void()
+        del self.pcm[samples * BYTES_PER_SAMPLE :]
+        result: Future[ASRResult] = Future()
+        result.set_result(ASRResult(""))
+        return result
+
+    def cancel(self) -> None:
+        """See `ASRStream`."""
+
+    def _void(self) -> None:
+        if self._paused_at is not None:
+            self.voided.append(self._paused_at)
+            self._paused_at = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ears:
+    """How a server under given settings hears."""
+
+    vad_threshold: float = VOICED_RMS
+    """RMS in 16-bit units."""
+    segmenter: SegmenterOptions = field(default_factory=SegmenterOptions)
+
+    @classmethod
+    def of(cls, settings: Mapping[str, str]) -> Ears:
+        """Those of a server with these environment variables."""
+        longest = int(settings.get("STT_VAD_MAX_SEGMENT_MS", SegmenterOptions().max_segment_ms))
+        threshold = float(settings.get("STT_VAD_THRESHOLD", VOICED_RMS))
+        return cls(threshold, SegmenterOptions(silence_ms(settings), longest))
+
+    def cut(self, pcm: bytes) -> list[Cut]:
+        """Utterances of a recording (PCM16LE, 16 kHz) that is sent live, in messages of 20 ms, and committed."""
+        heard: list[Heard] = []
+        listener = self._listener(_Notes)
+        samples: Samples = np.frombuffer(pcm, "<i2")
+        for first, stop in _looks(listener, len(samples)):
+            heard += listener.hear(samples[first:stop])
+            while listener.behind:
+                heard += listener.hear(_NOTHING)
+        heard += listener.end(Reason.COMMIT)
+        return [_cut(each) for each in heard if isinstance(each, Ended)]
+
+    def _listener(self, open_stream: Callable[[], ASRStream]) -> Listener:
+        return Listener(EnergyVad(self.vad_threshold), Segmenter(self.segmenter), open_stream)
+
+
+def _looks(listener: Listener, samples: int) -> Iterator[tuple[int, int]]:
+    """First sample and end of what a connection's worker hears at each of its looks.
+
+    It looks when the audio has reached what is due, and otherwise now and then: see `inference.worker`.
+    """
+    now = taken = 0
+    while taken < samples:
+        nap = POLL_SPEECH_SECONDS if listener.expectant else POLL_IDLE_SECONDS
+        due = -(-listener.due // FRAME_SAMPLES) * FRAME_SAMPLES
+        now = min(now + round(nap * SAMPLE_RATE), max(due, taken + FRAME_SAMPLES))
+        arrived = min(now // FRAME_SAMPLES * FRAME_SAMPLES, samples)
+        if samples - arrived < FRAME_SAMPLES:
+            arrived = samples
+        yield taken, arrived
+        taken = arrived
+
+
+def _cut(ended: Ended) -> Cut:
+    notes = ended.stream
+    if not isinstance(notes, _Notes):
+        raise TypeError("these ears were given another engine")
+    stops = tuple(stop for stop in notes.stops if stop <= notes.samples)
+    return Cut(ended.start, bytes(notes.pcm), stops, tuple(notes.voided))
