@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     """Messages of one connection that may wait to be heard; 60 s of audio is the other bound."""
     in_queue_max_drops: Annotated[int, Field(ge=0)] = 500
     """Audio messages that may be dropped since the in queue was last empty; beyond them 1008."""
-    out_queue_size: Annotated[int, Field(ge=1)] = 50
+    out_queue_size: Annotated[int, Field(ge=3)] = 50
     """Messages of one connection that may wait to be sent."""
 
     vad: Detector = "energy"

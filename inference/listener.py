@@ -92,13 +92,17 @@ class Listener:
     def end(self, reason: Reason) -> list[Heard]:
         """End the utterance that is open or about to open, at the last sample taken; nothing may be `behind`."""
         tail = self._since(self._segmenter.position)
-        padded = np.zeros(FRAME_SAMPLES, np.float32)
-        # The tail repeats to fill the frame, so that its RMS is its own and not diluted by zeros.
-        padded[:] = np.resize(tail, FRAME_SAMPLES) if len(tail) else 0
-        (loudness,), (voiced,) = self._vad.frames(padded)
+        loudness, voiced = self._judge_tail(tail)
         heard = self._follow(self._segmenter.end(reason, len(tail), loudness, voiced=voiced))
         self._forget(self._segmenter.position)
         return heard
+
+    def _judge_tail(self, tail: Signal) -> tuple[float, bool]:
+        if not len(tail):
+            return 0.0, False
+        # The tail repeats to fill the frame, so that its RMS is its own and not diluted by zeros.
+        (loudness,), (voiced,) = self._vad.frames(np.resize(tail, FRAME_SAMPLES))
+        return loudness, voiced
 
     def cancel(self) -> None:
         """Drop the open utterance, and whatever was not handed over because an engine failed."""

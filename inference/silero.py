@@ -68,7 +68,7 @@ def load() -> Network:
 class SileroVad:
     """Judges a source's frames by the windows that have ended with them. Used by one thread.
 
-    A window ends up to 31 ms before the frame that it decides, and all windows of a call are judged together.
+    A window ends up to 31 ms before the frame that it decides, and all windows of a call are judged one after another.
     """
 
     def __init__(self, network: Network) -> None:

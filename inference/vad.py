@@ -1,8 +1,8 @@
 """Which frames hold voice, by their energy.
 
 The floor is found by minimum statistics (R. Martin, "Noise power spectral density estimation based on optimal smoothing
-and minimum statistics", 2001): people who speak close their lips now and then, rooms do not, so the least that was
-heard in the last few seconds is the room. Here it is kept for the whole band, of means over 100 ms, and for longer than
+and minimum statistics", 2001): people who speak close their lips now and then, rooms do not, so nearly the least that
+was heard in the last few seconds is the room. Here it is kept for the whole band, of frames, and for longer than
 Martin's 1.5 s: a note held for 4 s must not become the room, and a fan may take 5 s to become it.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 from protocol.pcm import Signal, frame_rms
@@ -72,10 +73,12 @@ DIGITAL_SILENCE = 1.0
 
 
 class NoiseFloor:
-    """The least loudness of the last 4.8 s. Used by one thread."""
+    """The second least of the last ten blocks' least loudness, the least while there are few. Used by one thread."""
 
     def __init__(self) -> None:
         self._blocks: deque[float] = deque(maxlen=MEMORY_BLOCKS)
+        self._last = 0.0
+        """RMS of the last frame."""
         self.rms = 0.0
         """In 16-bit units; 0: unknown."""
 
@@ -86,7 +89,12 @@ class NoiseFloor:
     def hear(self, block: list[float]) -> None:
         """Take the RMS of the next 25 frames."""
         least, blocks = min(block), self._blocks
-        if least < DIGITAL_SILENCE:
+        stopped = any(now < DIGITAL_SILENCE <= before for before, now in pairwise([self._last, *block]))
+        self._last = block[-1]
+        if stopped:
+            # A gate that closes shows that what was heard before was no room; once in 5 s, a client may have muted.
+            least = 0.0
+        elif least < DIGITAL_SILENCE:
             return
         blocks.append(least)
         if self.rms or len(blocks) >= SETTLED_BLOCKS:
@@ -107,6 +115,9 @@ class _Beginning:
         heard = self._heard
         if loudness >= DIGITAL_SILENCE:
             heard.append(loudness)
+        elif heard:
+            self.over = True
+            return 0.0
         first = heard[:FIRST_FRAMES]
         if not first:
             return None

@@ -20,9 +20,9 @@ from protocol.schema import Final, Partial, Reason, SpeechStarted, TimedWord
 from session.state import EndedUtterance, FinalText, SessionState, UtteranceState
 
 POLL_SPEECH_SECONDS = 0.05
-"""Longest wait while there is speech or a final is in work."""
+"""Longest wait while there is speech or a final is in work; a crowd's source adds the time that the audio takes."""
 POLL_IDLE_SECONDS = 0.2
-"""Longest wait when nobody speaks."""
+"""Longest wait when nobody speaks; likewise."""
 MAX_FINALS = 2
 """Finals in work at once; beyond them the worker stops reading."""
 _BLOCK = samples_of(1_000)

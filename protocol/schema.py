@@ -102,7 +102,7 @@ class ConnectParams(BaseModel):
     vad_silence_ms: Annotated[int, Field(ge=100, le=5_000)] | None = None
     """Silence in ms that ends an utterance, 100 to 5000; STT_VAD_SILENCE_MS if it is not given."""
     vad_threshold: Annotated[float, Field(ge=0, le=32768, allow_inf_nan=False)] | None = None
-    """RMS, in 16-bit units, below which nothing is voice, 0 to 32768; STT_VAD_THRESHOLD if it is not given."""
+    """RMS, in 16-bit units, below which nothing is voice, 0 to 32768; else STT_VAD_THRESHOLD. Silero does not use it."""
     events: Annotated[tuple[Literal["speech"], ...], BeforeValidator(_split_words)] = ()
     """Messages to send besides the usual, separated by commas: `speech` asks for `speech_started`."""
 
@@ -154,7 +154,7 @@ class Reason(StrEnum):
     """Why an utterance ended."""
 
     ENDPOINT = "endpoint"
-    """The speaker was silent for STT_VAD_SILENCE_MS."""
+    """The speaker was silent for `vad_silence_ms`."""
     COMMIT = "commit"
     """The client asked."""
     MAX_LENGTH = "max_length"
@@ -200,7 +200,7 @@ class Ready(_ServerMessage):
     vad_silence_ms: int
     """Silence in ms that ends an utterance."""
     vad_threshold: float
-    """RMS, in 16-bit units, below which nothing is voice."""
+    """RMS, in 16-bit units, below which nothing is voice; Silero does not use it."""
     events: tuple[str, ...]
     """Messages that are sent besides the usual."""
 

@@ -160,8 +160,10 @@ class Inbox:
         """Queue a commit and wake the worker.
 
         Raises:
-            BadRequest: the queue is full of commits.
+            BadRequest: the queue is full of commits, or too much has been dropped since it was last empty.
         """
+        if self._overflow is not None:
+            raise self._overflow
         self._hand_over()
         self._put(CommitMessage(arrived))
 
@@ -186,11 +188,11 @@ class Inbox:
         return self._queue.crowded
 
     def _hand_over(self) -> None:
-        # More gathers until the worker has taken this and waits again: one that is late is not made later still.
-        # Set before the worker is woken, or its own wish would be overwritten.
-        self._bytes_wanted = sys.maxsize
         gathered = self._gathered
         if gathered.chunks:
+            # More gathers until the worker has taken this and waits again: one that is late is not made later still.
+            # Set before the worker is woken, or its own wish would be overwritten.
+            self._bytes_wanted = sys.maxsize
             self._gathered = AudioMessages(self._bytes_seen)
             self._put(gathered)
 

@@ -50,7 +50,7 @@ async def serve_socket(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 class Connection:
-    """Owns one socket, its two queues, its thread and its close code. Everything here runs on the event loop."""
+    """Owns one socket, its bridge and its close code. Everything here runs on the event loop."""
 
     def __init__(self, websocket: WebSocket, receive: Receive, services: Services) -> None:
         """`receive` is the server's own: Starlette's checks cost a tenth of what a message needs."""
@@ -89,6 +89,9 @@ class Connection:
     def drain(self) -> None:
         """End the utterance at the last sample received, send what is due, then close with 1012."""
         self._fault = self._fault or Restarting()
+        # An idle client would otherwise be cut off while its last words are decoded.
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         if self._bridge is None:
             self._end()
         else:

@@ -9,9 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.ears import MakeVad, Utterance, hear
+from inference.listener import Listener
+from inference.segmenter import Segmenter, SegmenterOptions
 from inference.vad import EnergyVad, FixedVad, Vad
 from protocol.pcm import FRAME_SAMPLES, SAMPLE_RATE, Signal, samples_of, to_signal
+from protocol.schema import Reason
 from tests.audio import REFERENCES, reference
+from tests.inference.fakes import Engine
 
 THRESHOLD = 300.0
 NAMES = sorted(path.stem for path in REFERENCES.glob("*.wav"))
@@ -185,3 +189,23 @@ def test_a_muted_client_says_nothing_of_the_room() -> None:
 def test_nothing_below_the_threshold_is_voice() -> None:
     """STT_VAD_THRESHOLD governs: a voice far above the room but below it is not heard."""
     assert utterances(room(silence(1), words(10, 200.0), silence(1), rms=2.0)) == []
+
+
+def test_sound_between_digital_silences_is_no_room() -> None:
+    """Whatever a gate lets through: tones of a second, but for one that is a connection's first sound."""
+    beeps = np.concatenate([part for _ in range(8) for part in (vowel(1.0, 3000), silence(1.0))])
+    for audio in (beeps, np.concatenate([silence(1.0), beeps])):
+        heard = spans(audio)[-7:]
+        assert len(heard) == 7
+        assert all(end - start > 0.9 for start, end in heard)
+
+
+def test_commits_do_not_hide_a_fan() -> None:
+    """A client that commits twice a second has the room followed as any other."""
+    vad = EnergyVad(THRESHOLD)
+    listener = Listener(vad, Segmenter(SegmenterOptions()), Engine().open)
+    audio = np.concatenate([noise(3, 20), noise(8, 600)])
+    for first in range(0, len(audio), samples_of(400)):
+        listener.hear_signal((audio[first : first + samples_of(400)] / 32768).astype(np.float32))
+        listener.end(Reason.COMMIT)
+    assert vad.floor > 400
