@@ -25,6 +25,7 @@ from observability import logging
 from observability.metrics import Metrics
 from protocol.schema import Health, HttpError, Transcript
 from transport import http
+from transport.bell import Bell
 from transport.engine import Engine
 from transport.services import Services
 from transport.sessions import Admission
@@ -76,6 +77,7 @@ def create_app(settings: Settings | None = None, on_ready: Callable[[], None] = 
             engine,
             admission,
             metrics,
+            Bell(admission.is_crowded),
             read.queues(),
             read.socket(),
             read.segmenter(),

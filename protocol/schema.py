@@ -102,7 +102,7 @@ class ConnectParams(BaseModel):
     vad_silence_ms: Annotated[int, Field(ge=100, le=5_000)] | None = None
     """Silence in ms that ends an utterance, 100 to 5000; STT_VAD_SILENCE_MS if it is not given."""
     vad_threshold: Annotated[float, Field(ge=0, le=32768, allow_inf_nan=False)] | None = None
-    """RMS, in 16-bit units, below which nothing is voice, to 32768; else STT_VAD_THRESHOLD. Silero has no use for it."""
+    """RMS, in 16-bit units, below which nothing is voice, 0 to 32768; else STT_VAD_THRESHOLD; not for Silero."""
     events: Annotated[tuple[Literal["speech"], ...], BeforeValidator(_split_words)] = ()
     """Messages to send besides the usual, separated by commas: `speech` asks for `speech_started`."""
 

@@ -22,6 +22,7 @@ from observability.recorder import Recorder
 from protocol.errors import BadRequest
 from protocol.pcm import BYTES_PER_SAMPLE, SAMPLE_RATE
 from protocol.schema import Final, Partial, SpeechStarted
+from transport.bell import Bell
 
 _BYTES_PER_SECOND = SAMPLE_RATE * BYTES_PER_SAMPLE
 MAX_QUEUED_BYTES = 60 * _BYTES_PER_SECOND
@@ -116,12 +117,11 @@ class Inbox:
         self,
         options: QueueOptions,
         recorder: Recorder,
-        crowd: Callable[[], bool] = lambda: False,
+        bell: Bell,
     ) -> None:
-        """`crowd` says whether so many sessions are open that waking threads must be spared."""
         self._options = options
         self._recorder = recorder
-        self._crowd = crowd
+        self._bell = bell
         self._loop = asyncio.get_running_loop()
         self._queue = _Inbound(options.in_messages)
         self._wake: SimpleQueue[None] = SimpleQueue()
@@ -148,7 +148,10 @@ class Inbox:
         gathered.chunks.append(data)
         gathered.arrivals.append(arrived)
         self._bytes_seen = seen = self._bytes_seen + len(data)
-        if (
+        if seen >= self._bytes_wanted and self._bell.crowded():
+            self._bytes_wanted = sys.maxsize
+            self._bell.tell(self._hand_over_asked)
+        elif (
             seen >= self._bytes_wanted
             or arrived - gathered.arrivals[0] > GATHER_SECONDS
             or len(gathered.chunks) >= self._burst
@@ -252,7 +255,7 @@ class Inbox:
         # The recv pump compares at each message: what reached the position before it was set would wait for the next.
         if self._bytes_seen >= wanted:
             self._ask()
-        elif position is not None and self._crowd():
+        elif position is not None and self._bell.crowded():
             seconds += (wanted - self._bytes_seen) / _BYTES_PER_SECOND
         try:
             self._wake.get(timeout=seconds)

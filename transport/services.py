@@ -12,6 +12,7 @@ from inference.segmenter import Segmenter, SegmenterOptions
 from inference.vad import VadOptions
 from observability.metrics import Metrics
 from protocol.errors import Forbidden
+from transport.bell import Bell
 from transport.bridge import QueueOptions
 from transport.engine import Engine
 from transport.sessions import Admission
@@ -34,6 +35,7 @@ class Services:
     engine: Engine
     admission: Admission
     metrics: Metrics
+    bell: Bell
     queues: QueueOptions
     socket: SocketOptions
     segmenter: SegmenterOptions

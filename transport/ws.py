@@ -156,7 +156,7 @@ class Connection:
         return segmenter, vad
 
     def _build_bridge(self, params: ConnectParams) -> Bridge:
-        inbox = Inbox(self._services.queues, self._recorder, self._services.admission.is_crowded)
+        inbox = Inbox(self._services.queues, self._recorder, self._services.bell)
         outbox = Outbox(self._services.queues, self._recorder)
         options = StreamOptions(primary_subtag(params.language), params.hotwords, notify=inbox.wake)
         tells_speech = "speech" in params.events

@@ -14,6 +14,7 @@ from observability.recorder import Recorder
 from protocol.errors import BadRequest
 from protocol.schema import Final, Partial, Reason
 from tests.server import eventually
+from transport.bell import Bell
 from transport.bridge import Inbox, Outbox, QueueOptions, WorkerThread
 
 SECOND = bytes(32_000)
@@ -63,7 +64,7 @@ def test_audio_gathers_until_the_worker_needs_it() -> None:
     """Nothing is handed over before the sample that the worker waits for, and then everything is."""
 
     async def conversation() -> None:
-        inbox = Inbox(QueueOptions(), recorder(), crowd=lambda: True)
+        inbox = Inbox(QueueOptions(), recorder(), Bell(lambda: True))
         waiting = threading.Thread(target=inbox.wait, args=(5.0, 960))
         waiting.start()
         await asyncio.to_thread(eventually, lambda: inbox._bytes_wanted == 1920)  # noqa: SLF001 - the thread waits
@@ -84,7 +85,7 @@ def test_audio_that_stops_short_is_heard_all_the_same() -> None:
     """A client that pauses before the sample that the worker waits for is heard after the poll."""
 
     async def conversation() -> None:
-        inbox = Inbox(QueueOptions(), recorder())
+        inbox = Inbox(QueueOptions(), recorder(), Bell())
         await asyncio.to_thread(inbox.wait, 0.01, 0)
         inbox._bytes_wanted = 10_000  # noqa: SLF001 - as a wait leaves it
         inbox.put_audio(bytes(640), 1.0)
@@ -100,7 +101,7 @@ def test_a_commit_takes_the_audio_before_it_along() -> None:
     """Audio still gathering is handed over before the commit, in order, and so it is at a drain."""
 
     async def conversation() -> None:
-        inbox = Inbox(QueueOptions(), recorder())
+        inbox = Inbox(QueueOptions(), recorder(), Bell())
         inbox._bytes_wanted = 10_000  # noqa: SLF001 - as a wait leaves it
         inbox.put_audio(b"ab", 1.0)
         inbox.put_commit(2.0)
@@ -121,7 +122,7 @@ def test_a_full_queue_drops_the_oldest_audio_and_counts_it() -> None:
 
     async def conversation() -> None:
         told = recorder()
-        inbox = Inbox(QueueOptions(in_messages=4, max_drops=100), told)
+        inbox = Inbox(QueueOptions(in_messages=4, max_drops=100), told, Bell())
         inbox.put_commit(0.0)
         for number in range(10):
             inbox.put_audio(bytes([number]) * 2, float(number))
@@ -137,7 +138,7 @@ def test_sixty_seconds_of_audio_are_the_other_bound() -> None:
     """However few the messages."""
 
     async def conversation() -> None:
-        inbox = Inbox(QueueOptions(), recorder())
+        inbox = Inbox(QueueOptions(), recorder(), Bell())
         for number in range(70):
             inbox.put_audio(SECOND, float(number))
         assert len(inbox) == 60
@@ -150,7 +151,7 @@ def test_too_many_drops_are_an_overflow_until_the_queue_was_empty() -> None:
     """The count begins again when the worker has taken everything."""
 
     async def conversation() -> None:
-        inbox = Inbox(QueueOptions(in_messages=2, max_drops=3), recorder())
+        inbox = Inbox(QueueOptions(in_messages=2, max_drops=3), recorder(), Bell())
         for number in range(5):
             inbox.put_audio(b"ab", float(number))
         heard(inbox)
@@ -166,7 +167,7 @@ def test_a_queue_full_of_commits_is_an_overflow() -> None:
     """Commits are never dropped, so they cannot be endless."""
 
     async def conversation() -> None:
-        inbox = Inbox(QueueOptions(in_messages=3), recorder())
+        inbox = Inbox(QueueOptions(in_messages=3), recorder(), Bell())
         for _ in range(3):
             inbox.put_commit(0.0)
         with pytest.raises(BadRequest, match="overflow"):
