@@ -113,14 +113,11 @@ class _Beginning:
     def room(self, loudness: float) -> float | None:
         """RMS of the noise in which the source began, after one more frame; 0: in none; None: not known yet."""
         heard = self._heard
-        if loudness >= DIGITAL_SILENCE:
-            heard.append(loudness)
-        elif heard:
+        if loudness < DIGITAL_SILENCE:  # what comes and goes from nothing is no room
             self.over = True
             return 0.0
+        heard.append(loudness)
         first = heard[:FIRST_FRAMES]
-        if not first:
-            return None
         mean = sum(first) / len(first)
         if max(first) >= STEADY_RATIO * min(first) or heard[-1] < mean / STEADY_RATIO:
             self.over = True

@@ -70,9 +70,9 @@ def test_pieces() -> None:
 
 def test_voided() -> None:
     """A pass begins 200 ms into a pause and is void once the speaker goes on before the endpoint."""
-    (cut,) = Ears().cut(sound(25, 50, 15, 50, 15, 50, 50))
-    assert cut.voided == ((15 + 50 + 10) * 320, (15 + 50 + 15 + 50 + 10) * 320)
-    (unvoided,) = Ears().cut(sound(25, 50, 9, 50, 50))
+    (cut,) = Ears().cut(sound(25, 40, 15, 40, 15, 40, 50))
+    assert cut.voided == ((15 + 40 + 10) * 320, (15 + 40 + 15 + 40 + 10) * 320)
+    (unvoided,) = Ears().cut(sound(25, 40, 9, 40, 50))
     assert unvoided.voided == ()
 
 
@@ -92,7 +92,7 @@ def test_what_was_spoken_last_is_ended() -> None:
 
 def test_ears_of_settings() -> None:
     """The cuts are those of the server's settings."""
-    pcm = sound(25, 50, 15, 50, 50)
+    pcm = sound(25, 40, 15, 40, 50)
     assert len(Ears.of({}).cut(pcm)) == 1
     assert len(Ears.of({"STT_VAD_SILENCE_MS": "200"}).cut(pcm)) == 2
     assert Ears.of({"STT_VAD_THRESHOLD": "20000"}).cut(pcm) == []
