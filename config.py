@@ -15,8 +15,8 @@ from backends.registry import BackendOptions
 from inference.detectors import Detector
 from inference.segmenter import SegmenterOptions
 from inference.vad import VadOptions
-from transport.bridge import QueueOptions
 from transport.http import UploadOptions
+from transport.queues import QueueOptions
 from transport.services import SocketOptions
 
 _PREFIX = "STT_"

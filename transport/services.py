@@ -13,8 +13,8 @@ from inference.vad import VadOptions
 from observability.metrics import Metrics
 from protocol.errors import Forbidden
 from transport.bell import Bell
-from transport.bridge import QueueOptions
 from transport.engine import Engine
+from transport.queues import QueueOptions
 from transport.sessions import Admission
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -28,7 +30,9 @@ from protocol.schema import (
     refuse_unless,
 )
 from session.state import SessionState
-from transport.bridge import Bridge, Inbox, Outbox, WorkerThread
+from transport.bridge import Bridge, WorkerThread
+from transport.inbox import Inbox
+from transport.outbox import Outbox
 from transport.services import Services
 
 _CROWDED_SECONDS = 0.005
@@ -63,7 +67,6 @@ class Connection:
         """Built with the first message: it is most of what a connection costs, and some clients only look in."""
         self._turn = asyncio.Event()
         """There is a bridge, or there will be none."""
-        self._ended = False
         self._idle_timer: asyncio.TimerHandle | None = None
         self._fault: Fault | None = None
         self._gone: int | None = None
@@ -130,7 +133,8 @@ class Connection:
             vad_threshold=vad.threshold,
             **params.model_dump(exclude={"hotwords", "vad_silence_ms", "vad_threshold"}),
         )
-        pump = asyncio.create_task(self._pump_in(params), name="recv pump")
+        build_bridge = partial(self._build_bridge, params, segmenter, vad)
+        pump = asyncio.create_task(self._pump_in(build_bridge), name="recv pump")
         self._watch_idle()
         try:
             await self._send(ready)
@@ -155,13 +159,13 @@ class Connection:
             vad = replace(vad, threshold=params.vad_threshold)
         return segmenter, vad
 
-    def _build_bridge(self, params: ConnectParams) -> Bridge:
+    def _build_bridge(self, params: ConnectParams, segmenter: SegmenterOptions, vad: VadOptions) -> Bridge:
         inbox = Inbox(self._services.queues, self._recorder, self._services.bell)
         outbox = Outbox(self._services.queues, self._recorder)
         options = StreamOptions(primary_subtag(params.language), params.hotwords, notify=inbox.wake)
         tells_speech = "speech" in params.events
         state = SessionState(params.call_id, params.language, params.partial_ms, tells_speech=tells_speech)
-        listener = self._services.listener(options, *self._hearing(params))
+        listener = self._services.listener(options, segmenter, vad)
         worker = Worker(inbox, outbox, listener, state, self._recorder)
         thread = WorkerThread(f"stt-{self._recorder.connection_id}", worker.run)
         thread.ended.add_done_callback(self._after_worker)
@@ -175,17 +179,17 @@ class Connection:
         elif self._bridge is not None:
             self._bridge.outbox.end()
 
-    async def _pump_in(self, params: ConnectParams) -> None:
+    async def _pump_in(self, build_bridge: Callable[[], Bridge]) -> None:
         """Recv pump; whatever stops it ends the connection."""
         try:
-            await self._receive_all(params)
+            await self._receive_all(build_bridge)
         except Fault as fault:
             self._fail(fault)
         except Exception as error:  # noqa: BLE001 - told to the log; the peer learns only that it was us
             self._recorder.failed(error)
             self._fail(Internal())
 
-    async def _receive_all(self, params: ConnectParams) -> None:
+    async def _receive_all(self, build_bridge: Callable[[], Bridge]) -> None:
         """Until the client is gone. Never waits for the worker to do anything, so pings are always answered."""
         receive, clock = self._receive, time.monotonic
         inbox: Inbox | None = None
@@ -196,9 +200,9 @@ class Connection:
                 self._leave(message.get("code") or 1005)
                 return
             if inbox is None:
-                if self._ended:
-                    return
-                self._bridge = self._build_bridge(params)
+                if self._turn.is_set():
+                    return  # the connection ended without one
+                self._bridge = build_bridge()
                 self._turn.set()
                 inbox = self._bridge.inbox
             data = message.get("bytes")
@@ -267,7 +271,6 @@ class Connection:
 
     def _end(self, *, at_once: bool = False) -> None:
         """Hear nothing more; what is due is still sent, unless `at_once`. Idempotent."""
-        self._ended = True
         self._turn.set()
         if self._bridge is not None:
             self._bridge.end(at_once=at_once)

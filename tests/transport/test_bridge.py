@@ -15,7 +15,10 @@ from protocol.errors import BadRequest
 from protocol.schema import Final, Partial, Reason
 from tests.server import eventually
 from transport.bell import Bell
-from transport.bridge import Inbox, Outbox, QueueOptions, WorkerThread
+from transport.bridge import WorkerThread
+from transport.inbox import Inbox
+from transport.outbox import Outbox
+from transport.queues import QueueOptions
 
 SECOND = bytes(32_000)
 

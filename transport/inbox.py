@@ -1,0 +1,268 @@
+"""What a client sent and its worker has not yet heard: a janus queue that audio reaches in batches.
+
+End of stream is the queue's own state, never an item that a full queue could drop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from queue import Empty, SimpleQueue
+from typing import Literal
+
+import janus
+
+from inference.worker import AudioMessages, CommitMessage, Inbound
+from observability.recorder import Recorder
+from protocol.errors import BadRequest
+from protocol.pcm import BYTES_PER_SAMPLE, SAMPLE_RATE
+from transport.bell import Bell
+from transport.queues import QueueOptions
+
+_BYTES_PER_SECOND = SAMPLE_RATE * BYTES_PER_SAMPLE
+MAX_QUEUED_BYTES = 60 * _BYTES_PER_SECOND
+"""Audio that may wait for a worker: 60 s."""
+_MOST_TAKEN = 2 * _BYTES_PER_SECOND
+GATHER_SECONDS = 0.25
+"""Longest time that audio waits for more audio before it is handed to the worker."""
+GATHER_UP_TO = 0.25
+"""Part of the in queue that audio may fill before it is handed over, so that a burst is heard and not dropped."""
+MOST_GATHERED = _BYTES_PER_SECOND
+"""Audio beyond which no more is waited for, in bytes: 1 s."""
+CROWDED_FROM = 0.5
+"""Fill of the in queue from which a client that sends faster than speech is slowed down before audio is dropped."""
+_CROWDED_BYTES = CROWDED_FROM * MAX_QUEUED_BYTES
+
+
+class _Inbound(janus.Queue[Inbound]):
+    """Keeps the newest audio and every commit. The hooks overridden are janus's own, called under its lock."""
+
+    def __init__(self, max_messages: int) -> None:
+        self._max_messages = max_messages
+        self._crowded_messages = CROWDED_FROM * max_messages
+        self._bytes = 0
+        self.messages = 0
+        """Messages in the queue: each commit and each chunk of audio."""
+        self.evicted = 0
+        self.evicted_bytes = 0
+        super().__init__()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether it is half full: of messages or of audio."""
+        return self.messages >= self._crowded_messages or self._bytes >= _CROWDED_BYTES
+
+    def _put(self, item: Inbound) -> None:
+        self._queue.append(item)
+        self._count(item, 1)
+        while (self.messages > self._max_messages or self._bytes > MAX_QUEUED_BYTES) and self._evict():
+            pass
+
+    def _get(self) -> Inbound:
+        item = self._queue.popleft()
+        self._count(item, -1)
+        return item
+
+    def _count(self, item: Inbound, sign: int) -> None:
+        if isinstance(item, AudioMessages):
+            self.messages += sign * len(item.chunks)
+            self._bytes += sign * sum(map(len, item.chunks))
+        else:
+            self.messages += sign
+
+    def _evict(self) -> bool:
+        oldest = next((item for item in self._queue if isinstance(item, AudioMessages)), None)
+        if oldest is None:
+            return False
+        lost = oldest.chunks.pop(0)
+        oldest.arrivals.pop(0)
+        oldest.offset += len(lost)
+        if not oldest.chunks:
+            self._queue.remove(oldest)
+        self.messages -= 1
+        self._bytes -= len(lost)
+        self.evicted += 1
+        self.evicted_bytes += len(lost)
+        return True
+
+
+class Inbox:
+    """What the client sent and the worker has not yet heard. Satisfies `inference.worker.Source`.
+
+    Audio gathers on the event loop and is handed to the worker when it has reached the sample that the worker waits
+    for: waking a thread costs more than all else that a message needs.
+    The `put_*` methods and `end` are called on the event loop, the others on the worker's thread.
+    """
+
+    def __init__(
+        self,
+        options: QueueOptions,
+        recorder: Recorder,
+        bell: Bell,
+    ) -> None:
+        self._options = options
+        self._recorder = recorder
+        self._bell = bell
+        self._loop = asyncio.get_running_loop()
+        self._queue = _Inbound(options.in_messages)
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._ended: Literal["drain", "cancel"] | None = None
+        self._gathered = AudioMessages(0)
+        self._burst = max(1, int(options.in_messages * GATHER_UP_TO))
+        self._bytes_seen = 0
+        self._bytes_wanted = 0
+        self._drops = 0
+        self.hurried = False
+        """Whether the worker is to wait for no final."""
+        self._overflow: BadRequest | None = None
+        """Found while no message was being put: told with the next one."""
+
+    def put_audio(self, data: bytes, arrived: float) -> None:
+        """Take a binary message that arrived at `arrived`, monotonic seconds; makes room by dropping the oldest.
+
+        Raises:
+            BadRequest: too much has been dropped since the queue was last empty.
+        """
+        if self._overflow is not None:
+            raise self._overflow
+        gathered = self._gathered
+        gathered.chunks.append(data)
+        gathered.arrivals.append(arrived)
+        self._bytes_seen = seen = self._bytes_seen + len(data)
+        if seen >= self._bytes_wanted and self._bell.crowded():
+            self._bytes_wanted = sys.maxsize
+            self._bell.tell(self._hand_over_asked)
+        elif (
+            seen >= self._bytes_wanted
+            or arrived - gathered.arrivals[0] > GATHER_SECONDS
+            or len(gathered.chunks) >= self._burst
+            or seen - gathered.offset >= MOST_GATHERED
+        ):
+            self._hand_over()
+
+    def put_commit(self, arrived: float) -> None:
+        """Queue a commit and wake the worker.
+
+        Raises:
+            BadRequest: the queue is full of commits, or too much has been dropped since it was last empty.
+        """
+        if self._overflow is not None:
+            raise self._overflow
+        self._hand_over()
+        self._put(CommitMessage(arrived))
+
+    def end(self, *, drain: bool) -> None:
+        """Let nothing more in: the worker hears what came and delivers its finals, or drops all; idempotent."""
+        if drain:
+            with contextlib.suppress(BadRequest):  # an overflow matters no more
+                self._hand_over()
+        if self._ended != "cancel":
+            self._ended = "drain" if drain else "cancel"
+            self._queue.shutdown(immediate=not drain)
+            self.wake()
+
+    def hurry(self) -> None:
+        """Have the worker wait for no final any more; after `end(drain=True)`."""
+        self.hurried = True
+        self.wake()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether the recv pump should let the worker have a moment."""
+        return self._queue.crowded
+
+    def _hand_over(self) -> None:
+        gathered = self._gathered
+        if gathered.chunks:
+            # More gathers until the worker has taken this and waits again: one that is late is not made later still.
+            # Set before the worker is woken, or its own wish would be overwritten.
+            self._bytes_wanted = sys.maxsize
+            self._gathered = AudioMessages(self._bytes_seen)
+            self._put(gathered)
+
+    def _put(self, message: Inbound) -> None:
+        if self._ended is not None:
+            return
+        if self._queue.async_q.empty():
+            self._drops = 0
+        self._queue.async_q.put_nowait(message)
+        self.wake()
+        self._recorder.queued("in_queue", self._queue.messages)
+        if self._queue.evicted:
+            self._count_drops()
+        if self._queue.messages > self._options.in_messages:
+            raise BadRequest("overflow: too many commits are waiting")
+
+    def _count_drops(self) -> None:
+        # Only this thread puts, and so evicts.
+        dropped, lost_bytes = self._queue.evicted, self._queue.evicted_bytes
+        self._queue.evicted = self._queue.evicted_bytes = 0
+        self._drops += dropped
+        self._recorder.dropped(dropped, lost_bytes / _BYTES_PER_SECOND)
+        if self._drops > self._options.max_drops:
+            raise BadRequest(f"overflow: more than {self._options.max_drops} audio messages came too fast to be heard")
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether all work is to be dropped."""
+        return self._ended == "cancel"
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing is queued and nothing will come."""
+        return self._ended is not None and self._queue.sync_q.empty()
+
+    def take(self) -> list[Inbound]:
+        """What is queued now, in order, and not much more than 2 s of audio at a time: the queue is the bound."""
+        taken: list[Inbound] = []
+        audio = 0
+        # What is put after this look wakes the worker for another. Only this thread takes, so there is no less.
+        while self._queue.messages and audio < _MOST_TAKEN:
+            try:
+                message = self._queue.sync_q.get_nowait()
+            except (janus.SyncQueueEmpty, janus.SyncQueueShutDown):
+                break  # an end at once emptied the queue
+            audio += sum(map(len, message.chunks)) if isinstance(message, AudioMessages) else 0
+            taken.append(message)
+        return taken
+
+    def wait(self, seconds: float, position: int | None) -> None:
+        """Sleep for `seconds`, or until the audio reaches sample `position`, a commit, an end or `wake`.
+
+        In a crowd it sleeps `seconds` longer than the audio takes to get there.
+        """
+        wanted = sys.maxsize if position is None else position * BYTES_PER_SAMPLE
+        self._bytes_wanted = wanted
+        # The recv pump compares at each message: what reached the position before it was set would wait for the next.
+        if self._bytes_seen >= wanted:
+            self._ask()
+        elif position is not None and self._bell.crowded():
+            seconds += (wanted - self._bytes_seen) / _BYTES_PER_SECOND
+        try:
+            self._wake.get(timeout=seconds)
+        except Empty:
+            if position is not None:
+                self._ask()
+
+    def _ask(self) -> None:
+        """Have the audio gathered so far handed over: the client may have paused."""
+        # Read on the worker's thread while the loop may append: at worst it is asked for nothing, or once too often.
+        if self._gathered.chunks:
+            with contextlib.suppress(RuntimeError):  # a closed loop means that the process ends
+                self._loop.call_soon_threadsafe(self._hand_over_asked)
+
+    def _hand_over_asked(self) -> None:
+        try:
+            self._hand_over()
+        except BadRequest as overflow:
+            self._overflow = overflow
+
+    def wake(self) -> None:
+        """End a `wait` now; any thread."""
+        # One token is enough: whoever finds it looks at everything. Two at once cost a look that finds nothing.
+        if self._wake.empty():
+            self._wake.put(None)
+
+    def __len__(self) -> int:
+        return self._queue.messages + len(self._gathered.chunks)
