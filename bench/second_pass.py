@@ -9,7 +9,8 @@ import re
 import time
 from collections.abc import Iterable
 
-SETTINGS = {"samprate": 16_000, "fwdflat": False, "maxhmmpf": 5000, "pl_window": 10, "loglevel": "FATAL"}
+from backends.pocketsphinx.worker import SETTINGS
+
 _PRONUNCIATION = re.compile(r"\(\d+\)")
 
 

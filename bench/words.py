@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from backends.pocketsphinx.hypothesis import FRAME_MS, is_word
+from backends.pocketsphinx.worker import SETTINGS
 from bench.audio import Clip
-from bench.second_pass import SETTINGS
 from bench.wer import normalise
-from protocol.pcm import SAMPLE_RATE
+from protocol.pcm import samples_of
 
-_SAMPLES = SAMPLE_RATE // 100
-"""Of one of its frames, 10 ms."""
+_SAMPLES = samples_of(FRAME_MS)
+"""Of one of its frames."""
 
 Words = Mapping[str, Sequence[tuple[int, int]]]
 """First sample and end of each word, by recording."""
@@ -37,7 +38,7 @@ def aligned(clips: Iterable[Clip]) -> Words:
         spans = [
             (each.start_frame * _SAMPLES, (each.end_frame + 1) * _SAMPLES)
             for each in decoder.seg() or ()
-            if not each.word.startswith(("<", "[", "+"))
+            if is_word(each.word)
         ]
         if len(spans) == len(words):
             found[clip.name] = spans

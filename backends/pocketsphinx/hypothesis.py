@@ -24,9 +24,14 @@ _PRONUNCIATION = re.compile(r"\(\d+\)$")
 """The mark of a word's second and later pronunciations: `read(2)`."""
 
 
+def is_word(entry: str) -> bool:
+    """Whether a dictionary entry is a word, and not silence or a noise."""
+    return _FILLER.match(entry) is None
+
+
 def words_only(entries: Iterable[str]) -> str:
     """Dictionary entries as text: words separated by blanks, without fillers and marks."""
-    return " ".join(_PRONUNCIATION.sub("", entry) for entry in entries if not _FILLER.match(entry))
+    return " ".join(_PRONUNCIATION.sub("", entry) for entry in entries if is_word(entry))
 
 
 def partial(hypothesis: str | None, seconds: float) -> ASRResult:
@@ -36,7 +41,7 @@ def partial(hypothesis: str | None, seconds: float) -> ASRResult:
 
 def final(segments: Iterable[Segment], samples: int, seconds: float) -> ASRResult:
     """Make the result of a second pass over `samples` samples."""
-    spoken = [segment for segment in segments if not _FILLER.match(segment[0])]
+    spoken = [segment for segment in segments if is_word(segment[0])]
     end = ms(samples)
     words = tuple(
         Word(

@@ -9,6 +9,7 @@ import httpx
 import numpy as np
 
 from backends.qwen3.backend import Qwen3Backend
+from bench.audio import wav
 from protocol.pcm import SAMPLE_RATE, to_pcm
 from tests.audio import silence
 from tests.client import session
@@ -99,10 +100,3 @@ def test_a_file_of_any_length(server: Server) -> None:
     answer = httpx.post(f"{server.http}/v1/stt/transcribe", files=upload, timeout=120).json()
     assert answer["duration_ms"] == round(len(pcm) / 32)
     assert len([segment for segment in answer["segments"] if segment["text"]]) >= 20
-
-
-def wav(pcm: bytes) -> bytes:
-    """PCM16LE with a header."""
-    header = b"RIFF" + (36 + len(pcm)).to_bytes(4, "little") + b"WAVEfmt " + (16).to_bytes(4, "little")
-    header += b"\x01\x00\x01\x00" + SAMPLE_RATE.to_bytes(4, "little") + (2 * SAMPLE_RATE).to_bytes(4, "little")
-    return header + b"\x02\x00\x10\x00data" + len(pcm).to_bytes(4, "little") + pcm
