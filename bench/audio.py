@@ -133,6 +133,17 @@ def wav(pcm: bytes) -> bytes:
     return file.getvalue()
 
 
+def compose(clips: Sequence[Clip], seconds: float, gap_ms: int) -> bytes:
+    """PCM of recordings, each followed by silence, again and again, for exactly so long."""
+    pcm, gap = bytearray(), bytes(samples_of(gap_ms) * BYTES_PER_SAMPLE)
+    size = round(seconds * SAMPLE_RATE) * BYTES_PER_SAMPLE
+    for clip in cycle(clips):
+        pcm += clip.pcm + gap
+        if len(pcm) >= size:
+            break
+    return bytes(pcm[:size])
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """A recording where a speaker plays it."""

@@ -6,12 +6,11 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle
 
 import httpx
 
 from backends.pocketsphinx.backend import FINISHERS_PER_CORE, STREAMING_NICENESS
-from bench.audio import Clip, Disc, Playlist, seconds_of, wav
+from bench.audio import Clip, Disc, Playlist, compose, seconds_of, wav
 from bench.bare_decoder import BareDecoder, Said, Spent, both_passes, final_passes
 from bench.cuts import Cut, Ears
 from bench.report import Progress
@@ -207,20 +206,6 @@ def said_by(playlist: Playlist, cuts: Mapping[Clip, Sequence[Cut]]) -> list[Said
     return [
         Said(part.start_ms / 1000 + cut.start / SAMPLE_RATE, cut) for part in playlist.parts for cut in cuts[part.clip]
     ]
-
-
-def compose(clips: Sequence[Clip], seconds: float, gap_ms: int) -> bytes:
-    """PCM of recordings, each followed by silence, again and again, for exactly so long."""
-    pcm, gap, size = (
-        bytearray(),
-        bytes(samples_of(gap_ms) * BYTES_PER_SAMPLE),
-        round(seconds * SAMPLE_RATE) * BYTES_PER_SAMPLE,
-    )
-    for clip in cycle(clips):
-        pcm += clip.pcm + gap
-        if len(pcm) >= size:
-            break
-    return bytes(pcm[:size])
 
 
 def problems(said: Talk, expected: int) -> list[str]:

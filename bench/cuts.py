@@ -5,24 +5,22 @@ Pure: the time at which the ears look is simulated, in samples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from backends.base import ASRResult, ASRStream
+from backends.base import ASRResult
 from backends.pocketsphinx.slots import Slots
-from bench.audio import VOICED_RMS
+from bench.ears import listen
 from bench.server import silence_ms
-from inference.listener import Ended, Heard, Listener
+from inference.listener import Ended, Listener
 from inference.segmenter import Segmenter, SegmenterOptions
-from inference.vad import EnergyVad
+from inference.vad import EnergyVad, VadOptions
 from inference.worker import POLL_IDLE_SECONDS, POLL_SPEECH_SECONDS
 from protocol.pcm import BYTES_PER_SAMPLE, FRAME_SAMPLES, SAMPLE_RATE, Samples, Signal, to_pcm
 from protocol.schema import Reason
-
-_NOTHING = np.zeros(0, np.int16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +99,7 @@ class _Notes:
 class Ears:
     """How a server under given settings hears."""
 
-    vad_threshold: float = VOICED_RMS
+    vad_threshold: float = VadOptions().threshold
     """RMS in 16-bit units."""
     segmenter: SegmenterOptions = field(default_factory=SegmenterOptions)
 
@@ -109,23 +107,15 @@ class Ears:
     def of(cls, settings: Mapping[str, str]) -> Ears:
         """Those of a server with these environment variables."""
         longest = int(settings.get("STT_VAD_MAX_SEGMENT_MS", SegmenterOptions().max_segment_ms))
-        threshold = float(settings.get("STT_VAD_THRESHOLD", VOICED_RMS))
+        threshold = float(settings.get("STT_VAD_THRESHOLD", VadOptions().threshold))
         return cls(threshold, SegmenterOptions(silence_ms(settings), longest))
 
     def cut(self, pcm: bytes) -> list[Cut]:
         """Utterances of a recording (PCM16LE, 16 kHz) that is sent live, in messages of 20 ms, and committed."""
-        heard: list[Heard] = []
-        listener = self._listener(_Notes)
+        listener = Listener(EnergyVad(self.vad_threshold), Segmenter(self.segmenter), _Notes)
         samples: Samples = np.frombuffer(pcm, "<i2")
-        for first, stop in _looks(listener, len(samples)):
-            heard += listener.hear(samples[first:stop])
-            while listener.behind:
-                heard += listener.hear(_NOTHING)
-        heard += listener.end(Reason.COMMIT)
-        return [_cut(each) for each in heard if isinstance(each, Ended)]
-
-    def _listener(self, open_stream: Callable[[], ASRStream]) -> Listener:
-        return Listener(EnergyVad(self.vad_threshold), Segmenter(self.segmenter), open_stream)
+        pieces = (samples[first:stop] for first, stop in _looks(listener, len(samples)))
+        return [_cut(each) for each in listen(listener, pieces, Reason.COMMIT)]
 
 
 def _looks(listener: Listener, samples: int) -> Iterator[tuple[int, int]]:

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from backends.pocketsphinx.backend import FINISHERS_PER_CORE
-from bench.audio import load
+from bench.audio import compose, load
 from bench.bare_decoder import bare_decoders
-from bench.beside import GAP_MS, Comparison, Live, Upload, calm, compose, cuts_of, workers_of
+from bench.beside import GAP_MS, Comparison, Live, Upload, calm, cuts_of, workers_of
 from bench.cuts import Ears
 from bench.report import Progress, Row, conditions, finish, parser, rounded, table
 from bench.server import ROOT, TARGETS, Server, stt_settings

@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable, Sequence
 
 from bench.audio import load
-from bench.ears import WAKE_UP, MakeVad, hear, vads
+from bench.ears import WAKE_UP, hear, vads
 from bench.report import Progress, Row, conditions, finish, parser, table
 from bench.room import Talk, pink, talks
 from bench.server import ROOT
+from inference.detectors import MakeVad
+from inference.vad import VadOptions
 from protocol.pcm import Samples, to_signal
 
-THRESHOLD = 300.0
 LEVEL_DBFS = -6.0
 RATIO_DB = 10.0
 YARDSTICK = "fixed"
@@ -59,7 +60,7 @@ def measure(name: str, talk: Talk, samples: Samples, makes: dict[str, MakeVad], 
     calls = len(samples) / WAKE_UP
     ways: dict[str, Callable[[MakeVad], object]] = {
         "alone": lambda make: _alone(samples, make),
-        "hearing": lambda make: hear(samples, make(THRESHOLD)),
+        "hearing": lambda make: hear(samples, make(VadOptions())),
     }
     least: dict[tuple[str, str], float] = {}
     for _ in range(rounds):
@@ -93,7 +94,7 @@ def _spent(work: Callable[[MakeVad], object], make: MakeVad) -> float:
 
 
 def _alone(samples: Samples, make: MakeVad) -> Sequence[bool]:
-    vad, signal = make(THRESHOLD), to_signal(samples)
+    vad, signal = make(VadOptions()), to_signal(samples)
     voiced: list[bool] = []
     for first in range(0, len(signal) - WAKE_UP + 1, WAKE_UP):
         voiced = vad.frames(signal[first : first + WAKE_UP])[1]

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from backends.base import ASRResult
-from inference import silero
+from inference import detectors
+from inference.detectors import MakeVad
 from inference.listener import Ended, Listener
 from inference.segmenter import Segmenter, SegmenterOptions
-from inference.vad import EnergyVad, FixedVad, Judged, Vad
+from inference.vad import FixedVad, Judged, Vad
 from protocol.pcm import FRAME_SAMPLES, Samples, Signal, samples_of
 from protocol.schema import Reason
 
 WAKE_UP = samples_of(200)
 """Samples that a worker hears at once while nobody speaks."""
 _NOTHING = np.zeros(0, np.int16)
-
-MakeVad = Callable[[float], Vad]
-"""A connection's detector, by its threshold in 16-bit units."""
 
 
 def vads(names: str) -> dict[str, MakeVad]:
@@ -31,14 +30,20 @@ def vads(names: str) -> dict[str, MakeVad]:
     Raises:
         SystemExit: one is unknown or not installed.
     """
-    known: dict[str, MakeVad] = {"fixed": FixedVad, "energy": EnergyVad}
-    if "silero" in names.split(",") and silero.installed():
-        network = silero.load()
-        known["silero"] = lambda _: silero.SileroVad(network)
-    missing = sorted(set(names.split(",")) - set(known))
-    if missing:
-        raise SystemExit(f"no such detector here: {', '.join(missing)}")
-    return {name: known[name] for name in names.split(",")}
+    return {name: _make(name) for name in names.split(",")}
+
+
+def _make(name: str) -> MakeVad:
+    if name == "fixed":
+        return lambda options: FixedVad(options.threshold)
+    for known in get_args(detectors.Detector):
+        if name == known:
+            try:
+                detectors.check(known)
+            except detectors.VadUnavailable as refusal:
+                raise SystemExit(str(refusal)) from refusal
+            return detectors.load(known)
+    raise SystemExit(f"no such detector here: {name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +117,20 @@ def hear(samples: Samples, vad: Vad, options: SegmenterOptions | None = None) ->
     """Run one connection's audio (int16 [n]) through its listener, 200 ms at a time."""
     overheard = _Overheard(vad)
     listener = Listener(overheard, Segmenter(options or SegmenterOptions()), _Stream)
-    ended: list[Ended] = []
-    for first in range(0, len(samples), WAKE_UP):
-        ended += _ends(listener.hear(samples[first : first + WAKE_UP]))
+    pieces = (samples[first : first + WAKE_UP] for first in range(0, len(samples), WAKE_UP))
+    ended = listen(listener, pieces, Reason.ENDPOINT)
+    voiced = np.array(overheard.voiced[: len(samples) // FRAME_SAMPLES], bool)
+    return Heard([_utterance(each) for each in ended], voiced)
+
+
+def listen(listener: Listener, pieces: Iterable[Samples], reason: Reason) -> list[Ended]:
+    """All utterances that end in audio (int16 [n]) heard piece by piece; the last is ended for `reason`."""
+    heard: list[object] = []
+    for piece in pieces:
+        heard += listener.hear(piece)
         while listener.behind:
-            ended += _ends(listener.hear(_NOTHING))
-    voiced = np.array(overheard.voiced, bool)
-    ended += _ends(listener.end(Reason.ENDPOINT))
-    return Heard([_utterance(each) for each in ended], voiced[: len(samples) // FRAME_SAMPLES])
-
-
-def _ends(heard: Sequence[object]) -> list[Ended]:
+            heard += listener.hear(_NOTHING)
+    heard += listener.end(reason)
     return [each for each in heard if isinstance(each, Ended)]
 
 

@@ -14,7 +14,7 @@ A clean run is the same detector over the same talk at the same level without no
   later p50        ms by which ends came later than the clean run's, of those in time
 With --wer pocketsphinx alone, without a server, reads the utterances of some talks, English and with known texts:
   wer              word error rate of each detector's utterances
-  oracle           of the same noisy audio, cut where the clean run cut
+  oracle           of the same noisy audio, cut where the clean run of the first detector in --vads cuts
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ from typing import Any
 import numpy as np
 
 from bench.audio import Clip, load
-from bench.ears import Heard, MakeVad, covered, hear, matched, vads
+from bench.ears import Heard, covered, hear, matched, vads
 from bench.reading import readable, word_errors
 from bench.report import Progress, Row, conditions, finish, parser, rounded, table
 from bench.room import NOISES, STEADY, Talk, halves, noises, talks
 from bench.server import ROOT
 from bench.stats import median
 from bench.words import Words, aligned
+from inference.detectors import MakeVad
+from inference.vad import VadOptions
 from protocol.pcm import FRAME_SAMPLES, Samples, ms, samples_of
 from protocol.schema import Reason
 
@@ -114,7 +116,7 @@ class Grid:
     noises: Sequence[str]
     ratios: Sequence[int]
     levels: Sequence[int]
-    threshold: float
+    options: VadOptions
     babblers: Sequence[Clip]
     words: Words
 
@@ -123,7 +125,7 @@ class Grid:
         made = noises(len(talk.signal), number, self.babblers)
         for level in self.levels:
             samples = talk.heard(level, None, 0)
-            cleans = {name: hear(samples, make(self.threshold)) for name, make in self.vads.items()}
+            cleans = {name: hear(samples, make(self.options)) for name, make in self.vads.items()}
             yield from self._row(talk, samples, cleans, Condition("", CLEAN, None, level))
             for name, clean in cleans.items():
                 if YARDSTICK in cleans:
@@ -136,7 +138,7 @@ class Grid:
 
     def _row(self, talk: Talk, samples: Samples, cleans: dict[str, Heard], where: Condition) -> Iterator[Cell]:
         for name, make in self.vads.items():
-            heard = cleans[name] if where.noise == CLEAN else hear(samples, make(self.threshold))
+            heard = cleans[name] if where.noise == CLEAN else hear(samples, make(self.options))
             condition = Condition(name, where.noise, where.snr_db, where.level_dbfs)
             yield Cell(condition, count(talk, cleans[name], heard, self.words))
 
@@ -214,7 +216,7 @@ def main() -> None:
         given.noises.split(","),
         given.ratios,
         given.levels,
-        given.threshold,
+        VadOptions(given.threshold),
         others,
         aligned(chosen) if given.words else {},
     )
@@ -231,7 +233,7 @@ def main() -> None:
         word_errors(
             talks(readable(chosen))[: given.wer],
             vads=grid.vads,
-            threshold=given.threshold,
+            options=grid.options,
             level=level,
             where=where,
             babblers=others,
@@ -250,7 +252,7 @@ def arguments() -> argparse.Namespace:
     made.add_argument("--folder", type=Path, help="recordings besides references/")
     made.add_argument("--half", choices=["tune", "report"], default="report", help="of the speakers (report)")
     made.add_argument("--vads", default="fixed,energy", help="detectors, silero too (fixed,energy)")
-    made.add_argument("--threshold", type=float, default=300.0, help="STT_VAD_THRESHOLD (300)")
+    made.add_argument("--threshold", type=float, default=VadOptions().threshold, help="STT_VAD_THRESHOLD (300)")
     made.add_argument("--noises", default=",".join(NOISES), help=f"({','.join(NOISES)})")
     made.add_argument("--ratios", type=integers_of, default=RATIOS, metavar="DB,DB", help="speech to noise (20,10,5,0)")
     made.add_argument(

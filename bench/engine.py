@@ -22,14 +22,13 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from bench import shape
-from bench.audio import FRAME_BYTES, FRAMES_PER_SECOND, Clip, Disc, load
+from bench.audio import Clip, Disc, compose, load
 from bench.ramp import Ramp, capacity_of, climb
 from bench.report import Progress, conditions, finish, integers, parser, rounded
 from bench.server import ROOT, Server, stt_settings
@@ -112,10 +111,8 @@ def utterances(clips: Sequence[Clip], seconds: Sequence[int]) -> list[Clip]:
     """Recordings joined to one utterance of each length: the pauses where they meet are no endpoints."""
     made: list[Clip] = []
     for number, length in enumerate(seconds):
-        pcm, others = b"", cycle([*clips[number % len(clips) :], *clips[: number % len(clips)]])
-        while len(pcm) < length * FRAMES_PER_SECOND * FRAME_BYTES:
-            pcm += next(others).pcm
-        pcm = pcm[: length * FRAMES_PER_SECOND * FRAME_BYTES]
+        first = number % len(clips)
+        pcm = compose([*clips[first:], *clips[:first]], length, gap_ms=0)
         made.append(Clip(f"{length} s", pcm, None, "en", 1))
     return made
 

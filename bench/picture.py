@@ -17,10 +17,9 @@ from bench.audio import read_pcm
 from bench.ears import Heard, hear
 from bench.room import ROOM_RMS, pink
 from bench.server import ROOT
-from inference.vad import EnergyVad
+from inference.vad import EnergyVad, VadOptions
 from protocol.pcm import FRAME_SAMPLES, SAMPLE_RATE, Samples, samples_of, to_signal
 
-THRESHOLD = 300.0
 FAN_RMS = 500.0
 """16-bit units: well over the threshold, and 12 dB below the voice."""
 FAN_AT_MS = 8_000
@@ -63,13 +62,13 @@ def scene() -> Samples:
 
 def watch(samples: Samples) -> Seen:
     """Run the detector, and look at its floor after every frame."""
-    vad, signal = EnergyVad(THRESHOLD), to_signal(samples)
+    vad, signal = EnergyVad(VadOptions().threshold), to_signal(samples)
     loudness, floor, onset = list[float](), list[float](), list[float]()
     for first in range(0, len(signal) - FRAME_SAMPLES + 1, FRAME_SAMPLES):
         loudness += vad.frames(signal[first : first + FRAME_SAMPLES])[0]
         floor.append(vad.floor)
         onset.append(vad.onset)
-    return Seen(samples, loudness, floor, onset, hear(samples, EnergyVad(THRESHOLD)))
+    return Seen(samples, loudness, floor, onset, hear(samples, EnergyVad(VadOptions().threshold)))
 
 
 def draw(seen: Seen) -> str:

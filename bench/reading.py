@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.audio import Clip
-from bench.ears import Heard, MakeVad, hear
+from bench.ears import Heard, hear
 from bench.report import Progress
 from bench.room import Talk, noises
 from bench.second_pass import decode_alone
 from bench.wer import Score, describe, score
+from inference.detectors import MakeVad
+from inference.vad import VadOptions
 from protocol.pcm import Samples
 
 
@@ -23,7 +25,7 @@ def word_errors(
     conversation: Sequence[Talk],
     *,
     vads: Mapping[str, MakeVad],
-    threshold: float,
+    options: VadOptions,
     level: int,
     where: Sequence[tuple[str, int]],
     babblers: Sequence[Clip],
@@ -41,8 +43,8 @@ def word_errors(
             clean = talk.heard(level, None, 0)
             noise = noises(len(talk.signal), number, babblers)[name] if ratio is not None else None
             samples = talk.heard(level, noise, ratio or 0)
-            cuts = {"oracle": hear(clean, next(iter(vads.values()))(threshold))}
-            cuts |= {vad: hear(samples, make(threshold)) for vad, make in vads.items()}
+            cuts = {"oracle": hear(clean, next(iter(vads.values()))(options))}
+            cuts |= {vad: hear(samples, make(options)) for vad, make in vads.items()}
             for vad, heard in cuts.items():
                 scores[vad].append(_score(talk, samples, heard))
         rows.append(

@@ -171,6 +171,9 @@ class Segmenter:
         """Take the next whole frames, their RMS and whether each is voiced, up to the first that ends an utterance.
 
         `position` tells how many were taken; the others are to be fed again. So one call ends at most one utterance.
+
+        Raises:
+            ValueError: frames without a judgement, or the reverse.
         """
         if len(loudness) != len(voiced):
             raise ValueError(f"{len(loudness)} frames, {len(voiced)} of them judged")

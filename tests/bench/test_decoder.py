@@ -7,13 +7,12 @@ import random
 import numpy as np
 import pytest
 
-from bench.audio import FRAME_BYTES, Clip, Disc
+from bench.audio import FRAME_BYTES, Clip, Disc, compose
 from bench.bare_decoder import Said, Spent
 from bench.beside import (
     Live,
     Upload,
     calm,
-    compose,
     cuts_of,
     deal,
     left_undone,

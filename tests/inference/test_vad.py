@@ -1,14 +1,16 @@
+"""Rooms, talkers and clients, and what the detectors make of them."""
+
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.ears import MakeVad, Utterance, hear
+from bench.ears import Utterance, hear
 from inference.listener import Listener
 from inference.segmenter import Segmenter, SegmenterOptions
 from inference.vad import EnergyVad, FixedVad, Vad
@@ -53,11 +55,11 @@ def room(*parts: Signal, rms: float = 10.0) -> Signal:
     return joined + noise(len(joined) / SAMPLE_RATE, rms, seed=7)[: len(joined)]
 
 
-def utterances(audio: Signal, vad: MakeVad = EnergyVad) -> list[Utterance]:
+def utterances(audio: Signal, vad: Callable[[float], Vad] = EnergyVad) -> list[Utterance]:
     return hear(np.clip(np.rint(audio), -32768, 32767).astype(np.int16), vad(THRESHOLD)).utterances
 
 
-def spans(audio: Signal, vad: MakeVad = EnergyVad) -> list[tuple[float, float]]:
+def spans(audio: Signal, vad: Callable[[float], Vad] = EnergyVad) -> list[tuple[float, float]]:
     """Voice of each utterance in seconds."""
     return [(each.voiced_start / SAMPLE_RATE, each.voiced_end / SAMPLE_RATE) for each in utterances(audio, vad)]
 
