@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 from bench import conversation
@@ -73,6 +74,10 @@ class _Window:
     switches: int
     rss: int
     """Bytes, the most."""
+    threads: int
+    """At its end."""
+    dropped: int
+    """Audio messages."""
 
     @property
     def audio(self) -> float:
@@ -81,50 +86,65 @@ class _Window:
 
 
 @dataclass(frozen=True, slots=True)
+class _Room:
+    """A server with its streams connected."""
+
+    target: str
+    server: Server
+    speakers: Sequence[Speaker]
+    slots: Sequence[int]
+    """When in a frame each of them sends."""
+    idle_rss: int
+    """Bytes before they came."""
+    idle_threads: int
+
+
+@dataclass(frozen=True, slots=True)
 class CostMeter:
-    """Measures servers, one at a time."""
+    """Measures servers side by side, one speaking at a time while the others are stopped."""
 
     loop: Loop
     """What every stream plays, each from an offset of its own."""
+    rounds: int
+    """Windows of each server."""
     seconds: float
-    """Length of the window."""
+    """Length of a window."""
     warm_seconds: float
-    """All streams speak for so long before it."""
+    """All streams speak for so long before each."""
     seed: int
     silence_ms: int
     """The server's STT_VAD_SILENCE_MS."""
     bar: Progress
 
-    async def measure(self, server: Server, target: str, streams: int) -> Sample:
-        """Speak on all streams and take the server's CPU over the window."""
+    async def measure(self, servers: Mapping[str, Server], streams: int) -> list[Sample]:
+        """Speak on all streams of each server in turn, round after round, and take its CPU over the window."""
+        async with AsyncExitStack() as stack:
+            rooms = []
+            for target, server in servers.items():
+                rooms.append(await stack.enter_async_context(self._room(server, target, streams)))
+                stack.enter_context(server.stopped())
+            return [await self._round(room, number) for number in range(self.rounds) for room in rooms]
+
+    @asynccontextmanager
+    async def _room(self, server: Server, target: str, streams: int) -> AsyncIterator[_Room]:
         await self._warm_up(server, target)
         idle_rss, idle_threads = server.rss_bytes(), server.threads()
         dice = random.Random(self.seed * 1000 + streams)  # noqa: S311 - reproducible, not secret
         playlists = [self.loop.from_offset(dice.randrange(len(self.loop.frames))) for _ in range(streams)]
         slots = [dice.randrange(WHEEL_SLOTS) for _ in range(streams)]
         async with connected(server.port, playlists, greeted=target == "server") as speakers:
-            wheel = Wheel(speakers, slots)
+            yield _Room(target, server, speakers, slots, idle_rss, idle_threads)
+
+    async def _round(self, room: _Room, number: int) -> Sample:
+        server, speakers = room.server, room.speakers
+        self.bar.step(f"{room.target}, {len(speakers)} streams, round {number + 1}")
+        wheel = Wheel(speakers, room.slots)
+        with server.going():
             async with turning(wheel):
                 await every_second(self.warm_seconds, lambda _: None)
                 window = await self._window(server, wheel)
-                threads, backlog = server.threads(), max(speaker.backlog_bytes for speaker in speakers)
                 await every_second(_SETTLE_SECONDS, lambda _: None)
-            sample = Sample(
-                target=target,
-                streams=streams,
-                cpu_ms=window.cpu * 1000 / window.audio,
-                loop_cpu_ms=window.loop_cpu * 1000 / window.audio,
-                wake_ups=window.switches / window.audio,
-                loop_waited=window.waited / (window.end.time - window.begin.time),
-                core=window.cpu / (window.end.time - window.begin.time),
-                rss_kb_per_stream=(window.rss - idle_rss) / 1000 / streams,
-                threads_per_stream=(threads - idle_threads) / streams,
-                backlog_ms=backlog / _BYTES_PER_MS,
-                generator=wheel.strain(window.begin, window.end),
-                dropped=drops(server.metrics()),
-            )
-            self._read_finals(sample, speakers, window.begin.time, window.end.time)
-        return sample
+        return self._sample(room, wheel, window)
 
     async def _warm_up(self, server: Server, target: str) -> None:
         """One stream, so that what is loaded on first use counts as idle."""
@@ -143,13 +163,34 @@ class CostMeter:
             resident.append(server.rss_bytes())
             self.bar.part(part)
 
+        dropped = drops(server.metrics())
         switches, loop_cpu, waited = server.switches(), server.loop_cpu_seconds(), server.loop_waited_seconds()
         begin, cpu = wheel.mark(), server.cpu_seconds()
         await every_second(self.seconds, look)
         cpu, end = server.cpu_seconds() - cpu, wheel.mark()
         loop_cpu, switches = server.loop_cpu_seconds() - loop_cpu, server.switches() - switches
         waited = server.loop_waited_seconds() - waited
-        return _Window(begin, end, cpu, loop_cpu, waited, switches, max(resident))
+        dropped = drops(server.metrics()) - dropped
+        return _Window(begin, end, cpu, loop_cpu, waited, switches, max(resident), server.threads(), dropped)
+
+    def _sample(self, room: _Room, wheel: Wheel, window: _Window) -> Sample:
+        streams, length = len(room.speakers), window.end.time - window.begin.time
+        sample = Sample(
+            target=room.target,
+            streams=streams,
+            cpu_ms=window.cpu * 1000 / window.audio,
+            loop_cpu_ms=window.loop_cpu * 1000 / window.audio,
+            wake_ups=window.switches / window.audio,
+            loop_waited=window.waited / length,
+            core=window.cpu / length,
+            rss_kb_per_stream=(window.rss - room.idle_rss) / 1000 / streams,
+            threads_per_stream=(window.threads - room.idle_threads) / streams,
+            backlog_ms=max(speaker.backlog_bytes for speaker in room.speakers) / _BYTES_PER_MS,
+            generator=wheel.strain(window.begin, window.end),
+            dropped=window.dropped,
+        )
+        self._read_finals(sample, room.speakers, window.begin.time, window.end.time)
+        return sample
 
     def _read_finals(self, sample: Sample, speakers: Sequence[Speaker], begin: float, end: float) -> None:
         """Add what the clients saw of finals whose endpoint was sent in the window, and every error."""

@@ -1,15 +1,17 @@
 """The server's own cost: CPU per second of audio per stream with the mock backend, beside a bare socket.
 
-Server and bare socket take turns on one pinned core under the same uvicorn options, a fresh process each time; the
-load generator has another core. CPU is that of the whole process over a window in which all streams speak, divided by
-the seconds of audio sent in it. Speech fills three quarters of the time. With --connect-rate it measures how many
-connections a second are opened, greeted and closed instead.
+Server and bare socket share one pinned core under the same uvicorn options and take turns: one is stopped while all
+streams speak to the other, a few seconds each, so that a machine that becomes slow is slow for both. The load generator
+has another core. CPU is that of the whole process over a window in which all streams speak, divided by the seconds of
+audio sent in it. Speech fills three quarters of the time. With --connect-rate it measures how many connections a
+second are opened, greeted and closed instead, by a fresh process each time.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
@@ -27,6 +29,7 @@ PRE_ROLL_MS = 300
 """Audio of an utterance before its voice."""
 
 NOTES = """\
+ratio        the median of the rounds' own ratios; ratios: the least and the most
 cpu_ms       ms of CPU per second of audio of one stream; loop_cpu_ms is the event loop's part of it
 wake_ups     times a second that a thread of the server slept and was woken, for each stream
 bare_waited  part of the time that the bare socket's thread was ready and something else had its core
@@ -40,9 +43,9 @@ def main() -> None:
     made = parser("overhead", __doc__)
     cores = sorted(os.sched_getaffinity(0))
     made.add_argument("--streams", type=integers, default=[50, 100, 200, 300], metavar="N,N", help="50,100,200,300")
-    made.add_argument("--rounds", type=int, default=3, help="bare socket and server in turn, so often (3)")
-    made.add_argument("--seconds", type=float, default=20.0, help="length of a window (20)")
-    made.add_argument("--warm", type=float, default=5.0, help="seconds of speech before it (5)")
+    made.add_argument("--rounds", type=int, default=5, help="bare socket and server in turn, so often (5)")
+    made.add_argument("--seconds", type=float, default=6.0, help="length of a window (6)")
+    made.add_argument("--warm", type=float, default=3.0, help="seconds of speech before it (3)")
     made.add_argument("--server-core", type=int, default=cores[0], help="the server's only core (the first)")
     made.add_argument("--load-core", type=int, default=cores[-1], help="the generator's only core (the last)")
     made.add_argument("--connect-rate", action="store_true", help="connections a second instead")
@@ -56,25 +59,23 @@ def main() -> None:
         silence = silence_ms(settings)
         loop = Loop.of([clip for clip in load(ROOT / "references") if clip.single], SPEECH, silence + 100)
         bar = Progress(len(given.streams) * given.rounds * len(TARGETS))
-        meter = CostMeter(loop, given.seconds, given.warm, given.seed, silence, bar)
-        samples = measure_all(meter, given.streams, given.rounds, given.server_core, settings)
+        meter = CostMeter(loop, given.rounds, given.seconds, given.warm, given.seed, silence, bar)
+        samples = measure_all(meter, given.streams, given.server_core, settings)
         result = stream_cost(samples, loop, loop.open_bytes(PRE_ROLL_MS, silence) / 1000)
     if given.server_core == given.load_core:
         print("THE GENERATOR SHARED THE SERVER'S CORE: the numbers are not the server's alone")
     finish(given.json, ran | result)
 
 
-def measure_all(
-    meter: CostMeter, levels: Sequence[int], rounds: int, core: int, settings: Mapping[str, str]
-) -> list[Sample]:
+def measure_all(meter: CostMeter, levels: Sequence[int], core: int, settings: Mapping[str, str]) -> list[Sample]:
     """Every number of streams; bare socket and server in turn."""
     samples = []
     for streams in levels:
-        for number in range(rounds):
-            for target, module in TARGETS.items():
-                meter.bar.step(f"{target}, {streams} streams, round {number + 1}")
-                with Server(module, settings, [core]) as server:
-                    samples.append(run(meter.measure(server, target, streams)))
+        with ExitStack() as stack:
+            servers = {
+                target: stack.enter_context(Server(module, settings, [core])) for target, module in TARGETS.items()
+            }
+            samples += run(meter.measure(servers, streams))
     meter.bar.end()
     return samples
 
@@ -97,16 +98,19 @@ def stream_cost(samples: Sequence[Sample], loop: Loop, open_kb: float) -> dict[s
 
 
 def summarise(samples: Sequence[Sample], streams: int) -> dict[str, Any]:
-    """Medians over the valid rounds (over all where none is) at one number of streams, and the ratio of the medians."""
+    """Medians over the valid rounds (over all where none is) at one number of streams."""
     here = [each for each in samples if each.streams == streams]
-    bare, mine = (_valid([each for each in here if each.target == target]) for target in TARGETS)
-    bare_ms, cpu_ms = (median([each.cpu_ms for each in of]) or 0.0 for of in (bare, mine))
+    rounds = list(zip(*([each for each in here if each.target == target] for target in TARGETS), strict=True))
+    rounds = [pair for pair in rounds if all(each.valid for each in pair)] or rounds
+    bare, mine = zip(*rounds, strict=True)
+    ratios = [served.cpu_ms / plain.cpu_ms for plain, served in rounds]
     waits = summary([wait for each in mine for wait in each.endpoint_ms])
     return {
         "streams": streams,
-        "bare_cpu_ms": round(bare_ms, 2),
-        "server_cpu_ms": round(cpu_ms, 2),
-        "ratio": rounded(cpu_ms / bare_ms if bare_ms else None),
+        "bare_cpu_ms": rounded(median([each.cpu_ms for each in bare])),
+        "server_cpu_ms": rounded(median([each.cpu_ms for each in mine])),
+        "ratio": rounded(median(ratios)),
+        "ratios": f"{min(ratios):.2f}-{max(ratios):.2f}",
         "loop_cpu_ms": rounded(median([each.loop_cpu_ms for each in mine])),
         "wake_ups": rounded(median([each.wake_ups for each in mine]), 1),
         "bare_waited": rounded(median([each.loop_waited for each in bare])),
@@ -119,14 +123,10 @@ def summarise(samples: Sequence[Sample], streams: int) -> dict[str, Any]:
         "rss_kb": rounded(median([each.rss_kb_per_stream for each in mine]), 0),
         "bare_rss_kb": rounded(median([each.rss_kb_per_stream for each in bare]), 0),
         "threads": rounded(median([each.threads_per_stream for each in mine])),
-        "gen_late_p99_ms": max(float(each.generator["late_p99_ms"] or 0) for each in bare + mine),
-        "gen_cpu": max(float(each.generator["cpu"] or 0) for each in bare + mine),
+        "gen_late_p99_ms": max(float(each.generator["late_p99_ms"] or 0) for each in here),
+        "gen_cpu": max(float(each.generator["cpu"] or 0) for each in here),
         "valid": f"{sum(each.valid for each in here)}/{len(here)}",
     }
-
-
-def _valid(samples: Sequence[Sample]) -> list[Sample]:
-    return [each for each in samples if each.valid] or list(samples)
 
 
 def warn(samples: Sequence[Sample]) -> list[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -22,6 +23,8 @@ UVICORN_OPTIONS = {
     "--loop": "uvloop",
     "--ws": "websockets-sansio",
     "--ws-per-message-deflate": "false",
+    # A server that is stopped while another is measured misses pongs.
+    "--ws-ping-timeout": "600",
     "--log-level": "warning",
 }
 READY_SECONDS = 180.0
@@ -94,6 +97,24 @@ class Server:
     def pid(self) -> int:
         """Of the process that listens."""
         return self._process.pid
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """The process that listens stands still while the context lasts, but for what is `going`."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
+    @contextmanager
+    def going(self) -> Iterator[None]:
+        """A stopped process goes on while the context lasts."""
+        self._process.send_signal(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGSTOP)
 
     def cpu_seconds(self) -> float:
         """User and system time of the process and all below it, ended ones included where they were waited for."""
