@@ -76,8 +76,6 @@ class _Window:
     """Bytes, the most."""
     threads: int
     """At its end."""
-    dropped: int
-    """Audio messages."""
 
     @property
     def audio(self) -> float:
@@ -140,11 +138,14 @@ class CostMeter:
         self.bar.step(f"{room.target}, {len(speakers)} streams, round {number + 1}")
         wheel = Wheel(speakers, room.slots)
         with server.going():
+            # Asked while nothing is measured: it holds up the generator, and what is received then seems late.
+            dropped = drops(server.metrics())
             async with turning(wheel):
                 await every_second(self.warm_seconds, lambda _: None)
                 window = await self._window(server, wheel)
                 await every_second(_SETTLE_SECONDS, lambda _: None)
-        return self._sample(room, wheel, window)
+            dropped = drops(server.metrics()) - dropped
+        return self._sample(room, wheel, window, dropped)
 
     async def _warm_up(self, server: Server, target: str) -> None:
         """One stream, so that what is loaded on first use counts as idle."""
@@ -163,17 +164,15 @@ class CostMeter:
             resident.append(server.rss_bytes())
             self.bar.part(part)
 
-        dropped = drops(server.metrics())
         switches, loop_cpu, waited = server.switches(), server.loop_cpu_seconds(), server.loop_waited_seconds()
         begin, cpu = wheel.mark(), server.cpu_seconds()
         await every_second(self.seconds, look)
         cpu, end = server.cpu_seconds() - cpu, wheel.mark()
         loop_cpu, switches = server.loop_cpu_seconds() - loop_cpu, server.switches() - switches
         waited = server.loop_waited_seconds() - waited
-        dropped = drops(server.metrics()) - dropped
-        return _Window(begin, end, cpu, loop_cpu, waited, switches, max(resident), server.threads(), dropped)
+        return _Window(begin, end, cpu, loop_cpu, waited, switches, max(resident), server.threads())
 
-    def _sample(self, room: _Room, wheel: Wheel, window: _Window) -> Sample:
+    def _sample(self, room: _Room, wheel: Wheel, window: _Window, dropped: int) -> Sample:
         streams, length = len(room.speakers), window.end.time - window.begin.time
         sample = Sample(
             target=room.target,
@@ -187,7 +186,7 @@ class CostMeter:
             threads_per_stream=(window.threads - room.idle_threads) / streams,
             backlog_ms=max(speaker.backlog_bytes for speaker in room.speakers) / _BYTES_PER_MS,
             generator=wheel.strain(window.begin, window.end),
-            dropped=window.dropped,
+            dropped=dropped,
         )
         self._read_finals(sample, room.speakers, window.begin.time, window.end.time)
         return sample
