@@ -27,6 +27,7 @@ from protocol.schema import Health, HttpError, Transcript
 from transport import http
 from transport.bell import Bell
 from transport.engine import Engine
+from transport.line import Line
 from transport.services import Services
 from transport.sessions import Admission
 from transport.stop import StopSignals
@@ -73,11 +74,13 @@ def create_app(settings: Settings | None = None, on_ready: Callable[[], None] = 
         make_vad = await asyncio.to_thread(detectors.load, read.vad)
         metrics = Metrics()
         admission = Admission(engine, metrics, read.max_sessions, read.http_threads())
+        bell = Bell(admission.is_crowded)
         services = Services(
             engine,
             admission,
             metrics,
-            Bell(admission.is_crowded),
+            bell,
+            Line(),
             read.queues(),
             read.socket(),
             read.segmenter(),
@@ -86,9 +89,12 @@ def create_app(settings: Settings | None = None, on_ready: Callable[[], None] = 
             read.allowed_origins,
         )
         transcriber = http.Transcriber(services, read.uploads(), read.http_threads())
-        stop = StopSignals(
-            drain=lambda: admission.drain(read.drain_seconds), release=lambda: asyncio.to_thread(engine.close)
-        )
+
+        async def drain() -> None:
+            await bell.stop()  # what was said before the signal is heard
+            await admission.drain(read.drain_seconds)
+
+        stop = StopSignals(drain=drain, release=lambda: asyncio.to_thread(engine.close))
         app.state.services, app.state.transcriber = services, transcriber
         watch = asyncio.create_task(admission.watch(), name="engine watch")
         try:

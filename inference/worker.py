@@ -75,11 +75,11 @@ class Source(Protocol):
         """Everything queued now, in order; never waits."""
         ...
 
-    def wait(self, seconds: float, position: int | None) -> None:
+    def wait(self, seconds: float, position: int | None, *, decisive: bool) -> None:
         """Sleep for `seconds`, or until the audio reaches sample `position`, a commit, an end or `wake`.
 
-        A source with many workers may sleep `seconds` longer than the audio takes to reach `position`.
-        None: no audio ends the wait.
+        A source with many workers may sleep `seconds` longer than the audio takes to reach `position`, and wakes those
+        first whose `position` is `decisive`: an utterance may end there. None: no audio ends the wait.
         """
         ...
 
@@ -167,7 +167,8 @@ class Worker:
         busy = self._finals or self._listener.expectant
         reading = not self._concluded and len(self._finals) < MAX_FINALS
         # Nothing can change before the audio has reached what is due, and then something may at once.
-        self._source.wait(POLL_SPEECH_SECONDS if busy else POLL_IDLE_SECONDS, self._listener.due if reading else None)
+        seconds, decisive = POLL_SPEECH_SECONDS if busy else POLL_IDLE_SECONDS, self._listener.decisive
+        self._source.wait(seconds, self._listener.due if reading else None, decisive=decisive)
 
     def _next_step(self) -> Samples | CommitMessage | Literal[Reason.DRAIN] | None:
         if self._concluded or len(self._finals) >= MAX_FINALS:

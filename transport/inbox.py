@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import time
 from queue import Empty, SimpleQueue
 from typing import Literal
 
@@ -17,7 +18,8 @@ from inference.worker import AudioMessages, CommitMessage, Inbound
 from observability.recorder import Recorder
 from protocol.errors import BadRequest
 from protocol.pcm import BYTES_PER_SAMPLE, SAMPLE_RATE
-from transport.bell import Bell
+from transport.bell import REST_SECONDS, Bell
+from transport.line import Line
 from transport.queues import QueueOptions
 
 _BYTES_PER_SECOND = SAMPLE_RATE * BYTES_PER_SAMPLE
@@ -30,9 +32,14 @@ GATHER_UP_TO = 0.25
 """Part of the in queue that audio may fill before it is handed over, so that a burst is heard and not dropped."""
 MOST_GATHERED = _BYTES_PER_SECOND
 """Audio beyond which no more is waited for, in bytes: 1 s."""
+PATIENCE_SECONDS = 0.2
+"""In a crowd a look that nothing hangs on (a partial, a pause) gives way for so long to those that end an utterance."""
 CROWDED_FROM = 0.5
 """Fill of the in queue from which a client that sends faster than speech is slowed down before audio is dropped."""
 _CROWDED_BYTES = CROWDED_FROM * MAX_QUEUED_BYTES
+_HOLD_BACK_SECONDS = 0.005
+"""How long a burst waits between messages when the in queue fills: the interpreter's switch interval, in which the
+worker's thread gets its turn. Live audio, 50 messages a second, would still pass."""
 
 
 class _Inbound(janus.Queue[Inbound]):
@@ -42,16 +49,13 @@ class _Inbound(janus.Queue[Inbound]):
         self._max_messages = max_messages
         self._crowded_messages = CROWDED_FROM * max_messages
         self._bytes = 0
+        self.crowded = False
+        """Whether it is half full: of messages or of audio."""
         self.messages = 0
         """Messages in the queue: each commit and each chunk of audio."""
         self.evicted = 0
         self.evicted_bytes = 0
         super().__init__()
-
-    @property
-    def crowded(self) -> bool:
-        """Whether it is half full: of messages or of audio."""
-        return self.messages >= self._crowded_messages or self._bytes >= _CROWDED_BYTES
 
     def _put(self, item: Inbound) -> None:
         self._queue.append(item)
@@ -70,6 +74,7 @@ class _Inbound(janus.Queue[Inbound]):
             self._bytes += sign * sum(map(len, item.chunks))
         else:
             self.messages += sign
+        self.crowded = self.messages >= self._crowded_messages or self._bytes >= _CROWDED_BYTES
 
     def _evict(self) -> bool:
         oldest = next((item for item in self._queue if isinstance(item, AudioMessages)), None)
@@ -91,7 +96,7 @@ class Inbox:
     """What the client sent and the worker has not yet heard. Satisfies `inference.worker.Source`.
 
     Audio gathers on the event loop and is handed to the worker when it has reached the sample that the worker waits
-    for: waking a thread costs more than all else that a message needs.
+    for: waking a thread costs more than all else that a message needs. In a crowd the socket rests in between.
     The `put_*` methods and `end` are called on the event loop, the others on the worker's thread.
     """
 
@@ -100,26 +105,43 @@ class Inbox:
         options: QueueOptions,
         recorder: Recorder,
         bell: Bell,
+        line: Line,
+        socket: asyncio.ReadTransport | None = None,
     ) -> None:
+        """`socket`: what the messages are read from; None: it never rests."""
         self._options = options
         self._recorder = recorder
         self._bell = bell
+        self._line = line
+        self._socket = socket
         self._loop = asyncio.get_running_loop()
         self._queue = _Inbound(options.in_messages)
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._ended: Literal["drain", "cancel"] | None = None
         self._gathered = AudioMessages(0)
+        self._dated = 0
+        """Messages gathered of which the arrival is settled."""
         self._burst = max(1, int(options.in_messages * GATHER_UP_TO))
         self._bytes_seen = 0
         self._bytes_wanted = 0
+        self._decisive = True
+        """Whether an utterance may end at what is wanted."""
+        self._settles = False
+        """Whether `_settle` is about to be called."""
+        self._socket_is: Literal["watched", "resting", "opened"] = "watched"
+        """Read at once, as ever; left unread; or, since the last ring, read on, so that what came may be old."""
+        self._rested_from = 0.0
+        """When a socket that is not watched was left unread."""
         self._drops = 0
+        self._holds_back = False
+        """Whether the recv pump waits though there may be more messages."""
         self.hurried = False
         """Whether the worker is to wait for no final."""
         self._overflow: BadRequest | None = None
         """Found while no message was being put: told with the next one."""
 
     def put_audio(self, data: bytes, arrived: float) -> None:
-        """Take a binary message that arrived at `arrived`, monotonic seconds; makes room by dropping the oldest.
+        """Take a binary message that was read at `arrived`, monotonic seconds; makes room by dropping the oldest.
 
         Raises:
             BadRequest: too much has been dropped since the queue was last empty.
@@ -129,20 +151,16 @@ class Inbox:
         gathered = self._gathered
         gathered.chunks.append(data)
         gathered.arrivals.append(arrived)
-        self._bytes_seen = seen = self._bytes_seen + len(data)
-        if seen >= self._bytes_wanted and self._bell.crowded():
-            self._bytes_wanted = sys.maxsize
-            self._bell.tell(self._hand_over_asked)
-        elif (
-            seen >= self._bytes_wanted
-            or arrived - gathered.arrivals[0] > GATHER_SECONDS
-            or len(gathered.chunks) >= self._burst
-            or seen - gathered.offset >= MOST_GATHERED
-        ):
+        self._bytes_seen += len(data)
+        if len(gathered.chunks) >= self._burst or self._bytes_seen - gathered.offset >= MOST_GATHERED:
             self._hand_over()
+        elif not self._settles:
+            # Looked at once for all that is read in one go.
+            self._settles = True
+            self._loop.call_soon(self._settle)
 
     def put_commit(self, arrived: float) -> None:
-        """Queue a commit and wake the worker.
+        """Queue a commit that was read at `arrived`, monotonic seconds, and wake the worker.
 
         Raises:
             BadRequest: the queue is full of commits, or too much has been dropped since it was last empty.
@@ -150,7 +168,58 @@ class Inbox:
         if self._overflow is not None:
             raise self._overflow
         self._hand_over()
-        self._put(CommitMessage(arrived))
+        # It may have lain in the socket for all of its rest.
+        self._put(CommitMessage(arrived if self._socket_is == "watched" else self._rested_from))
+        self.wake()
+
+    def _settle(self) -> None:
+        """All that the socket had is here: hand it over if it is due, and let the socket rest in a crowd."""
+        self._settles = False
+        gathered, crowded = self._gathered, self._bell.crowded()
+        if gathered.chunks:
+            self._date()
+            due, last = self._bytes_seen >= self._bytes_wanted, gathered.arrivals[-1]
+            if due or last - gathered.arrivals[0] > GATHER_SECONDS:
+                deadline = last if due and self._decisive else last + PATIENCE_SECONDS
+                self._hand_over_asked(deadline if crowded else None)
+        # While the pump holds back, the socket is uvicorn's to stop.
+        if crowded and not self._holds_back and self._ended is None:
+            self._rest()
+
+    def _rest(self) -> None:
+        if self._socket is None or self._socket.is_closing():
+            return
+        self._socket.pause_reading()
+        self._rested_from = time.monotonic()
+        if self._socket_is == "watched":
+            self._bell.rest(self)
+        self._socket_is = "resting"
+
+    def rings(self, now: float) -> bool:
+        """See `Resting`: read on after a rest, or when a live client will have sent what the worker waits for."""
+        if self._socket is None or self._socket.is_closing() or self._socket_is == "opened":
+            # Of what was left unread all is here: what comes from now on is read when it comes.
+            self._socket_is = "watched"
+            return True
+        # Were it read on while the pump holds back, uvicorn's queue of messages would have no bound.
+        if not self._holds_back and (self._ended is not None or now >= self._rest_ends() or not self._bell.crowded()):
+            self._socket_is = "opened"
+            self._socket.resume_reading()
+        return False
+
+    def _rest_ends(self) -> float:
+        missing = (self._bytes_wanted - self._bytes_seen) / _BYTES_PER_SECOND
+        return self._rested_from + min(REST_SECONDS, missing)
+
+    def _date(self) -> None:
+        """Of what a socket had when it was read after a rest, say when it came.
+
+        Audio comes as fast as it is spoken, so that each message came so long before the last, but not before the rest.
+        """
+        gathered = self._gathered
+        if self._socket_is != "watched":
+            date_back(gathered, self._dated, self._rested_from)
+        self._dated = len(gathered.chunks)
 
     def end(self, *, drain: bool) -> None:
         """Let nothing more in: the worker hears what came and delivers its finals, or drops all; idempotent."""
@@ -169,17 +238,32 @@ class Inbox:
 
     @property
     def crowded(self) -> bool:
-        """Whether the recv pump should let the worker have a moment."""
+        """Whether the recv pump is to `hold_back`."""
         return self._queue.crowded
 
-    def _hand_over(self) -> None:
+    async def hold_back(self) -> None:
+        """Let the worker have a moment, before the next message is put."""
+        self._holds_back = True
+        try:
+            await asyncio.sleep(_HOLD_BACK_SECONDS)
+        finally:
+            self._holds_back = False
+
+    def _hand_over(self, deadline: float | None = None) -> None:
+        """Give the worker what gathered; `deadline`: it has its turn in line. None: it is woken at once."""
         gathered = self._gathered
         if gathered.chunks:
+            self._date()
+            self._dated = 0
             # More gathers until the worker has taken this and waits again: one that is late is not made later still.
             # Set before the worker is woken, or its own wish would be overwritten.
             self._bytes_wanted = sys.maxsize
             self._gathered = AudioMessages(self._bytes_seen)
             self._put(gathered)
+            if deadline is None:
+                self.wake()
+            else:
+                self._line.line_up(deadline, self.wake)
 
     def _put(self, message: Inbound) -> None:
         if self._ended is not None:
@@ -187,7 +271,6 @@ class Inbox:
         if self._queue.async_q.empty():
             self._drops = 0
         self._queue.async_q.put_nowait(message)
-        self.wake()
         self._recorder.queued("in_queue", self._queue.messages)
         if self._queue.evicted:
             self._count_drops()
@@ -227,11 +310,9 @@ class Inbox:
             taken.append(message)
         return taken
 
-    def wait(self, seconds: float, position: int | None) -> None:
-        """Sleep for `seconds`, or until the audio reaches sample `position`, a commit, an end or `wake`.
-
-        In a crowd it sleeps `seconds` longer than the audio takes to get there.
-        """
+    def wait(self, seconds: float, position: int | None, *, decisive: bool) -> None:
+        """See `Source`: in a crowd it sleeps `seconds` longer than the audio takes to get there."""
+        self._decisive = decisive
         wanted = sys.maxsize if position is None else position * BYTES_PER_SAMPLE
         self._bytes_wanted = wanted
         # The recv pump compares at each message: what reached the position before it was set would wait for the next.
@@ -239,6 +320,7 @@ class Inbox:
             self._ask()
         elif position is not None and self._bell.crowded():
             seconds += (wanted - self._bytes_seen) / _BYTES_PER_SECOND
+        self._line.next()
         try:
             self._wake.get(timeout=seconds)
         except Empty:
@@ -252,9 +334,9 @@ class Inbox:
             with contextlib.suppress(RuntimeError):  # a closed loop means that the process ends
                 self._loop.call_soon_threadsafe(self._hand_over_asked)
 
-    def _hand_over_asked(self) -> None:
+    def _hand_over_asked(self, deadline: float | None = None) -> None:
         try:
-            self._hand_over()
+            self._hand_over(deadline)
         except BadRequest as overflow:
             self._overflow = overflow
 
@@ -266,3 +348,14 @@ class Inbox:
 
     def __len__(self) -> int:
         return self._queue.messages + len(self._gathered.chunks)
+
+
+def date_back(messages: AudioMessages, first: int, earliest: float) -> None:
+    """Correct the arrivals of messages from number `first` on, which were read together: the last came when it did.
+
+    Each came before the next by the time that the next takes to say, and none before `earliest`, monotonic seconds.
+    """
+    arrived = messages.arrivals[-1]
+    for number in range(len(messages.chunks) - 1, first - 1, -1):
+        messages.arrivals[number] = max(earliest, arrived)
+        arrived -= len(messages.chunks[number]) / _BYTES_PER_SECOND

@@ -14,6 +14,7 @@ from observability.metrics import Metrics
 from protocol.errors import Forbidden
 from transport.bell import Bell
 from transport.engine import Engine
+from transport.line import Line
 from transport.queues import QueueOptions
 from transport.sessions import Admission
 
@@ -36,6 +37,7 @@ class Services:
     admission: Admission
     metrics: Metrics
     bell: Bell
+    line: Line
     queues: QueueOptions
     socket: SocketOptions
     segmenter: SegmenterOptions

@@ -13,9 +13,9 @@ from protocol.errors import Busy, Restarting
 from transport.engine import Engine
 
 CROWD = 32
-"""Sessions up to which a worker also looks every 50 ms (200 ms when idle), for the earliest partials.
+"""Sessions up to which every message is read as it comes, and a worker also looks every 50 ms (200 ms when idle).
 
-At 32 that costs about a tenth of a core; beyond, capacity is worth more.
+At 32 that costs about a tenth of a core; beyond, capacity is worth more: sockets rest, and workers have turns.
 """
 
 GOODBYE_SECONDS = 1.0
@@ -71,7 +71,7 @@ class Admission:
         return "draining" if self._draining else self._engine.status
 
     def is_crowded(self) -> bool:
-        """Whether so many sessions are open that each wakes its thread for what it needs only; any thread."""
+        """Whether so many sessions are open that sockets rest, and workers wake for what they need only; any thread."""
         return len(self._sessions) > CROWD
 
     @property

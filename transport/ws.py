@@ -35,11 +35,6 @@ from transport.inbox import Inbox
 from transport.outbox import Outbox
 from transport.services import Services
 
-_CROWDED_SECONDS = 0.005
-"""How long a burst waits between messages when the in queue fills: the interpreter's switch interval, in which the
-worker's thread gets its turn. Live audio, 50 messages a second, would still pass."""
-
-
 _CLOSE_SECONDS = 1.0
 """How long a client may take to answer a close frame."""
 TRANSPORT = "stt.transport"
@@ -160,7 +155,8 @@ class Connection:
         return segmenter, vad
 
     def _build_bridge(self, params: ConnectParams, segmenter: SegmenterOptions, vad: VadOptions) -> Bridge:
-        inbox = Inbox(self._services.queues, self._recorder, self._services.bell)
+        services, socket = self._services, self._websocket.scope.get(TRANSPORT)
+        inbox = Inbox(services.queues, self._recorder, services.bell, services.line, socket)
         outbox = Outbox(self._services.queues, self._recorder)
         options = StreamOptions(primary_subtag(params.language), params.hotwords, notify=inbox.wake)
         tells_speech = "speech" in params.events
@@ -211,7 +207,7 @@ class Connection:
             else:
                 self._take_text(inbox, data, message.get("text") or "")
             if inbox.crowded:
-                await asyncio.sleep(_CROWDED_SECONDS)
+                await inbox.hold_back()
 
     def _take_text(self, inbox: Inbox, data: bytes | None, text: str) -> None:
         if data is not None or len(text.encode()) > MAX_MESSAGE_BYTES:

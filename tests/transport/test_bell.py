@@ -1,4 +1,4 @@
-"""What is due in a crowd is done together."""
+"""Sockets that rest are read together."""
 
 from __future__ import annotations
 
@@ -7,22 +7,50 @@ import asyncio
 from transport.bell import RING_SECONDS, Bell
 
 
-def test_all_that_is_due_is_called_at_one_ring() -> None:
-    """Once each, in order; what is told later has another ring."""
+class Sleeper:
+    def __init__(self, rings: int) -> None:
+        self.left = rings
+        self.woken_at: float | None = None
 
-    async def hour() -> list[str]:
-        bell, called = Bell(), list[str]()
-        bell.tell(lambda: called.append("first"))
-        bell.tell(lambda: called.append("second"))
-        assert called == []
-        await asyncio.wait_for(_rung(called, 2), 5)
-        bell.tell(lambda: called.append("third"))
-        await asyncio.wait_for(_rung(called, 3), 5)
-        return called
-
-    assert asyncio.run(hour()) == ["first", "second", "third"]
+    def rings(self, now: float) -> bool:
+        self.left -= 1
+        if self.left == 0:
+            self.woken_at = now
+        return self.left == 0
 
 
-async def _rung(called: list[str], count: int) -> None:
-    while len(called) < count:  # noqa: ASYNC110 - a bell tells nobody else
+def test_all_that_wake_at_a_ring_wake_together() -> None:
+    """Each is asked at every ring until it wakes, and never again; who comes when none rests has a ring as well."""
+
+    async def night() -> None:
+        bell = Bell()
+        early, also_early, late = sleepers = [Sleeper(1), Sleeper(1), Sleeper(3)]
+        for each in sleepers:
+            bell.rest(each)
+        await _woken(late)
+        assert early.woken_at == also_early.woken_at is not None
+        latecomer = Sleeper(1)
+        bell.rest(latecomer)
+        await _woken(latecomer)
+        assert [each.left for each in sleepers] == [0, 0, 0]
+
+    asyncio.run(asyncio.wait_for(night(), 10))
+
+
+def test_a_bell_that_stops_wakes_everybody_at_once() -> None:
+    """And nobody rests after it."""
+
+    async def morning() -> None:
+        bell, sleeper = Bell(lambda: True), Sleeper(1)
+        bell.rest(sleeper)
+        assert bell.crowded()
+        await bell.stop()
+        assert sleeper.woken_at is not None
+        assert not bell.crowded()
+
+    asyncio.run(asyncio.wait_for(morning(), 10))
+
+
+async def _woken(sleeper: Sleeper) -> None:
+    while sleeper.woken_at is None:  # noqa: ASYNC110 - a bell tells nobody else
         await asyncio.sleep(RING_SECONDS / 4)

@@ -17,6 +17,7 @@ from tests.server import eventually
 from transport.bell import Bell
 from transport.bridge import WorkerThread
 from transport.inbox import Inbox
+from transport.line import Line
 from transport.outbox import Outbox
 from transport.queues import QueueOptions
 
@@ -67,8 +68,8 @@ def test_audio_gathers_until_the_worker_needs_it() -> None:
     """Nothing is handed over before the sample that the worker waits for, and then everything is."""
 
     async def conversation() -> None:
-        inbox = Inbox(QueueOptions(), recorder(), Bell(lambda: True))
-        waiting = threading.Thread(target=inbox.wait, args=(5.0, 960))
+        inbox = Inbox(QueueOptions(), recorder(), Bell(lambda: True), Line())
+        waiting = threading.Thread(target=inbox.wait, args=(5.0, 960), kwargs={"decisive": True})
         waiting.start()
         await asyncio.to_thread(eventually, lambda: inbox._bytes_wanted == 1920)  # noqa: SLF001 - the thread waits
         inbox.put_audio(bytes(640), 1.0)
@@ -88,12 +89,12 @@ def test_audio_that_stops_short_is_heard_all_the_same() -> None:
     """A client that pauses before the sample that the worker waits for is heard after the poll."""
 
     async def conversation() -> None:
-        inbox = Inbox(QueueOptions(), recorder(), Bell())
-        await asyncio.to_thread(inbox.wait, 0.01, 0)
+        inbox = Inbox(QueueOptions(), recorder(), Bell(), Line())
+        await asyncio.to_thread(inbox.wait, 0.01, 0, decisive=False)
         inbox._bytes_wanted = 10_000  # noqa: SLF001 - as a wait leaves it
         inbox.put_audio(bytes(640), 1.0)
         assert inbox.take() == []
-        await asyncio.to_thread(inbox.wait, 0.01, 5_000)
+        await asyncio.to_thread(inbox.wait, 0.01, 5_000, decisive=False)
         await asyncio.sleep(0)
         assert heard(inbox) == bytes(640)
 
@@ -104,7 +105,7 @@ def test_a_commit_takes_the_audio_before_it_along() -> None:
     """Audio still gathering is handed over before the commit, in order, and so it is at a drain."""
 
     async def conversation() -> None:
-        inbox = Inbox(QueueOptions(), recorder(), Bell())
+        inbox = Inbox(QueueOptions(), recorder(), Bell(), Line())
         inbox._bytes_wanted = 10_000  # noqa: SLF001 - as a wait leaves it
         inbox.put_audio(b"ab", 1.0)
         inbox.put_commit(2.0)
@@ -125,7 +126,7 @@ def test_a_full_queue_drops_the_oldest_audio_and_counts_it() -> None:
 
     async def conversation() -> None:
         told = recorder()
-        inbox = Inbox(QueueOptions(in_messages=4, max_drops=100), told, Bell())
+        inbox = Inbox(QueueOptions(in_messages=4, max_drops=100), told, Bell(), Line())
         inbox.put_commit(0.0)
         for number in range(10):
             inbox.put_audio(bytes([number]) * 2, float(number))
@@ -141,7 +142,7 @@ def test_sixty_seconds_of_audio_are_the_other_bound() -> None:
     """However few the messages."""
 
     async def conversation() -> None:
-        inbox = Inbox(QueueOptions(), recorder(), Bell())
+        inbox = Inbox(QueueOptions(), recorder(), Bell(), Line())
         for number in range(70):
             inbox.put_audio(SECOND, float(number))
         assert len(inbox) == 60
@@ -154,7 +155,7 @@ def test_too_many_drops_are_an_overflow_until_the_queue_was_empty() -> None:
     """The count begins again when the worker has taken everything."""
 
     async def conversation() -> None:
-        inbox = Inbox(QueueOptions(in_messages=2, max_drops=3), recorder(), Bell())
+        inbox = Inbox(QueueOptions(in_messages=2, max_drops=3), recorder(), Bell(), Line())
         for number in range(5):
             inbox.put_audio(b"ab", float(number))
         heard(inbox)
@@ -170,7 +171,7 @@ def test_a_queue_full_of_commits_is_an_overflow() -> None:
     """Commits are never dropped, so they cannot be endless."""
 
     async def conversation() -> None:
-        inbox = Inbox(QueueOptions(in_messages=3), recorder(), Bell())
+        inbox = Inbox(QueueOptions(in_messages=3), recorder(), Bell(), Line())
         for _ in range(3):
             inbox.put_commit(0.0)
         with pytest.raises(BadRequest, match="overflow"):
