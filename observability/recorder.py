@@ -7,7 +7,7 @@ import time
 from collections import deque
 from typing import Any
 
-import structlog
+from structlog.typing import FilteringBoundLogger as BoundLogger
 
 from observability.metrics import Metrics
 
@@ -21,11 +21,11 @@ _NORMAL_CLOSES = frozenset({1000, 1001, 1005, 1012})
 class Recorder:
     """One connection's happenings. Counting may happen on the loop and on the worker's thread at once."""
 
-    def __init__(self, metrics: Metrics, call_id: str) -> None:
+    def __init__(self, metrics: Metrics, log: BoundLogger, call_id: str) -> None:
         self.connection_id = os.urandom(6).hex()
         self._metrics = metrics
         self._audio = metrics.audio.labels("websocket")
-        self._log = structlog.get_logger().bind(call_id=call_id, connection_id=self.connection_id)
+        self._log = log.bind(call_id=call_id, connection_id=self.connection_id)
         self._began = time.monotonic()
         self._events: deque[str] = deque(maxlen=_LAST_EVENTS)
         self._peaks = {"in_queue": 0, "out_queue": 0}

@@ -11,12 +11,12 @@ from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from typing import BinaryIO
 
-import structlog
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from structlog.typing import FilteringBoundLogger
 
 from backends.base import StreamOptions
 from inference.transcribe import Abandoned, Cancellation, FileTranscript, transcribe
@@ -59,7 +59,7 @@ class Transcriber:
 
     async def serve(self, request: Request) -> Response:
         """Answer one request; never raises a fault."""
-        log: structlog.stdlib.BoundLogger = structlog.get_logger().bind(request_id=uuid.uuid4().hex[:12])
+        log = self._services.log.bind(request_id=uuid.uuid4().hex[:12])
         try:
             self._services.check_origin(request.headers)
             with self._services.admission.request() as cancellation:
@@ -80,9 +80,7 @@ class Transcriber:
         """End the threads; what still runs was told to stop."""
         self._pool.shutdown()
 
-    async def _transcribe(
-        self, request: Request, cancellation: Cancellation, log: structlog.stdlib.BoundLogger
-    ) -> Response:
+    async def _transcribe(self, request: Request, cancellation: Cancellation, log: FilteringBoundLogger) -> Response:
         language = _language(request, self._services.engine.backend.languages)
         async with _uploaded(request, self._options) as file:
             uploaded = time.monotonic()

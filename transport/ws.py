@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+from starlette.datastructures import Headers, QueryParams
 from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from backends.base import StreamOptions
 from inference.segmenter import SegmenterOptions
@@ -37,27 +37,35 @@ from transport.services import Services
 
 _CLOSE_SECONDS = 1.0
 """How long a client may take to answer a close frame."""
-TRANSPORT = "stt.transport"
-"""Key in an ASGI scope of the socket's asyncio transport, which alone can cut off a client that does not read."""
+_PEER_GONE = (OSError, RuntimeError)
+"""How a peer that vanished shows in a send: it says so, or that nothing can be sent after a close. Also a time-out."""
+SOCKET_PATH = "/v1/stt/ws"
 
 
-async def serve_socket(scope: Scope, receive: Receive, send: Send) -> None:
-    """ASGI application: accept a WebSocket and serve it until its close."""
-    websocket = WebSocket(scope, receive, send)
-    await websocket.accept()
-    await Connection(websocket, receive, websocket.app.state.services).run()
+async def serve_socket(scope: Scope, receive: Receive, send: Send, services: Services) -> None:
+    """Accept a WebSocket, by ASGI's own messages, and serve it until its close."""
+    await receive()
+    try:
+        await send({"type": "websocket.accept"})
+    except OSError:
+        return  # it left before it was let in
+    await Connection(scope, receive, send, services).run()
 
 
 class Connection:
     """Owns one socket, its bridge and its close code. Everything here runs on the event loop."""
 
-    def __init__(self, websocket: WebSocket, receive: Receive, services: Services) -> None:
-        """`receive` is the server's own: Starlette's checks cost a tenth of what a message needs."""
-        self._websocket = websocket
+    def __init__(self, scope: Scope, receive: Receive, send: Send, services: Services) -> None:
+        self._headers = Headers(scope=scope)
+        self._query = QueryParams(scope["query_string"])
         self._receive = receive
+        self._send_event = send
+        # ASGI has no other way to it: uvicorn's `send` is a method of its protocol. It alone can leave a socket unread,
+        # or cut off a client that does not read.
+        self._socket: asyncio.Transport | None = getattr(getattr(send, "__self__", None), "transport", None)
         self._services = services
-        self._call_id = websocket.query_params.get("call_id", "")[:128]
-        self._recorder = Recorder(services.metrics, self._call_id)
+        self._call_id = self._query.get("call_id", "")[:128]
+        self._recorder = Recorder(services.metrics, services.log, self._call_id)
         self._bridge: Bridge | None = None
         """Built with the first message: it is most of what a connection costs, and some clients only look in."""
         self._turn = asyncio.Event()
@@ -65,6 +73,9 @@ class Connection:
         self._idle_timer: asyncio.TimerHandle | None = None
         self._fault: Fault | None = None
         self._gone: int | None = None
+        """The code that the client left with."""
+        self._unreachable = False
+        """Nothing can be sent any more; why, the recv pump is about to read."""
         self._deaf = False
         self._last_message = time.monotonic()
 
@@ -111,8 +122,8 @@ class Connection:
         return (0, 0) if bridge is None else (len(bridge.inbox), len(bridge.outbox))
 
     def _check(self) -> ConnectParams:
-        self._services.check_origin(self._websocket.headers)
-        params = parse_connect(self._websocket.query_params)
+        self._services.check_origin(self._headers)
+        params = parse_connect(self._query)
         refuse_unless(self._services.engine.backend.languages, params.language)
         return params
 
@@ -140,10 +151,16 @@ class Connection:
             self._end(at_once=True)
             if self._idle_timer is not None:
                 self._idle_timer.cancel()
-            pump.cancel()
-            await asyncio.wait([pump])
+            await self._stop(pump)
             if self._bridge is not None:
                 await asyncio.shield(self._bridge.thread.ended)
+
+    async def _stop(self, pump: asyncio.Task[None]) -> None:
+        """End the recv pump; if the client is gone, once its goodbye is read, which lies behind its last messages."""
+        if self._unreachable:
+            await asyncio.wait([pump], timeout=_CLOSE_SECONDS)
+        pump.cancel()
+        await asyncio.wait([pump])
 
     def _hearing(self, params: ConnectParams) -> tuple[SegmenterOptions, VadOptions]:
         """The server's options, but for what the client chose."""
@@ -155,8 +172,8 @@ class Connection:
         return segmenter, vad
 
     def _build_bridge(self, params: ConnectParams, segmenter: SegmenterOptions, vad: VadOptions) -> Bridge:
-        services, socket = self._services, self._websocket.scope.get(TRANSPORT)
-        inbox = Inbox(services.queues, self._recorder, services.bell, services.line, socket)
+        services = self._services
+        inbox = Inbox(services.queues, self._recorder, services.bell, services.line, self._socket)
         outbox = Outbox(self._services.queues, self._recorder)
         options = StreamOptions(primary_subtag(params.language), params.hotwords, notify=inbox.wake)
         tells_speech = "speech" in params.events
@@ -225,23 +242,22 @@ class Connection:
     async def _send(self, message: ServerMessage) -> bool:
         try:
             async with asyncio.timeout(self._services.socket.send_timeout_seconds):
-                await self._websocket.send_text(message.to_json())
+                await self._send_event({"type": "websocket.send", "text": message.to_json()})
         except TimeoutError:
             self._fail(TooSlow("the client does not read"))
             self._cut_off()
             return False
-        except (WebSocketDisconnect, RuntimeError):
-            # How a peer that vanished shows: uvicorn says so from send, Starlette once it has seen the disconnect.
-            self._leave(1006)
+        except _PEER_GONE:
+            self._unreachable = True
+            self._end(at_once=True)
             return False
         return True
 
     def _cut_off(self) -> None:
         """Drop the socket: a close would wait behind what the client does not read."""
         self._deaf = True
-        transport = self._websocket.scope.get(TRANSPORT)
-        if transport is not None:
-            transport.abort()
+        if self._socket is not None:
+            self._socket.abort()
 
     def _watch_idle(self) -> None:
         """End a connection whose client was quiet for too long, else look again when it may have been."""
@@ -277,15 +293,16 @@ class Connection:
             return
         error = ErrorMessage(call_id=self._call_id, created_at=time.time(), code=fault.close_code, message=str(fault))
         if await self._send(error):
-            with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
+            with contextlib.suppress(*_PEER_GONE):
                 async with asyncio.timeout(_CLOSE_SECONDS):
-                    await self._websocket.close(fault.close_code, reason=str(fault)[:120])
+                    reason = str(fault)[:120]
+                    await self._send_event({"type": "websocket.close", "code": fault.close_code, "reason": reason})
                     # A socket that uvicorn closes before the peer's reply is read is reset, and our last words lost.
                     while (await self._receive())["type"] != "websocket.disconnect":
                         pass
 
     def _record_end(self) -> None:
-        if self._fault is not None and self._gone is None:
+        if self._fault is not None and self._gone is None and not self._unreachable:
             self._recorder.closed(self._fault.close_code, str(self._fault))
         else:
             self._recorder.closed(self._gone or 1006, "client")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 import numpy as np
+import structlog
 
 from backends.base import ASRResult
 from inference.listener import Listener
@@ -183,7 +184,9 @@ class Conversation:
         self._happenings: deque[Callable[[], object]] = deque()
         self._listener = listener_of(self.engine, SegmenterOptions(**options))
         self._state = SessionState("call", "auto", partial_ms, tells_speech=tells_speech)
-        self._worker = Worker(self, self, self._listener, self._state, Recorder(self.metrics, "call"))
+        self._worker = Worker(
+            self, self, self._listener, self._state, Recorder(self.metrics, structlog.get_logger(), "call")
+        )
 
     def run(self, *happenings: Callable[[], object]) -> list[Message]:
         """Let each happen once the worker has nothing to do; then what was sent."""

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Coroutine
 
 import pytest
+import structlog
 
 from inference.worker import AudioMessages, CommitMessage, SinkClosed
 from observability.metrics import Metrics
@@ -25,7 +26,7 @@ SECOND = bytes(32_000)
 
 
 def recorder() -> Recorder:
-    return Recorder(Metrics(), "call")
+    return Recorder(Metrics(), structlog.get_logger(), "call")
 
 
 def run(test: Callable[[], Coroutine[None, None, None]]) -> None:

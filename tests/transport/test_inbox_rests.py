@@ -8,6 +8,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 
+import structlog
+
 from inference.worker import AudioMessages, CommitMessage
 from observability.metrics import Metrics
 from observability.recorder import Recorder
@@ -29,7 +31,7 @@ async def crowd() -> AsyncIterator[tuple[Inbox, asyncio.ReadTransport]]:
     end, other_end = os.pipe()
     with os.fdopen(end, "rb") as pipe, os.fdopen(other_end, "wb"):
         socket, _ = await asyncio.get_running_loop().connect_read_pipe(asyncio.Protocol, pipe)
-        recorder = Recorder(Metrics(), "call")
+        recorder = Recorder(Metrics(), structlog.get_logger(), "call")
         try:
             yield Inbox(QueueOptions(), recorder, Bell(lambda: True), Line(), socket), socket
         finally:
