@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-import time
 from queue import Empty, SimpleQueue
 from typing import Literal
 
@@ -18,9 +17,10 @@ from inference.worker import AudioMessages, CommitMessage, Inbound
 from observability.recorder import Recorder
 from protocol.errors import BadRequest
 from protocol.pcm import BYTES_PER_SAMPLE, SAMPLE_RATE
-from transport.bell import REST_SECONDS, Bell
+from transport.bell import Bell
 from transport.line import Line
 from transport.queues import QueueOptions
+from transport.reading import Reading
 
 _BYTES_PER_SECOND = SAMPLE_RATE * BYTES_PER_SAMPLE
 MAX_QUEUED_BYTES = 60 * _BYTES_PER_SECOND
@@ -113,7 +113,7 @@ class Inbox:
         self._recorder = recorder
         self._bell = bell
         self._line = line
-        self._socket = socket
+        self._reading = Reading(bell, self._needed_in, socket)
         self._loop = asyncio.get_running_loop()
         self._queue = _Inbound(options.in_messages)
         self._wake: SimpleQueue[None] = SimpleQueue()
@@ -128,13 +128,7 @@ class Inbox:
         """Whether an utterance may end at what is wanted."""
         self._settles = False
         """Whether `_settle` is about to be called."""
-        self._socket_is: Literal["watched", "resting", "opened"] = "watched"
-        """Read at once, as ever; left unread; or, since the last ring, read on, so that what came may be old."""
-        self._rested_from = 0.0
-        """When a socket that is not watched was left unread."""
         self._drops = 0
-        self._holds_back = False
-        """Whether the recv pump waits though there may be more messages."""
         self.hurried = False
         """Whether the worker is to wait for no final."""
         self._overflow: BadRequest | None = None
@@ -169,7 +163,8 @@ class Inbox:
             raise self._overflow
         self._hand_over()
         # It may have lain in the socket for all of its rest.
-        self._put(CommitMessage(arrived if self._socket_is == "watched" else self._rested_from))
+        since = self._reading.unread_since
+        self._put(CommitMessage(arrived if since is None else since))
         self.wake()
 
     def _settle(self) -> None:
@@ -182,43 +177,19 @@ class Inbox:
             if due or last - gathered.arrivals[0] > GATHER_SECONDS:
                 deadline = last if due and self._decisive else last + PATIENCE_SECONDS
                 self._hand_over_asked(deadline if crowded else None)
-        # While the pump holds back, the socket is uvicorn's to stop.
-        if crowded and not self._holds_back and self._ended is None:
-            self._rest()
+        self._reading.rest()
 
-    def _rest(self) -> None:
-        if self._socket is None or self._socket.is_closing():
-            return
-        self._socket.pause_reading()
-        self._rested_from = time.monotonic()
-        if self._socket_is == "watched":
-            self._bell.rest(self)
-        self._socket_is = "resting"
-
-    def rings(self, now: float) -> bool:
-        """See `Resting`: read on after a rest, or when a live client will have sent what the worker waits for."""
-        if self._socket is None or self._socket.is_closing() or self._socket_is == "opened":
-            # Of what was left unread all is here: what comes from now on is read when it comes.
-            self._socket_is = "watched"
-            return True
-        # Were it read on while the pump holds back, uvicorn's queue of messages would have no bound.
-        if not self._holds_back and (self._ended is not None or now >= self._rest_ends() or not self._bell.crowded()):
-            self._socket_is = "opened"
-            self._socket.resume_reading()
-        return False
-
-    def _rest_ends(self) -> float:
-        missing = (self._bytes_wanted - self._bytes_seen) / _BYTES_PER_SECOND
-        return self._rested_from + min(REST_SECONDS, missing)
+    def _needed_in(self) -> float:
+        return (self._bytes_wanted - self._bytes_seen) / _BYTES_PER_SECOND
 
     def _date(self) -> None:
         """Of what a socket had when it was read after a rest, say when it came.
 
         Audio comes as fast as it is spoken, so that each message came so long before the last, but not before the rest.
         """
-        gathered = self._gathered
-        if self._socket_is != "watched":
-            date_back(gathered, self._dated, self._rested_from)
+        gathered, since = self._gathered, self._reading.unread_since
+        if since is not None:
+            date_back(gathered, self._dated, since)
         self._dated = len(gathered.chunks)
 
     def end(self, *, drain: bool) -> None:
@@ -226,6 +197,7 @@ class Inbox:
         if drain:
             with contextlib.suppress(BadRequest):  # an overflow matters no more
                 self._hand_over()
+        self._reading.over()
         if self._ended != "cancel":
             self._ended = "drain" if drain else "cancel"
             self._queue.shutdown(immediate=not drain)
@@ -243,11 +215,11 @@ class Inbox:
 
     async def hold_back(self) -> None:
         """Let the worker have a moment, before the next message is put."""
-        self._holds_back = True
+        self._reading.held_back = True
         try:
             await asyncio.sleep(_HOLD_BACK_SECONDS)
         finally:
-            self._holds_back = False
+            self._reading.held_back = False
 
     def _hand_over(self, deadline: float | None = None) -> None:
         """Give the worker what gathered; `deadline`: it has its turn in line. None: it is woken at once."""

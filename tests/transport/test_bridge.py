@@ -225,3 +225,24 @@ def test_a_worker_thread_tells_how_it_ended() -> None:
         assert isinstance(await bad.ended, ValueError)
 
     run(conversation)
+
+
+def test_a_burst_is_held_back_for_a_moment() -> None:
+    """While the pump waits its socket does not rest, however the wait ends."""
+
+    async def conversation() -> None:
+        inbox = Inbox(QueueOptions(in_messages=2), recorder(), Bell(), Line())
+        for number in range(2):
+            inbox.put_audio(b"ab", float(number))
+        assert inbox.crowded
+        holding = asyncio.create_task(inbox.hold_back())
+        await asyncio.sleep(0)
+        reading = inbox._reading  # noqa: SLF001 - it has no other effect that can be seen
+        assert reading.held_back
+        holding.cancel()
+        await asyncio.wait([holding])
+        assert not reading.held_back
+        heard(inbox)
+        assert not inbox.crowded
+
+    run(conversation)

@@ -17,8 +17,11 @@ from transport.bell import REST_SECONDS, Bell
 from transport.inbox import Inbox, date_back
 from transport.line import Line
 from transport.queues import QueueOptions
+from transport.reading import Reading
 
 FRAME = bytes(640)
+LATER = 1.0
+"""Seconds after which every rest is over."""
 
 
 def run(test: Callable[[], Coroutine[None, None, None]]) -> None:
@@ -26,16 +29,19 @@ def run(test: Callable[[], Coroutine[None, None, None]]) -> None:
 
 
 @asynccontextmanager
-async def crowd() -> AsyncIterator[tuple[Inbox, asyncio.ReadTransport]]:
-    """A connection's inbox in a crowd, and a real transport that it reads from."""
+async def a_socket() -> AsyncIterator[asyncio.ReadTransport]:
+    """A real transport that is read from."""
     end, other_end = os.pipe()
     with os.fdopen(end, "rb") as pipe, os.fdopen(other_end, "wb"):
         socket, _ = await asyncio.get_running_loop().connect_read_pipe(asyncio.Protocol, pipe)
-        recorder = Recorder(Metrics(), structlog.get_logger(), "call")
         try:
-            yield Inbox(QueueOptions(), recorder, Bell(lambda: True), Line(), socket), socket
+            yield socket
         finally:
             socket.close()
+
+
+def reading(socket: asyncio.ReadTransport, needed_in: float = LATER) -> Reading:
+    return Reading(Bell(lambda: True), lambda: needed_in, socket)
 
 
 async def until(claim: Callable[[], bool]) -> None:
@@ -43,88 +49,96 @@ async def until(claim: Callable[[], bool]) -> None:
         await asyncio.sleep(0.005)
 
 
-def test_a_socket_rests_after_it_was_read_and_is_read_again() -> None:
-    """Whether or not anything was due."""
+def test_a_socket_rests_and_is_read_again() -> None:
+    """However often; only once nothing had come in a rest is the next message as new as it looks."""
 
     async def conversation() -> None:
-        async with crowd() as (inbox, socket):
+        async with a_socket() as socket:
+            read = reading(socket)
             for _ in range(2):
-                inbox.put_audio(FRAME, time.monotonic())
-                assert socket.is_reading()  # there may be more
-                await asyncio.sleep(0)
+                assert read.unread_since is None
+                before = time.monotonic()
+                read.rest()
                 assert not socket.is_reading()
                 await until(socket.is_reading)
+                assert read.unread_since is not None
+                assert read.unread_since >= before
+                await until(lambda: read.unread_since is None)
 
     run(conversation)
 
 
-def test_what_the_worker_waits_for_ends_the_rest() -> None:
+def test_what_is_waited_for_ends_a_rest() -> None:
     """When a live client will have sent it, and otherwise after 60 ms."""
 
     async def conversation() -> None:
-        async with crowd() as (inbox, socket):
-            for wanted, enough in ((2 * len(FRAME), 0.02), (1_000_000, REST_SECONDS)):
-                now = time.monotonic()
-                inbox.put_audio(FRAME, now)
-                await asyncio.sleep(0)
-                inbox._bytes_wanted = inbox._bytes_seen + wanted - len(FRAME)  # noqa: SLF001 - as a wait leaves it
-                inbox.rings(now + enough / 2)
+        async with a_socket() as socket:
+            for needed_in, enough in ((0.02, 0.02), (LATER, REST_SECONDS)):
+                read = reading(socket, needed_in)
+                read.rest()
+                assert read.unread_since is not None
+                assert not read.rings(read.unread_since + enough - 0.001)
                 assert not socket.is_reading()
-                inbox.rings(time.monotonic() + enough)
+                assert not read.rings(read.unread_since + enough)
                 assert socket.is_reading()
 
     run(conversation)
 
 
-def test_nothing_more_is_read_while_the_pump_holds_back() -> None:
-    """Otherwise messages would pile up before the pump, where nothing bounds them."""
+def test_without_a_crowd_nobody_rests() -> None:
+    """Nor goes on resting when others leave."""
 
     async def conversation() -> None:
-        async with crowd() as (inbox, socket):
-            inbox.put_audio(FRAME, time.monotonic())
-            await asyncio.sleep(0)
-            assert not socket.is_reading()
-            holding = asyncio.create_task(inbox.hold_back())
-            await asyncio.sleep(0)
-            assert not inbox.rings(time.monotonic() + 1)
-            assert not socket.is_reading()
-            await holding
-            inbox.rings(time.monotonic() + 1)
+        crowd = [True]
+        async with a_socket() as socket:
+            read = Reading(Bell(lambda: bool(crowd)), lambda: LATER, socket)
+            read.rest()
+            crowd.clear()
+            read.rings(time.monotonic())
             assert socket.is_reading()
-
-            holding = asyncio.create_task(_flood(inbox))
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            assert socket.is_reading()  # it is left to uvicorn
-            holding.cancel()
-            await asyncio.wait([holding])
-            inbox.put_audio(FRAME, time.monotonic())
-            await asyncio.sleep(0)
-            assert not socket.is_reading()
+            read.rest()
+            assert socket.is_reading()
 
     run(conversation)
 
 
-async def _flood(inbox: Inbox) -> None:
-    """As the recv pump does when the in queue fills."""
-    inbox.put_audio(FRAME, time.monotonic())
-    await inbox.hold_back()
+def test_nothing_more_is_read_while_messages_are_held_back() -> None:
+    """Otherwise they would pile up before the pump, where nothing bounds them; and nobody rests then."""
+
+    async def conversation() -> None:
+        async with a_socket() as socket:
+            read = reading(socket)
+            read.rest()
+            read.held_back = True
+            assert not read.rings(time.monotonic() + LATER)
+            assert not socket.is_reading()
+            read.held_back = False
+            read.rings(time.monotonic() + LATER)
+            assert socket.is_reading()
+            read.held_back = True
+            read.rest()
+            assert socket.is_reading()
+
+    run(conversation)
 
 
 def test_the_end_of_a_connection_ends_its_rest() -> None:
     """The client's close is still to be read; a socket that is closed already is left alone."""
 
     async def conversation() -> None:
-        async with crowd() as (inbox, socket):
-            inbox.put_audio(FRAME, time.monotonic())
-            await asyncio.sleep(0)
-            inbox.end(drain=True)
+        async with a_socket() as socket:
+            read = reading(socket)
+            read.rest()
+            read.over()
             await until(socket.is_reading)
-        async with crowd() as (inbox, socket):
-            inbox.put_audio(FRAME, time.monotonic())
-            await asyncio.sleep(0)
+            read.rest()
+            assert socket.is_reading()
+        async with a_socket() as socket:
+            read = reading(socket)
+            read.rest()
             socket.close()
-            assert inbox.rings(time.monotonic())
+            assert read.rings(time.monotonic())
+            read.rest()
 
     run(conversation)
 
@@ -133,7 +147,9 @@ def test_what_lay_in_the_socket_did_not_come_when_it_was_read() -> None:
     """Audio came as fast as it is spoken; a commit may have come at any time of the rest."""
 
     async def conversation() -> None:
-        async with crowd() as (inbox, socket):
+        async with a_socket() as socket:
+            recorder = Recorder(Metrics(), structlog.get_logger(), "call")
+            inbox = Inbox(QueueOptions(), recorder, Bell(lambda: True), Line(), socket)
             began = time.monotonic()
             inbox.put_audio(FRAME, began)
             await until(lambda: not socket.is_reading())
@@ -150,21 +166,6 @@ def test_what_lay_in_the_socket_did_not_come_when_it_was_read() -> None:
             assert (earlier.arrivals, third) == ([began], read)
             assert began <= commit.arrived <= first <= second < read - 0.019
             assert commit.arrived < read - REST_SECONDS / 2
-
-    run(conversation)
-
-
-def test_what_comes_long_after_a_rest_came_when_it_was_read() -> None:
-    """A commit after a silence is not taken for one that waited."""
-
-    async def conversation() -> None:
-        async with crowd() as (inbox, socket):
-            inbox.put_audio(FRAME, time.monotonic())
-            await until(lambda: not socket.is_reading())
-            await until(socket.is_reading)
-            await until(lambda: inbox._socket_is == "watched")  # noqa: SLF001 - at the next ring
-            inbox.put_commit(now := time.monotonic())
-            assert inbox.take()[-1] == CommitMessage(now)
 
     run(conversation)
 
