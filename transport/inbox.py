@@ -292,7 +292,7 @@ class Inbox:
             self._ask()
         elif position is not None and self._bell.crowded():
             seconds += (wanted - self._bytes_seen) / _BYTES_PER_SECOND
-        self._line.next()
+        self._line.next(self.wake)
         try:
             self._wake.get(timeout=seconds)
         except Empty:

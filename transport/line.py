@@ -10,7 +10,13 @@ import asyncio
 import heapq
 import itertools
 import threading
+import time
 from collections.abc import Callable
+
+TURN_SECONDS = 0.02
+"""A turn that lasts longer holds up nobody: its worker waits for its client, or its engine. Most take 0.2 ms."""
+
+Wake = Callable[[], None]
 
 
 class Line:
@@ -18,13 +24,17 @@ class Line:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        """Guards the two below."""
-        self._waiting: list[tuple[float, int, Callable[[], None]]] = []
+        """Guards all that follows but the last."""
+        self._waiting: list[tuple[float, int, Wake]] = []
         """A heap."""
         self._numbers = itertools.count()
+        self._turn: Wake | None = None
+        """Whose turn it is."""
+        self._turn_ends = 0.0
+        """When it is taken for lost, monotonic seconds."""
         self._begins = False
 
-    def line_up(self, deadline: float, wake: Callable[[], None]) -> None:
+    def line_up(self, deadline: float, wake: Wake) -> None:
         """Call `wake`, which never waits or raises, in its turn: the earliest `deadline` (monotonic seconds) first."""
         with self._lock:
             heapq.heappush(self._waiting, (deadline, next(self._numbers), wake))
@@ -33,17 +43,17 @@ class Line:
             # After all others that are read in this pass of the loop have lined up.
             asyncio.get_running_loop().call_soon(self._begin)
 
-    def next(self) -> None:
-        """Wake the first in line. A worker that has had its turn calls it, woken from here or not.
-
-        One that does not come back, because it waits for its client, is no loss: whoever lines up next begins anew.
-        """
-        if not self._waiting:  # read without the lock: who lines up at this moment begins anew
-            return
+    def next(self, done: Wake | None = None) -> None:
+        """Wake the first in line, unless somebody else has a turn; `done`: its own, if it had one, is over."""
         with self._lock:
-            wake = heapq.heappop(self._waiting)[2] if self._waiting else None
-        if wake is not None:
-            wake()
+            if done == self._turn:
+                self._turn = None
+            now = time.monotonic()
+            if not self._waiting or (self._turn is not None and now < self._turn_ends):
+                return
+            wake = self._turn = heapq.heappop(self._waiting)[2]
+            self._turn_ends = now + TURN_SECONDS
+        wake()
 
     def _begin(self) -> None:
         self._begins = False

@@ -3,44 +3,77 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
 
-from transport.line import Line
+from transport.line import TURN_SECONDS, Line, Wake
 
 
-def turn(line: Line, woken: list[str], name: str) -> tuple[float, Callable[[], None]]:
-    """A worker that is woken, and one of its deadline's tenths of a second by its name."""
-    return float(name[-1]), lambda: woken.append(name)
+class Workers:
+    """Workers that line up with a deadline, and note who was woken."""
+
+    def __init__(self) -> None:
+        self.line = Line()
+        self.woken: list[str] = []
+        self._wakes: dict[str, Wake] = {}
+
+    def line_up(self, deadline: float, name: str) -> None:
+        self._wakes[name] = lambda: self.woken.append(name)
+        self.line.line_up(deadline, self._wakes[name])
+
+    def done(self, name: str) -> None:
+        self.line.next(self._wakes[name])
 
 
 def test_the_earliest_deadline_is_first_and_each_wakes_the_next() -> None:
     """Only one is woken by the loop; of two that are equally urgent the one that came first is."""
 
     async def queue() -> list[str]:
-        line, woken = Line(), list[str]()
-        for name in ("late 3", "first 1", "second 1", "middle 2"):
-            line.line_up(*turn(line, woken, name))
-        assert woken == []
+        workers = Workers()
+        for deadline, name in ((3, "late"), (1, "first"), (1, "second"), (2, "middle")):
+            workers.line_up(deadline, name)
+        assert workers.woken == []
         await asyncio.sleep(0)
-        assert woken == ["first 1"]
-        for _ in range(5):
-            line.next()
-        return woken
+        for name in ("first", "second", "middle", "late"):
+            assert workers.woken[-1] == name
+            workers.done(name)
+        return workers.woken
 
-    assert asyncio.run(queue()) == ["first 1", "second 1", "middle 2", "late 3"]
+    assert asyncio.run(queue()) == ["first", "second", "middle", "late"]
 
 
-def test_who_lines_up_begins_a_line_that_stands_still() -> None:
-    """A worker that was woken and never came back holds up nobody for long."""
+def test_one_has_a_turn_at_a_time() -> None:
+    """Neither a worker that woke for another reason nor who lines up meanwhile lets in a second one."""
 
     async def queue() -> list[str]:
-        line, woken = Line(), list[str]()
-        for name in ("stuck 1", "behind it 2"):
-            line.line_up(*turn(line, woken, name))
+        workers = Workers()
+        workers.line_up(1, "busy")
         await asyncio.sleep(0)
-        assert woken == ["stuck 1"]
-        line.line_up(*turn(line, woken, "last 3"))
+        workers.line_up(2, "waits")
         await asyncio.sleep(0)
-        return woken
+        workers.line.next(lambda: None)
+        assert workers.woken == ["busy"]
+        workers.done("busy")
+        return workers.woken
 
-    assert asyncio.run(queue()) == ["stuck 1", "behind it 2"]
+    assert asyncio.run(queue()) == ["busy", "waits"]
+
+
+def test_a_worker_that_does_not_come_back_holds_up_nobody_for_long() -> None:
+    """After 20 ms the next who asks lets the first in line have a turn."""
+
+    async def queue() -> list[str]:
+        workers = Workers()
+        workers.line_up(1, "stuck")
+        workers.line_up(2, "behind it")
+        await asyncio.sleep(0)
+        ends = time.monotonic() + TURN_SECONDS
+        while time.monotonic() < ends:  # noqa: ASYNC110 - a clock tells nobody
+            await asyncio.sleep(TURN_SECONDS / 4)
+        workers.line_up(3, "last")
+        await asyncio.sleep(0)
+        workers.done("stuck")  # too late: it is another's turn
+        assert workers.woken == ["stuck", "behind it"]
+        workers.done("behind it")
+        return workers.woken
+
+    assert asyncio.run(queue()) == ["stuck", "behind it", "last"]
