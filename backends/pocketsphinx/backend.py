@@ -112,8 +112,8 @@ class PocketsphinxBackend:
         """See `ASRBackend`."""
         number = next(self._numbers)
         if options.live:
-            return PocketsphinxStream(number, self._lock, self._finals, self._partials, options.notify)
-        return PocketsphinxStream(number, self._lock, self._batch, None, options.notify)
+            return PocketsphinxStream(number, self._lock, self._finals, self._partials, options)
+        return PocketsphinxStream(number, self._lock, self._batch, None, options)
 
     def close(self) -> None:
         """See `ASRBackend`: cancels what is pending."""
