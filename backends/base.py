@@ -31,6 +31,9 @@ class StreamOptions:
     live: bool = True
     """False: a piece of a file. Nobody asks for partials, and it gives way to live finals."""
 
+    partial_ms: int = 500
+    """Least time in ms between two partials that the speaker is shown: the engine need not have news more often."""
+
     notify: Callable[[], None] = field(default=_nobody, compare=False, repr=False)
     """Called, from any thread, when `ASRStream.partial` has something new, so that nobody has to poll. Never waits."""
 

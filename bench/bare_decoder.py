@@ -10,15 +10,18 @@ import multiprocessing
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from backends.pocketsphinx import hypothesis
+from backends.pocketsphinx.process import environment
+from backends.pocketsphinx.slots import Slots
 from backends.pocketsphinx.worker import Worker
 from bench.cuts import Cut
-from protocol.pcm import BYTES_PER_SAMPLE, SAMPLE_RATE
+from protocol.pcm import BYTES_PER_SAMPLE, SAMPLE_RATE, samples_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +56,20 @@ class _Both:
     said: Sequence[Said]
     paced: bool
     """Whether each piece waits until it would have been spoken."""
+    partial_ms: int
+    """As in `StreamOptions`: what the streaming pass is handed at a time follows from it."""
 
 
 class BareDecoder:
     """One such process, as seen from here; one job at a time."""
 
-    def __init__(self, cores: Sequence[int]) -> None:
-        """Start it on these cores; `answer` once says that it is warm."""
+    def __init__(self, cores: Sequence[int], *, large_pages: bool) -> None:
+        """Start it on these cores, with pages like the engine's workers or not; `answer` once says that it is warm."""
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, list(cores)), daemon=True)
-        self._process.start()
+        with _environment(environment() if large_pages else {}):
+            self._process.start()
         theirs.close()
 
     def begin(self, job: _Both | bytes) -> None:
@@ -86,23 +92,37 @@ class BareDecoder:
 
 
 @contextmanager
-def bare_decoders(count: int, cores: Sequence[int]) -> Iterator[list[BareDecoder]]:
+def bare_decoders(count: int, cores: Sequence[int], *, large_pages: bool) -> Iterator[list[BareDecoder]]:
     """So many warm processes, gone when the context ends."""
     with ExitStack() as stack:
         decoders: list[BareDecoder] = []
         for _ in range(count):
-            decoders.append(BareDecoder(cores))
+            decoders.append(BareDecoder(cores, large_pages=large_pages))
             stack.callback(decoders[-1].stop)
         for each in decoders:
             each.answer()
         yield decoders
 
 
-def both_passes(decoders: Sequence[BareDecoder], speakers: Sequence[Sequence[Said]], *, paced: bool) -> Spent:
+@contextmanager
+def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
+    """Add to this process's environment, for a child that can only inherit it."""
+    before = dict(os.environ)
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def both_passes(
+    decoders: Sequence[BareDecoder], speakers: Sequence[Sequence[Said]], *, paced: bool, partial_ms: int
+) -> Spent:
     """CPU of both passes over what speakers say, a process each, all at once; `paced`: no sooner than they say it."""
     working = decoders[: len(speakers)]
     for decoder, said in zip(working, speakers, strict=True):
-        decoder.begin(_Both(said, paced))
+        decoder.begin(_Both(said, paced, partial_ms))
     return sum((decoder.answer() for decoder in working), Spent())
 
 
@@ -143,13 +163,22 @@ def _serve(connection: Connection, cores: Sequence[int]) -> None:
 def _do_both(worker: Worker, job: _Both) -> Spent:
     spent, began = Spent(), time.monotonic()
     for said in job.said:
-        cpu, start = time.process_time(), 0
-        for stop in said.cut.stops:
+        cpu, slots = time.process_time(), Slots(1, 1)
+        slots.open(0, samples_of(job.partial_ms))
+        for pushed in said.cut.pushes:
             if job.paced:
-                time.sleep(max(0.0, began + said.at + stop / SAMPLE_RATE - time.monotonic()))
-            worker.feed(0, start == 0, said.cut.pcm[start * BYTES_PER_SAMPLE : stop * BYTES_PER_SAMPLE])
-            start = stop
+                time.sleep(max(0.0, began + said.at + pushed / SAMPLE_RATE - time.monotonic()))
+            slots.pushed(0, pushed)
+            feed_due(worker, slots, said.cut.pcm)
         streamed = time.process_time()
         worker.decode(said.cut.pcm)
         spent += Spent(streamed - cpu, time.process_time() - streamed)
     return spent
+
+
+def feed_due(worker: Worker, slots: Slots, pcm: bytes) -> None:
+    """What a streaming pass that keeps up takes at once."""
+    while (due := slots.take(0)) is not None:
+        piece = pcm[due.start * BYTES_PER_SAMPLE : due.stop * BYTES_PER_SAMPLE]
+        said = hypothesis.partial(worker.feed(0, due.start == 0, piece), 0.0)
+        slots.done(due, words=bool(said.text))

@@ -96,6 +96,10 @@ class Comparison:
     seed: int
     paced: bool
     """Whether the bare decoder hears as live as the server does."""
+    partial_ms: int
+    """For the bare decoder: see `StreamOptions`."""
+    large_pages: bool
+    """Whether the bare decoder has the engine's."""
     bar: Progress
 
     def warm_up(self, server: Server, decoders: Sequence[BareDecoder]) -> list[str]:
@@ -103,7 +107,7 @@ class Comparison:
         self.bar.step("warm-up")
         clip = sorted(self.cuts, key=lambda clip: clip.seconds)[len(self.cuts) // 2]
         said = [Said(0, cut) for cut in self.cuts[clip]]
-        both_passes(decoders, [said] * len(decoders), paced=False)
+        both_passes(decoders, [said] * len(decoders), paced=False, partial_ms=self.partial_ms)
         workers = workers_of(self.settings, self.cores)
         disc, due = Disc([clip]), 1 + workers * (1 + FINISHERS_PER_CORE + 1)
         crowd = [disc.play([clip], GAP_MS)] * (FINISHERS_PER_CORE * workers + 2)
@@ -128,7 +132,8 @@ class Comparison:
         cpu, wall = server.cpu_seconds() - cpu, time.monotonic() - began
         workers, started = spent_since(before, server.family())
         self.bar.step(f"live, {way}, round {turn + 1}, bare decoder")
-        bare = both_passes(decoders, [said_by(each, self.cuts) for each in playlists], paced=self.paced)
+        spoken = [said_by(each, self.cuts) for each in playlists]
+        bare = both_passes(decoders, spoken, paced=self.paced, partial_ms=self.partial_ms)
         voided = [samples for cut in cuts for samples in cut.voided]
         return Live(
             way=way,

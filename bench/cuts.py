@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from backends.base import ASRResult
-from backends.pocketsphinx.slots import Slots
 from bench.ears import listen
 from bench.server import silence_ms
 from inference.listener import Ended, Listener
@@ -31,8 +30,8 @@ class Cut:
     """Its first sample in the recording."""
     pcm: bytes
     """PCM16LE, 16 kHz."""
-    stops: tuple[int, ...]
-    """Samples of it that had gone to the streaming pass after each job of one that keeps up."""
+    pushes: tuple[int, ...]
+    """Samples of it that the engine had after each `push`."""
     voided: tuple[int, ...]
     """Samples of each final pass that was begun in a pause and became void, because the speaker resumed."""
 
@@ -47,13 +46,9 @@ class _Notes:
     """An `ASRStream` that decodes nothing."""
 
     pcm: bytearray = field(default_factory=bytearray)
-    stops: list[int] = field(default_factory=list)
+    pushes: list[int] = field(default_factory=list)
     voided: list[int] = field(default_factory=list)
     _paused_at: int | None = None
-    _slots: Slots = field(default_factory=lambda: Slots(1, 1))
-
-    def __post_init__(self) -> None:
-        self._slots.open(0)
 
     @property
     def samples(self) -> int:
@@ -61,13 +56,10 @@ class _Notes:
         return len(self.pcm) // BYTES_PER_SAMPLE
 
     def push(self, samples: Signal) -> None:
-        """See `ASRStream`; the streaming pass, which keeps up, takes at once what it would take."""
+        """See `ASRStream`."""
         self._void()
         self.pcm += to_pcm(samples)
-        self._slots.pushed(0, self.samples)
-        while (job := self._slots.take(0)) is not None:
-            self.stops.append(job.stop)
-            self._slots.done(job)
+        self.pushes.append(self.samples)
 
     def partial(self) -> ASRResult | None:
         """See `ASRStream`."""
@@ -139,5 +131,5 @@ def _cut(ended: Ended) -> Cut:
     notes = ended.stream
     if not isinstance(notes, _Notes):
         raise TypeError("these ears were given another engine")
-    stops = tuple(stop for stop in notes.stops if stop <= notes.samples)
-    return Cut(ended.start, bytes(notes.pcm), stops, tuple(notes.voided))
+    pushes = tuple(pushed for pushed in notes.pushes if pushed <= notes.samples)
+    return Cut(ended.start, bytes(notes.pcm), pushes, tuple(notes.voided))

@@ -20,6 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from backends.base import StreamOptions
 from backends.pocketsphinx.backend import FINISHERS_PER_CORE
 from bench.audio import compose, load
 from bench.bare_decoder import bare_decoders
@@ -51,7 +52,17 @@ def main() -> None:
     ran = conditions("decoder", settings, server=cores, load=sorted(os.sched_getaffinity(0)))
     bar = Progress(1 + 2 * given.rounds * (len(LIMITS) * (given.only != "http") + (given.only != "live")))
     cuts = cuts_of(clips, Ears.of(settings))
-    compared = Comparison(cuts, settings, cores, given.speakers, given.seed, given.paced, bar)
+    compared = Comparison(
+        cuts,
+        settings,
+        cores,
+        given.speakers,
+        given.seed,
+        paced=given.paced,
+        partial_ms=given.bare_partial_ms,
+        large_pages=not given.bare_small_pages,
+        bar=bar,
+    )
     lives, uploads, warnings = measure(compared, given)
     bar.end()
     rows, verdict = [live_row(each) for each in lives], judge(lives, uploads)
@@ -59,7 +70,9 @@ def main() -> None:
     finish(
         given.json,
         ran
-        | {"speakers": given.speakers, "bare_paced": given.paced, "warnings": warnings, "verdict": verdict}
+        | {"speakers": given.speakers, "bare_paced": given.paced, "bare_partial_ms": given.bare_partial_ms}
+        | {"bare_small_pages": given.bare_small_pages}
+        | {"warnings": warnings, "verdict": verdict}
         | {"live": [asdict(each) | {"ratio": each.ratio} for each in lives]}
         | {"http": [asdict(each) | {"ratio": each.ratio} for each in uploads]},
     )
@@ -77,6 +90,15 @@ def arguments() -> argparse.Namespace:
     made.add_argument(
         "--paced", action="store_true", help="the bare decoder hears live as well, with rests, not all at once"
     )
+    made.add_argument(
+        "--bare-partial-ms",
+        type=int,
+        default=StreamOptions().partial_ms,
+        help="the bare decoder's streaming pass takes as much at a time as the engine's does for this; 100 at least",
+    )
+    made.add_argument(
+        "--bare-small-pages", action="store_true", help="the bare decoder without the large pages that the engine uses"
+    )
     return made.parse_args()
 
 
@@ -90,7 +112,7 @@ def measure(compared: Comparison, given: argparse.Namespace) -> tuple[list[Live]
     processes = max(compared.speakers, workers_of(compared.settings, compared.cores))
     with (
         Server(TARGETS["server"], compared.settings, compared.cores) as server,
-        bare_decoders(processes, compared.cores) as decoders,
+        bare_decoders(processes, compared.cores, large_pages=compared.large_pages) as decoders,
     ):
         warnings = compared.warm_up(server, decoders)
         for turn in range(given.rounds):

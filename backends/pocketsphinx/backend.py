@@ -81,8 +81,8 @@ class PocketsphinxBackend:
 
     @property
     def batch_width(self) -> int:
-        """See `ASRBackend`."""
-        return self._workers
+        """See `ASRBackend`: a piece for each worker, and the next, so that none waits until that was heard."""
+        return self._workers + 1
 
     def start(self) -> None:
         """See `ASRBackend`: starts the live workers at once; 2 to 3 s on two cores."""
@@ -112,8 +112,8 @@ class PocketsphinxBackend:
         """See `ASRBackend`."""
         number = next(self._numbers)
         if options.live:
-            return PocketsphinxStream(number, self._lock, self._finals, self._partials, options.notify)
-        return PocketsphinxStream(number, self._lock, self._batch, None, options.notify)
+            return PocketsphinxStream(number, self._lock, self._finals, self._partials, options)
+        return PocketsphinxStream(number, self._lock, self._batch, None, options)
 
     def close(self) -> None:
         """See `ASRBackend`: cancels what is pending."""

@@ -25,6 +25,8 @@ class Utterance:
     number: int
     notify: Callable[[], None] = _nobody
     """Its speaker's `StreamOptions.notify`; called without the lock."""
+    partial_ms: int = 0
+    """Its speaker's `StreamOptions.partial_ms`."""
     pcm: bytearray = field(default_factory=bytearray)
     """All that was pushed, PCM16LE at 16 kHz: a pass can begin again at any time."""
     heard: int = 0

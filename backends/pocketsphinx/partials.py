@@ -12,6 +12,7 @@ from backends.pocketsphinx import hypothesis
 from backends.pocketsphinx.desk import Utterance
 from backends.pocketsphinx.process import Answer, Request
 from backends.pocketsphinx.slots import Slots, Stretch
+from protocol.pcm import samples_of
 
 
 class StreamingDesk:
@@ -34,7 +35,7 @@ class StreamingDesk:
         """Note that an utterance has more audio. Caller holds the lock."""
         if utterance.number not in self.utterances:
             self.utterances[utterance.number] = utterance
-            self.slots.open(utterance.number)
+            self.slots.open(utterance.number, samples_of(utterance.partial_ms))
         self._wake(self.slots.pushed(utterance.number, utterance.samples))
 
     def drop(self, utterance: Utterance) -> None:
@@ -89,7 +90,8 @@ class StreamingWorkerDesk:
         raw, seconds = answer
         result = hypothesis.partial(raw, seconds)
         with self._desk.lock:
-            utterance = self._desk.utterances[task.utterance] if self._desk.slots.done(task) else None
+            wanted = self._desk.slots.done(task, words=bool(result.text))
+            utterance = self._desk.utterances[task.utterance] if wanted else None
             news = utterance is not None and _take_in(utterance, task.stop, result)
         if utterance is not None and news:
             _tell(utterance)

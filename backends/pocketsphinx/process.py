@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import subprocess
@@ -37,6 +38,14 @@ TRANSFER_SECONDS = 30.0
 LOOK_SECONDS = 0.25
 """Between two calls of `meanwhile`; costs microseconds."""
 
+TUNABLES = "GLIBC_TUNABLES"
+HUGE_PAGES = "glibc.malloc.hugetlb=1"
+"""Has glibc (2.35 or later; others do not know it) ask for pages of 2 MiB where the system leaves it to programs.
+
+A pass wanders over 90 MB of model and search, whose 4 KiB pages a processor cannot remember: with large ones a paced
+streaming pass takes 0.87 of the CPU and a final pass 0.91, for 7 MB of memory more a process.
+"""
+
 Request = tuple[Any, ...]
 Answer = tuple[Any, ...]
 
@@ -67,7 +76,7 @@ class WorkerProcess:
             command = [sys.executable, "-P", str(SCRIPT), str(theirs.fileno()), str(decoders), str(niceness)]
             try:
                 self._process = subprocess.Popen(  # noqa: S603 - nothing in the command comes from outside
-                    command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
+                    command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=environment()
                 )
             except OSError as error:
                 ours.close()
@@ -164,3 +173,8 @@ class WorkerProcess:
             self._process.kill()
             status = self._process.wait()
         return WorkerDied(f"signal {-status}" if status < 0 else f"exit status {status}")
+
+
+def environment() -> dict[str, str]:
+    """That of a worker process: this one's with `HUGE_PAGES`, unless whoever started it has tunables of their own."""
+    return {TUNABLES: HUGE_PAGES, **os.environ}

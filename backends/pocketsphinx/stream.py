@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from concurrent.futures import Future
 
-from backends.base import ASRResult
+from backends.base import ASRResult, StreamOptions
 from backends.pocketsphinx.desk import Utterance
 from backends.pocketsphinx.finals import FinalDesk, cancel
 from backends.pocketsphinx.partials import StreamingDesk
@@ -22,7 +21,7 @@ class PocketsphinxStream:
         lock: threading.Lock,
         finals: FinalDesk,
         partials: StreamingDesk | None,
-        notify: Callable[[], None],
+        options: StreamOptions,
     ) -> None:
         """Open the utterance `number`.
 
@@ -31,12 +30,12 @@ class PocketsphinxStream:
             lock: the desks' lock.
             finals: where its second pass is done.
             partials: where its streaming pass is done; None: a piece of a file, without partials or speculation.
-            notify: see `StreamOptions`; may still be called once while, and just after, the utterance ends.
+            options: its `notify` may still be called once while, and just after, the utterance ends.
         """
         self._lock = lock
         self._finals = finals
         self._partials = partials
-        self._utterance = Utterance(number, notify)
+        self._utterance = Utterance(number, options.notify, options.partial_ms)
         self._over = False
         """Finished or cancelled."""
         self._cancelled = False

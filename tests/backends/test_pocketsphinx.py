@@ -45,6 +45,9 @@ STREAMING, FINAL, BATCH = STREAMING_NICENESS, 0, BATCH_NICENESS
 
 WORKERS, STREAMS = 2, 2
 
+EAGER = StreamOptions(partial_ms=100)
+"""A speaker whose partials cover all but the last 100 ms."""
+
 
 def read(path: Path) -> Samples:
     with wave.open(str(path)) as file:
@@ -190,7 +193,7 @@ def test_partials_are_the_streaming_pass_of_all_audio_so_far(backend: ASRBackend
     """They grow as audio arrives, whatever jobs it was decoded in."""
     samples = clips()[-1]
     step = len(samples) // 3 // LEAST_SAMPLES * LEAST_SAMPLES
-    stream = backend.stream(StreamOptions())
+    stream = backend.stream(EAGER)
     seen: list[str] = []
     grown = []
     for end in (step, 2 * step, 3 * step):
@@ -217,7 +220,7 @@ def test_words_have_confidences_and_times_in_order(backend: ASRBackend) -> None:
 def test_digital_silence_ahead_of_speech_is_no_word_in_partials(backend: ASRBackend) -> None:
     """A bare decoder hears words in it."""
     samples = clips()[0]
-    stream = backend.stream(StreamOptions())
+    stream = backend.stream(EAGER)
     stream.push(np.zeros(3 * SAMPLE_RATE, np.float32))
     stream.push(to_signal(samples))
     seen: list[str] = []
@@ -252,7 +255,7 @@ def test_an_utterance_that_waited_for_a_decoder_catches_up(backend: ASRBackend) 
     first = [backend.stream(StreamOptions()) for _ in range(WORKERS * STREAMS)]
     for stream in first:
         stream.push(np.zeros(1, np.float32))
-    last = backend.stream(StreamOptions())
+    last = backend.stream(EAGER)
     last.push(to_signal(samples))
     assert last.partial() is None
     first[0].cancel()
@@ -267,7 +270,7 @@ def test_an_utterance_that_waited_for_a_decoder_catches_up(backend: ASRBackend) 
 def test_a_streaming_worker_that_is_killed_loses_no_partial_and_no_final(backend: ASRBackend) -> None:
     samples = clips()[0]
     half = len(samples) // 2 // LEAST_SAMPLES * LEAST_SAMPLES
-    stream = backend.stream(StreamOptions())
+    stream = backend.stream(EAGER)
     stream.push(to_signal(samples[:half]))
     seen: list[str] = []
     until(lambda: newest_partial(stream, seen), "a partial")

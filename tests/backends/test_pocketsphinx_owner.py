@@ -261,3 +261,21 @@ def test_a_process_without_an_answer_is_given_time_for_its_audio_and_while_it_wo
                 child.ask(request, nothing)
     finally:
         child.close()
+
+
+@pytest.mark.parametrize(("given", "seen"), [(None, process.HUGE_PAGES), ("a.b=1", "a.b=1")])
+def test_a_process_asks_for_large_pages_unless_it_was_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: str | None, seen: str
+) -> None:
+    script = tmp_path / "echo.py"
+    script.write_text("import os" + ECHO.replace("recv()[-1]", "recv() and os.environ['GLIBC_TUNABLES']"))
+    monkeypatch.setattr(process, "SCRIPT", script)
+    monkeypatch.delenv(process.TUNABLES, raising=False)
+    if given is not None:
+        monkeypatch.setenv(process.TUNABLES, given)
+    child = WorkerProcess(1, 0)
+    try:
+        child.wait_ready()
+        assert child.ask(("decode", b""), nothing) == (len(seen),)
+    finally:
+        child.close()

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from backends.base import ASRResult, EngineError
+from backends.base import ASRResult, EngineError, StreamOptions
 from backends.pocketsphinx import hypothesis, passes, slots
 from backends.pocketsphinx.finals import FinalDesk
 from backends.pocketsphinx.partials import StreamingDesk
@@ -396,7 +396,7 @@ def test_utterances_spread_over_the_workers() -> None:
     plan = Slots(workers=2, per_worker=2)
     woken = []
     for utterance in range(4):
-        plan.open(utterance)
+        plan.open(utterance, LEAST)
         woken.append(plan.pushed(utterance, LEAST))
 
     assert sorted(woken, key=str) == [0, 0, 1, 1]
@@ -405,7 +405,7 @@ def test_utterances_spread_over_the_workers() -> None:
 
 def test_audio_is_no_job_until_it_is_worth_one() -> None:
     plan = Slots(1, 1)
-    plan.open(1)
+    plan.open(1, LEAST)
 
     assert plan.pushed(1, LEAST - 1) is None
     assert plan.take(0) is None
@@ -415,34 +415,59 @@ def test_audio_is_no_job_until_it_is_worth_one() -> None:
 
 def test_a_job_has_all_audio_since_the_last_up_to_the_limit() -> None:
     plan = Slots(1, 1)
-    plan.open(1)
+    plan.open(1, LEAST)
     plan.pushed(1, MOST + LEAST)
     spans = []
     while (work := plan.take(0)) is not None:
         spans.append((work.start, work.stop))
-        plan.done(work)
+        plan.done(work, words=True)
 
     assert spans == [(0, MOST), (MOST, MOST + LEAST)]
+
+
+@pytest.mark.parametrize(("every", "step"), [(0, LEAST), (2 * LEAST, 2 * LEAST), (MOST, MOST), (20 * MOST, MOST)])
+def test_once_there_are_words_a_job_waits_for_as_much_as_the_speaker_waits_for_partials(every: int, step: int) -> None:
+    plan = Slots(1, 1)
+    plan.open(1, every)
+    plan.pushed(1, LEAST)
+    plan.done(take_stretch(plan, 0), words=False)
+    plan.pushed(1, 2 * LEAST)
+    plan.done(take_stretch(plan, 0), words=True)
+
+    assert plan.pushed(1, 2 * LEAST + step - 1) is None
+    assert plan.pushed(1, 2 * LEAST + step) == 0
+    assert take_stretch(plan, 0).stop == 2 * LEAST + step
+
+
+def test_a_hypothesis_that_lost_its_words_is_renewed_soon() -> None:
+    plan = Slots(1, 1)
+    plan.open(1, MOST)
+    plan.pushed(1, LEAST)
+    plan.done(take_stretch(plan, 0), words=True)
+    plan.pushed(1, LEAST + MOST)
+    plan.done(take_stretch(plan, 0), words=False)
+
+    assert plan.pushed(1, MOST + 2 * LEAST) == 0
 
 
 def test_the_utterance_served_longest_ago_goes_first() -> None:
     plan = Slots(1, 3)
     for utterance in (1, 2, 3):
-        plan.open(utterance)
+        plan.open(utterance, LEAST)
         plan.pushed(utterance, 10 * SECOND)
     order = []
     for _ in range(6):
         work = take_stretch(plan, 0)
         order.append(work.utterance)
-        plan.done(work)
+        plan.done(work, words=True)
 
     assert order == [1, 2, 3, 1, 2, 3]
 
 
 def test_an_utterance_beyond_the_decoders_waits_for_one_and_catches_up() -> None:
     plan = Slots(1, 1)
-    plan.open(1)
-    plan.open(2)
+    plan.open(1, LEAST)
+    plan.open(2, LEAST)
     assert plan.pushed(2, SECOND) is None
 
     assert plan.close(1) == 0
@@ -451,10 +476,10 @@ def test_an_utterance_beyond_the_decoders_waits_for_one_and_catches_up() -> None
 
 def test_an_utterance_that_ends_while_it_waits_leaves_nothing() -> None:
     plan = Slots(1, 1)
-    plan.open(1)
-    plan.open(2)
+    plan.open(1, LEAST)
+    plan.open(2, LEAST)
     plan.close(2)
-    plan.open(3)
+    plan.open(3, LEAST)
     plan.pushed(3, SECOND)
     plan.close(1)
 
@@ -464,21 +489,21 @@ def test_an_utterance_that_ends_while_it_waits_leaves_nothing() -> None:
 
 def test_a_hypothesis_for_an_ended_utterance_is_nobodys() -> None:
     plan = Slots(1, 1)
-    plan.open(1)
+    plan.open(1, LEAST)
     plan.pushed(1, SECOND)
     work = take_stretch(plan, 0)
     plan.close(1)
 
-    assert plan.done(work) is False
+    assert plan.done(work, words=True) is False
 
 
 def test_all_utterances_of_a_renewed_worker_begin_again() -> None:
     plan = Slots(2, 2)
     for utterance in range(4):
-        plan.open(utterance)
+        plan.open(utterance, LEAST)
         plan.pushed(utterance, LEAST)
     for worker in (0, 0, 1):
-        plan.done(take_stretch(plan, worker))
+        plan.done(take_stretch(plan, worker), words=True)
     plan.renewed(0)
 
     assert [take_stretch(plan, 0).start for _ in range(2)] == [0, 0]
@@ -488,9 +513,9 @@ def test_all_utterances_of_a_renewed_worker_begin_again() -> None:
 
 def test_an_utterance_that_kills_workers_gets_no_more_partials_and_frees_its_decoder() -> None:
     plan = Slots(1, 1)
-    plan.open(1)
+    plan.open(1, LEAST)
     plan.pushed(1, SECOND)
-    plan.open(2)
+    plan.open(2, LEAST)
     plan.pushed(2, SECOND)
     for _ in range(slots.ATTEMPTS):
         plan.died(take_stretch(plan, 0))
@@ -519,7 +544,8 @@ class Room:
 
     def open(self, *, live: bool = True, notify: Callable[[], None] = nothing) -> PocketsphinxStream:
         self._opened += 1
-        return PocketsphinxStream(self._opened, self.lock, self.finals, self.partials if live else None, notify)
+        options = StreamOptions(partial_ms=100, notify=notify)
+        return PocketsphinxStream(self._opened, self.lock, self.finals, self.partials if live else None, options)
 
     def decode(self) -> int:
         """Do one second pass, whose text is its number of samples; return that."""
@@ -832,7 +858,7 @@ def test_one_piece_wakes_one_worker_without_a_process_and_a_second_the_next() ->
     with ThreadPoolExecutor(3) as owners:
         waiting = [owners.submit(lambda: hired.append(desk.hire())) for _ in range(3)]
         for number in (1, 2):
-            piece = PocketsphinxStream(number, lock, desk, None, nothing)
+            piece = PocketsphinxStream(number, lock, desk, None, StreamOptions(live=False))
             piece.push(audio(SECOND))
             piece.finish(SECOND)
             deadline = time.monotonic() + 10

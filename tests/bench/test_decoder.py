@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import numpy as np
 import pytest
 
+from backends.pocketsphinx.slots import Slots
+from backends.pocketsphinx.worker import Worker
 from bench.audio import FRAME_BYTES, Clip, Disc, compose
-from bench.bare_decoder import Said, Spent
+from bench.bare_decoder import Said, Spent, feed_due
 from bench.beside import (
     Live,
     Upload,
@@ -59,12 +62,34 @@ def test_cuts() -> None:
         assert cut.voided == ()
 
 
-def test_pieces() -> None:
-    """The streaming pass gets the pre-roll with the onset, then 100 ms at a time, and never more than there is."""
+def test_pushes() -> None:
+    """The engine gets the pre-roll with the onset, then what came since the last look, and all there is in the end."""
     (cut,) = Ears().cut(sound(25, 100, 50))
-    assert cut.stops[0] >= 15 * 320
-    assert {later - sooner for sooner, later in zip(cut.stops[1:], cut.stops[2:], strict=False)} == {1600}
-    assert cut.samples - 1600 < cut.stops[-1] <= cut.samples
+    assert cut.pushes[0] >= 15 * 320
+    assert {later - sooner for sooner, later in itertools.pairwise(cut.pushes[1:])} <= {640, 960}
+    assert cut.pushes[-1] == cut.samples
+
+
+class Hears(Worker):
+    """Has words once 300 ms were fed."""
+
+    def __init__(self) -> None:
+        self.fed: list[int] = []
+
+    def feed(self, slot: int, fresh: bool, pcm: bytes) -> str | None:
+        assert (slot, fresh) == (0, not self.fed)
+        self.fed.append(len(pcm) // 2)
+        return "go" if sum(self.fed) >= 4800 else "<s>"
+
+
+def test_pieces() -> None:
+    """The bare streaming pass takes what the engine's does: 100 ms at a time until there are words, then more."""
+    slots, worker = Slots(1, 1), Hears()
+    slots.open(0, 4800)
+    for pushed in range(0, 16_000, 800):
+        slots.pushed(0, pushed)
+        feed_due(worker, slots, bytes(32_000))
+    assert worker.fed == [1600, 1600, 1600, 4800, 4800]
 
 
 def test_voided() -> None:
