@@ -175,7 +175,9 @@ class Connection:
         services = self._services
         inbox = Inbox(services.queues, self._recorder, services.bell, services.line, self._socket)
         outbox = Outbox(self._services.queues, self._recorder)
-        options = StreamOptions(primary_subtag(params.language), params.hotwords, notify=inbox.wake)
+        options = StreamOptions(
+            primary_subtag(params.language), params.hotwords, partial_ms=params.partial_ms, notify=inbox.wake
+        )
         tells_speech = "speech" in params.events
         state = SessionState(params.call_id, params.language, params.partial_ms, tells_speech=tells_speech)
         listener = self._services.listener(options, segmenter, vad)
