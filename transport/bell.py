@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 RING_SECONDS = 0.02
-"""Between two rings: how late an endpoint may be noticed for the sake of the others."""
+"""Between two rings. An endpoint may be noticed two of them late: its frame may just have missed one."""
 REST_SECONDS = 0.06
-"""For so long a socket is left unread, three messages of 20 ms, unless its worker needs what is in it sooner."""
+"""For so long, and until the next ring, a socket is left unread unless its worker needs what is in it sooner."""
 
 
 _PASSES = 4
@@ -49,7 +49,7 @@ class Bell:
         self._resting.append(resting)
 
     async def stop(self) -> None:
-        """Let nobody rest any more: on return, what came before is read and with its connection."""
+        """Let nobody rest any more: on return, what came before and fits one read is with its connection."""
         self._stopped = True
         self._tell()
         for _ in range(_PASSES):
@@ -59,9 +59,11 @@ class Bell:
         asyncio.get_running_loop().call_later(RING_SECONDS, self._ring)
 
     def _ring(self) -> None:
-        self._tell()
-        if self._resting:
-            self._wait()
+        try:
+            self._tell()
+        finally:  # a ring that failed must not be the last: all sockets would stay unread
+            if self._resting:
+                self._wait()
 
     def _tell(self) -> None:
         now = time.monotonic()

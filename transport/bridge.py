@@ -26,9 +26,9 @@ class WorkerThread:
         threading.Thread(target=self._run, args=(work,), name=name, daemon=True).start()
 
     def _run(self, work: Callable[[], None]) -> None:
-        _yield_to_others()
         failure: BaseException | None = None
         try:
+            _yield_to_others()
             work()
         except BaseException as error:  # noqa: BLE001 - handed to the connection, which logs it and closes with 1011
             failure = error

@@ -97,7 +97,7 @@ class Inbox:
 
     Audio gathers on the event loop and is handed to the worker when it has reached the sample that the worker waits
     for: waking a thread costs more than all else that a message needs. In a crowd the socket rests in between.
-    The `put_*` methods and `end` are called on the event loop, the others on the worker's thread.
+    `exhausted`, `take`, `wait` and `end_turn` are the worker's, `wake` is for any thread, the rest for the event loop.
     """
 
     def __init__(
@@ -186,6 +186,7 @@ class Inbox:
         """Of what a socket had when it was read after a rest, say when it came.
 
         Audio comes as fast as it is spoken, so that each message came so long before the last, but not before the rest.
+        The last may be that much older than it looks: by a message's length, and by a rest if the client stalled.
         """
         gathered, since = self._gathered, self._reading.unread_since
         if since is not None:
@@ -216,10 +217,12 @@ class Inbox:
     async def hold_back(self) -> None:
         """Let the worker have a moment, before the next message is put."""
         self._reading.held_back = True
-        try:
-            await asyncio.sleep(_HOLD_BACK_SECONDS)
-        finally:
-            self._reading.held_back = False
+        await asyncio.sleep(_HOLD_BACK_SECONDS)
+        self._reading.held_back = False
+
+    def abandon(self) -> None:
+        """The recv pump failed: messages that it will never take may be waiting, so that uvicorn alone may read on."""
+        self._reading.held_back = True
 
     def _hand_over(self, deadline: float | None = None) -> None:
         """Give the worker what gathered; `deadline`: it has its turn in line. None: it is woken at once."""
@@ -235,7 +238,7 @@ class Inbox:
             if deadline is None:
                 self.wake()
             else:
-                self._line.line_up(deadline, self.wake)
+                self._line.line_up(deadline, self._take_turn)
 
     def _put(self, message: Inbound) -> None:
         if self._ended is not None:
@@ -292,12 +295,22 @@ class Inbox:
             self._ask()
         elif position is not None and self._bell.crowded():
             seconds += (wanted - self._bytes_seen) / _BYTES_PER_SECOND
-        self._line.next(self.wake)
+        self.end_turn()
         try:
             self._wake.get(timeout=seconds)
         except Empty:
             if position is not None:
                 self._ask()
+
+    def _take_turn(self) -> bool:
+        if self._ended == "cancel":
+            return False
+        self.wake()
+        return True
+
+    def end_turn(self) -> None:
+        """Let the next worker of a crowd have its turn: this one waits, or has ended."""
+        self._line.next(self._take_turn)
 
     def _ask(self) -> None:
         """Have the audio gathered so far handed over: the client may have paused."""

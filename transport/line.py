@@ -14,9 +14,13 @@ import time
 from collections.abc import Callable
 
 TURN_SECONDS = 0.02
-"""A turn that lasts longer holds up nobody: its worker waits for its client, or its engine. Most take 0.2 ms."""
+"""A turn that lasts longer is lost: its worker waits for its client, or its engine. Whoever asks next lets another in.
 
-Wake = Callable[[], None]
+Most take 0.2 ms.
+"""
+
+Wake = Callable[[], bool]
+"""Wakes a worker for its turn; False: it needs none any more. Never waits or raises."""
 
 
 class Line:
@@ -35,7 +39,7 @@ class Line:
         self._begins = False
 
     def line_up(self, deadline: float, wake: Wake) -> None:
-        """Call `wake`, which never waits or raises, in its turn: the earliest `deadline` (monotonic seconds) first."""
+        """Call `wake` in its turn: the earliest `deadline` (monotonic seconds) first."""
         with self._lock:
             heapq.heappush(self._waiting, (deadline, next(self._numbers), wake))
         if not self._begins:
@@ -45,15 +49,19 @@ class Line:
 
     def next(self, done: Wake | None = None) -> None:
         """Wake the first in line, unless somebody else has a turn; `done`: its own, if it had one, is over."""
+        while (wake := self._first(done)) is not None and not wake():
+            done = wake
+
+    def _first(self, done: Wake | None) -> Wake | None:
         with self._lock:
             if done == self._turn:
                 self._turn = None
             now = time.monotonic()
             if not self._waiting or (self._turn is not None and now < self._turn_ends):
-                return
-            wake = self._turn = heapq.heappop(self._waiting)[2]
+                return None
+            self._turn = heapq.heappop(self._waiting)[2]
             self._turn_ends = now + TURN_SECONDS
-        wake()
+            return self._turn
 
     def _begin(self) -> None:
         self._begins = False

@@ -29,7 +29,7 @@ class Reading:
         self._rested_from = 0.0
         self._over = False
         self.held_back = False
-        """Whether messages that were read wait to be taken: then it is uvicorn's to stop the socket, and to go on."""
+        """Whether messages that were read may wait to be taken: uvicorn alone may then stop the socket, and read on."""
 
     @property
     def unread_since(self) -> float | None:

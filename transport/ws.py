@@ -182,7 +182,14 @@ class Connection:
         state = SessionState(params.call_id, params.language, params.partial_ms, tells_speech=tells_speech)
         listener = self._services.listener(options, segmenter, vad)
         worker = Worker(inbox, outbox, listener, state, self._recorder)
-        thread = WorkerThread(f"stt-{self._recorder.connection_id}", worker.run)
+
+        def work() -> None:
+            try:
+                worker.run()
+            finally:
+                inbox.end_turn()
+
+        thread = WorkerThread(f"stt-{self._recorder.connection_id}", work)
         thread.ended.add_done_callback(self._after_worker)
         return Bridge(inbox, outbox, thread)
 
@@ -199,10 +206,15 @@ class Connection:
         try:
             await self._receive_all(build_bridge)
         except Fault as fault:
-            self._fail(fault)
+            self._abandon(fault)
         except Exception as error:  # noqa: BLE001 - told to the log; the peer learns only that it was us
             self._recorder.failed(error)
-            self._fail(Internal())
+            self._abandon(Internal())
+
+    def _abandon(self, fault: Fault) -> None:
+        if self._bridge is not None:
+            self._bridge.inbox.abandon()
+        self._fail(fault)
 
     async def _receive_all(self, build_bridge: Callable[[], Bridge]) -> None:
         """Until the client is gone. Never waits for the worker to do anything, so pings are always answered."""

@@ -228,7 +228,7 @@ def test_a_worker_thread_tells_how_it_ended() -> None:
 
 
 def test_a_burst_is_held_back_for_a_moment() -> None:
-    """While the pump waits its socket does not rest, however the wait ends."""
+    """While the pump waits its socket is uvicorn's to read, and for good once the pump has failed."""
 
     async def conversation() -> None:
         inbox = Inbox(QueueOptions(in_messages=2), recorder(), Bell(), Line())
@@ -239,10 +239,32 @@ def test_a_burst_is_held_back_for_a_moment() -> None:
         await asyncio.sleep(0)
         reading = inbox._reading  # noqa: SLF001 - it has no other effect that can be seen
         assert reading.held_back
-        holding.cancel()
-        await asyncio.wait([holding])
+        await holding
         assert not reading.held_back
         heard(inbox)
         assert not inbox.crowded
+        inbox.abandon()
+        assert reading.held_back
+
+    run(conversation)
+
+
+def test_a_connection_that_ended_takes_nobodys_turn() -> None:
+    """Audio and close that are read together: its worker is gone when its turn comes."""
+
+    async def conversation() -> None:
+        line, woken = Line(), list[str]()
+        inbox = Inbox(QueueOptions(), recorder(), Bell(lambda: True), line)
+        inbox.put_audio(SECOND[:640], 1.0)
+        inbox.end(drain=False)
+        await asyncio.sleep(0)
+
+        def wake() -> bool:
+            woken.append("other")
+            return True
+
+        line.line_up(9.0, wake)
+        await asyncio.sleep(0)
+        assert woken == ["other"]
 
     run(conversation)

@@ -17,7 +17,11 @@ class Workers:
         self._wakes: dict[str, Wake] = {}
 
     def line_up(self, deadline: float, name: str) -> None:
-        self._wakes[name] = lambda: self.woken.append(name)
+        def wake() -> bool:
+            self.woken.append(name)
+            return not name.startswith("gone")
+
+        self._wakes[name] = wake
         self.line.line_up(deadline, self._wakes[name])
 
     def done(self, name: str) -> None:
@@ -50,7 +54,7 @@ def test_one_has_a_turn_at_a_time() -> None:
         await asyncio.sleep(0)
         workers.line_up(2, "waits")
         await asyncio.sleep(0)
-        workers.line.next(lambda: None)
+        workers.line.next(lambda: True)
         assert workers.woken == ["busy"]
         workers.done("busy")
         return workers.woken
@@ -77,3 +81,16 @@ def test_a_worker_that_does_not_come_back_holds_up_nobody_for_long() -> None:
         return workers.woken
 
     assert asyncio.run(queue()) == ["stuck", "behind it", "last"]
+
+
+def test_who_is_gone_needs_no_turn() -> None:
+    """The next in line has it at once."""
+
+    async def queue() -> list[str]:
+        workers = Workers()
+        for deadline, name in enumerate(("gone", "gone too", "here", "last")):
+            workers.line_up(deadline, name)
+        await asyncio.sleep(0)
+        return workers.woken
+
+    assert asyncio.run(queue()) == ["gone", "gone too", "here"]
