@@ -53,7 +53,7 @@ class PocketsphinxBackend:
         self._batch = FinalDesk(self._lock, self._workers, 0)
         streaming = Kind("streaming", options.streams_per_worker, STREAMING_NICENESS, eager=True)
         final = Kind("final", 1, 0, eager=True)
-        # As pieces of files need them: a server that gets none saves 104 MB (see `PocketsphinxOptions`) and 0.35 s of
+        # As pieces of files need them: a server that gets none saves 110 MB (see `PocketsphinxOptions`) and 0.35 s of
         # CPU time a core, and the first piece waits 0.4 s more.
         batch = Kind("batch", 1, BATCH_NICENESS, eager=False)
         workers = range(self._workers)

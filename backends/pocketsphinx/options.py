@@ -15,6 +15,6 @@ class PocketsphinxOptions:
     streams_per_worker: int = 3
     """Decoders kept warm in each streaming worker, so utterances with partials at once.
 
-    Each takes 93 MB, and each process 11 MB more (private memory after 12 s of speech).
+    Each takes 98 MB, and each process 12 MB more (private memory after speech, with large pages).
     One core streams about 3 speakers (0.25 core each). An utterance beyond them gets its final, without partials.
     """

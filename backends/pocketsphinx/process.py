@@ -43,7 +43,7 @@ HUGE_PAGES = "glibc.malloc.hugetlb=1"
 """Has glibc (2.35 or later; others do not know it) ask for pages of 2 MiB where the system leaves it to programs.
 
 A pass wanders over 90 MB of model and search, whose 4 KiB pages a processor cannot remember: with large ones a paced
-streaming pass takes 0.87 of the CPU and a final pass 0.91, for 7 MB of memory more a process.
+streaming pass takes 0.87 of the CPU and a final pass 0.91, for 5 MB of memory more a decoder.
 """
 
 Request = tuple[Any, ...]
