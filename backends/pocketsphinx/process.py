@@ -42,8 +42,8 @@ TUNABLES = "GLIBC_TUNABLES"
 HUGE_PAGES = "glibc.malloc.hugetlb=1"
 """Has glibc (2.35 or later; others do not know it) ask for pages of 2 MiB where the system leaves it to programs.
 
-A pass wanders over 90 MB of model and search, whose 4 KiB pages a processor cannot remember: with large ones a paced
-streaming pass takes 0.87 of the CPU and a final pass 0.91, for 5 MB of memory more a decoder.
+A pass wanders over 90 MB of model and search, whose 4 KiB pages a processor cannot remember: with large ones a
+streaming pass takes 0.87 to 0.94 of the CPU and a final pass 0.90 to 1.00, for 5 MB of memory more a decoder.
 """
 
 Request = tuple[Any, ...]
