@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,6 +69,8 @@ SETTINGS = {
 def pytest_configure(config: pytest.Config) -> None:
     """Allow vLLM what no test can stand in for: it leaves a ZeroMQ context to the garbage collector."""
     config.addinivalue_line("filterwarnings", "ignore:Unclosed context:ResourceWarning")
+    # That is for tests. What is collected after the last one meets the filters that pytest set before it called this.
+    warnings.filterwarnings("ignore", "Unclosed context", ResourceWarning)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
