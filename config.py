@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     pocketsphinx_workers: Annotated[int, Field(ge=0)] = 0
     """Cores that pocketsphinx's worker processes are counted for; 0: all."""
     pocketsphinx_streams_per_worker: Annotated[int, Field(ge=1)] = 3
-    """Utterances with partials at once in each of pocketsphinx's streaming workers; 98 MB each."""
+    """Utterances with partials at once for each of these; 35 MB each."""
 
     vllm_model: str = "Qwen/Qwen3-ASR-1.7B"
     """qwen3: the model's name, or a folder."""

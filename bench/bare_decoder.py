@@ -17,8 +17,8 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from backends.pocketsphinx import hypothesis
-from backends.pocketsphinx.process import environment
 from backends.pocketsphinx.slots import Slots
+from backends.pocketsphinx.template import environment
 from backends.pocketsphinx.worker import Worker
 from bench.cuts import Cut
 from protocol.pcm import BYTES_PER_SAMPLE, SAMPLE_RATE, samples_of
@@ -145,7 +145,7 @@ def final_passes(decoders: Sequence[BareDecoder], pieces: Sequence[bytes]) -> fl
 def _serve(connection: Connection, cores: Sequence[int]) -> None:
     """Body of the process."""
     os.sched_setaffinity(0, cores)
-    worker = Worker(1)
+    worker = Worker()
     worker.warm()
     connection.send(None)
     while True:
@@ -163,7 +163,7 @@ def _serve(connection: Connection, cores: Sequence[int]) -> None:
 def _do_both(worker: Worker, job: _Both) -> Spent:
     spent, began = Spent(), time.monotonic()
     for said in job.said:
-        cpu, slots = time.process_time(), Slots(1, 1)
+        cpu, slots = time.process_time(), Slots(1)
         slots.open(0, samples_of(job.partial_ms))
         for pushed in said.cut.pushes:
             if job.paced:
@@ -180,5 +180,5 @@ def feed_due(worker: Worker, slots: Slots, pcm: bytes) -> None:
     """What a streaming pass that keeps up takes at once."""
     while (due := slots.take(0)) is not None:
         piece = pcm[due.start * BYTES_PER_SAMPLE : due.stop * BYTES_PER_SAMPLE]
-        said = hypothesis.partial(worker.feed(0, due.start == 0, piece), 0.0)
+        said = hypothesis.partial(worker.feed(due.start == 0, piece), 0.0)
         slots.done(due, words=bool(said.text))

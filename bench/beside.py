@@ -6,10 +6,12 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import httpx
 
-from backends.pocketsphinx.backend import FINISHERS_PER_CORE, STREAMING_NICENESS
+from backends.pocketsphinx.backend import STREAMING_NICENESS
+from backends.pocketsphinx.options import PocketsphinxOptions
 from bench.audio import Clip, Disc, Playlist, compose, seconds_of, wav
 from bench.bare_decoder import BareDecoder, Said, Spent, both_passes, final_passes
 from bench.cuts import Cut, Ears
@@ -17,7 +19,7 @@ from bench.report import Progress
 from bench.server import Member, Server, silence_ms
 from bench.stats import median
 from bench.talk import Talk, nothing, talk
-from bench.wheel import Wheel, run
+from bench.wheel import run
 from protocol.pcm import BYTES_PER_SAMPLE, SAMPLE_RATE, samples_of
 
 GAP_MS = 1000
@@ -27,7 +29,11 @@ QUIET_SECONDS, QUIET_CORES, QUIET_AT_MOST = 0.5, 0.1, 20.0
 """A server is at rest that took less than this part of a core for so long; waited for at most so many seconds."""
 WARM_UP_SPEED = 8.0
 WARM_UPS = 4
-"""Tries to have the server start every worker."""
+"""Tries to have the server use every worker."""
+USED_CPU = 0.2
+"""CPU seconds of a worker that was used; one that was only forked has next to none."""
+FIRST_WORKER = 2
+"""Of the server's family: the server comes first, then the process that forks the workers."""
 LEAST_STREAMING = 0.9
 """Part of the bare decoder's CPU for the streaming pass; a server that takes less left some of it out."""
 HTTP_SECONDS = 600.0
@@ -85,6 +91,18 @@ class Upload:
 
 
 @dataclass(frozen=True, slots=True)
+class _Step:
+    """One recording for each speaker, heard by the server and by the bare decoder."""
+
+    said: Talk
+    server_cpu: float
+    """CPU seconds beyond idle."""
+    workers: Spent
+    started: int
+    bare: Spent
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """One run's fixed parts."""
 
@@ -103,53 +121,71 @@ class Comparison:
     bar: Progress
 
     def warm_up(self, server: Server, decoders: Sequence[BareDecoder]) -> list[str]:
-        """Have every worker started and every decoder used; returns what is doubtful about it."""
+        """Have every worker and every decoder used; returns what is doubtful about it."""
         self.bar.step("warm-up")
         clip = sorted(self.cuts, key=lambda clip: clip.seconds)[len(self.cuts) // 2]
         said = [Said(0, cut) for cut in self.cuts[clip]]
         both_passes(decoders, [said] * len(decoders), paced=False, partial_ms=self.partial_ms)
         workers = workers_of(self.settings, self.cores)
-        disc, due = Disc([clip]), 1 + workers * (1 + FINISHERS_PER_CORE + 1)
-        crowd = [disc.play([clip], GAP_MS)] * (FINISHERS_PER_CORE * workers + 2)
+        crowd = [Disc([clip]).play([clip], GAP_MS)] * crowd_of(self.settings, self.cores)
+        used = 0
         for _ in range(WARM_UPS):
             self._talk(server, crowd, WARM_UP_SPEED)
             upload(server, compose([clip], (clip.seconds + GAP_MS / 1000) * workers, GAP_MS))
             settle(server)
-            if len(server.family()) >= due:
+            used = sum(each.cpu > USED_CPU for each in server.family()[FIRST_WORKER:])
+            if used == crowd_of(self.settings, self.cores) + 2 * workers:
                 return []
-        return [f"NOT WARM: the server has {len(server.family())} processes of {due}; later ones are counted as its"]
+        return [f"NOT WARM: only {used} workers were used, and the others' first use is counted as the server's"]
 
     def live(self, server: Server, decoders: Sequence[BareDecoder], way: str, clips: Sequence[Clip], turn: int) -> Live:
-        """One round: the server, then the bare decoder."""
+        """One round: a recording for each speaker at a time, to the server and then to the bare decoder."""
         hands = deal(clips, self.speakers, random.Random(self.seed * 1000 + turn))  # noqa: S311 - reproducible
-        disc, cuts = Disc(clips), [cut for clip in clips for cut in self.cuts[clip]]
-        playlists = [disc.play(hand, GAP_MS) for hand in hands]
         self.bar.step(f"live, {way}, round {turn + 1}")
-        idle, before = idle_cores(server), server.family()
-        cpu, began = server.cpu_seconds(), time.monotonic()
-        said = self._talk(server, playlists)
-        settle(server)
-        cpu, wall = server.cpu_seconds() - cpu, time.monotonic() - began
-        workers, started = spent_since(before, server.family())
-        self.bar.step(f"live, {way}, round {turn + 1}, bare decoder")
-        spoken = [said_by(each, self.cuts) for each in playlists]
-        bare = both_passes(decoders, spoken, paced=self.paced, partial_ms=self.partial_ms)
-        voided = [samples for cut in cuts for samples in cut.voided]
+        idle, cuts = idle_cores(server), [cut for clip in clips for cut in self.cuts[clip]]
+        steps = []
+        for number, together in enumerate(zip_longest(*hands)):
+            self.bar.part(number / max(map(len, hands)))
+            playlists = [Disc([clip]).play([clip], GAP_MS) for clip in together if clip is not None]
+            steps.append(self._step(server, decoders, playlists, idle))
+        bare, voided = sum((each.bare for each in steps), Spent()), [samples for cut in cuts for samples in cut.voided]
+        said = [utterance for each in steps for utterance in each.said.utterances()]
+        workers = sum((each.workers for each in steps), Spent())
         return Live(
             way=way,
             recordings=len(clips),
             utterances=len(cuts),
-            audio=sum(playlist.seconds for playlist in playlists),
-            server_cpu=cpu - idle * wall,
+            audio=sum(playlist.seconds for each in steps for playlist in each.said.playlists),
+            server_cpu=sum(each.server_cpu for each in steps),
             idle_cores=idle,
             workers=workers,
             bare=bare,
             voided=len(voided),
             voided_cpu=bare.final * sum(voided) / sum(cut.samples for cut in cuts),
-            started=started,
-            latency_p50=median([float(each.latency_ms) for each in said.utterances() if each.reason == "endpoint"]),
-            problems=[*problems(said, len(cuts)), *left_undone(workers, bare)],
+            started=sum(each.started for each in steps),
+            latency_p50=median([float(each.latency_ms) for each in said if each.reason == "endpoint"]),
+            problems=[*self._problems(steps), *left_undone(workers, bare)],
         )
+
+    def _step(
+        self, server: Server, decoders: Sequence[BareDecoder], playlists: Sequence[Playlist], idle: float
+    ) -> _Step:
+        before, cpu, began = server.family(), server.cpu_seconds(), time.monotonic()
+        said = self._talk(server, playlists)
+        settle(server)
+        cpu, wall = server.cpu_seconds() - cpu, time.monotonic() - began
+        workers, started = spent_since(before, server.family())
+        spoken = [said_by(each, self.cuts) for each in playlists]
+        bare = both_passes(decoders, spoken, paced=self.paced, partial_ms=self.partial_ms)
+        return _Step(said, cpu - idle * wall, workers, started, bare)
+
+    def _problems(self, steps: Sequence[_Step]) -> list[str]:
+        told: dict[str, None] = {}
+        for each in steps:
+            clips = [part.clip for playlist in each.said.playlists for part in playlist.parts]
+            found = problems(each.said, sum(len(self.cuts[clip]) for clip in clips))
+            told |= dict.fromkeys(f"{', '.join(clip.name for clip in clips)}: {problem}" for problem in found)
+        return list(told)
 
     def upload(self, server: Server, decoders: Sequence[BareDecoder], pcm: bytes, turn: int) -> Upload:
         """One round: the server, then the bare decoder."""
@@ -164,9 +200,6 @@ class Comparison:
         return Upload(seconds_of(pcm), len(pieces), server_wall, final_passes(decoders[:workers], pieces), started)
 
     def _talk(self, server: Server, playlists: Sequence[Playlist], speed: float = 1.0) -> Talk:
-        async def look(_: Wheel, part: float) -> None:
-            self.bar.part(part)
-
         return run(
             talk(
                 server,
@@ -174,7 +207,7 @@ class Comparison:
                 silence_ms=silence_ms(self.settings),
                 language="en",
                 seed=self.seed,
-                look=look if speed == 1 else nothing,
+                look=nothing,
                 speed=speed,
             )
         )
@@ -192,8 +225,14 @@ def calm(cuts: Mapping[Clip, Sequence[Cut]]) -> list[Clip]:
 
 
 def workers_of(settings: Mapping[str, str], cores: Sequence[int]) -> int:
-    """Worker processes of each kind that the server counts with."""
+    """Worker processes for finals, and for files, that the server counts with."""
     return int(settings.get("STT_POCKETSPHINX_WORKERS", "0")) or len(cores)
+
+
+def crowd_of(settings: Mapping[str, str], cores: Sequence[int]) -> int:
+    """Speakers who have partials at once, and so the server's streaming workers."""
+    each = int(settings.get("STT_POCKETSPHINX_STREAMS_PER_WORKER", PocketsphinxOptions().streams_per_worker))
+    return workers_of(settings, cores) * each
 
 
 def deal(clips: Sequence[Clip], speakers: int, dice: random.Random) -> list[list[Clip]]:
@@ -239,7 +278,11 @@ def spent_since(before: Sequence[Member], now: Sequence[Member]) -> tuple[Spent,
     main, cpu = now[0], {each.pid: each.cpu for each in before}
 
     def of(niceness: int) -> float:
-        return sum(each.cpu - cpu.get(each.pid, 0.0) for each in now[1:] if each.niceness == main.niceness + niceness)
+        return sum(
+            each.cpu - cpu.get(each.pid, 0.0)
+            for each in now[FIRST_WORKER:]
+            if each.niceness == main.niceness + niceness
+        )
 
     return Spent(of(STREAMING_NICENESS), of(0)), sum(each.pid not in cpu for each in now)
 

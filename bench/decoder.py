@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from backends.base import StreamOptions
-from backends.pocketsphinx.backend import FINISHERS_PER_CORE
 from bench.audio import compose, load
 from bench.bare_decoder import bare_decoders
 from bench.beside import GAP_MS, Comparison, Live, Upload, calm, cuts_of, workers_of
@@ -32,6 +31,8 @@ from bench.stats import median
 
 LIMITS = {"nothing voided": 1.10, "all recordings": 1.25}
 """The server's CPU by the bare decoder's, at most."""
+SESSIONS = 64
+"""The server's, at least: for the warm-up."""
 LEAST_THROUGHPUT = 0.9
 """Of the bare decoder's, over HTTP."""
 NOTES = """\
@@ -48,7 +49,7 @@ def main() -> None:
     given = arguments()
     cores = sorted(os.sched_getaffinity(0))[: given.cores]
     clips = load(given.folder, "en", single=True)
-    settings = stt_settings("pocketsphinx", max(given.speakers, 2 * FINISHERS_PER_CORE * len(cores)) + 8, given.set)
+    settings = stt_settings("pocketsphinx", max(given.speakers, SESSIONS), given.set)
     ran = conditions("decoder", settings, server=cores, load=sorted(os.sched_getaffinity(0)))
     bar = Progress(1 + 2 * given.rounds * (len(LIMITS) * (given.only != "http") + (given.only != "live")))
     cuts = cuts_of(clips, Ears.of(settings))

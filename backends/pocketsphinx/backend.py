@@ -1,7 +1,8 @@
 """The embedded CPU engine: pocketsphinx, English, in worker processes.
 
 Each utterance is decoded twice: as it is spoken, for partials, and as a whole, for its final. Three kinds of worker
-process do it, at most one of each kind a core; the kernel gives a core to final, streaming and batch in that order.
+process do it, all forked from one that has loaded the model; the kernel gives a core to final, streaming and batch in
+that order.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ import itertools
 import os
 import threading
 from collections.abc import Sequence
-from concurrent import futures
-from dataclasses import replace
 from typing import Any
 
 from backends.base import EngineError, StreamOptions
@@ -21,13 +20,9 @@ from backends.pocketsphinx.options import PocketsphinxOptions
 from backends.pocketsphinx.owner import Kind, Owner
 from backends.pocketsphinx.partials import StreamingDesk
 from backends.pocketsphinx.stream import PocketsphinxStream
+from backends.pocketsphinx.template import TemplateGone, Templates
 
-FINISHERS_PER_CORE = 3
-"""Final workers there may be for each core. One is there from the start, the others once passes wait.
-
-A pass that became void runs on, and a long one holds its worker for seconds. Four speakers on two cores, p95 of
-`latency_ms`: 2195 ms with one worker a core, 1170 ms with two, 871 ms with three (`python -m bench.accuracy`).
-"""
+FINAL_NICENESS = 0
 
 STREAMING_NICENESS = 15
 """A 28th of a final's share of a contended core: partials slow down before any final waits."""
@@ -47,22 +42,20 @@ class PocketsphinxBackend:
         self._ready = self._closed = False
         self._lock = threading.Lock()
         """Of all desks: `push` leaves audio with both passes."""
-        self._partials = StreamingDesk(self._lock, self._workers, options.streams_per_worker)
-        finishers = FINISHERS_PER_CORE * self._workers
-        self._finals = FinalDesk(self._lock, finishers, self._workers)
-        self._batch = FinalDesk(self._lock, self._workers, 0)
-        streaming = Kind("streaming", options.streams_per_worker, STREAMING_NICENESS, eager=True)
-        final = Kind("final", 1, 0, eager=True)
-        # As pieces of files need them: a server that gets none saves 110 MB (see `PocketsphinxOptions`) and 0.35 s of
-        # CPU time a core, and the first piece waits 0.4 s more.
-        batch = Kind("batch", 1, BATCH_NICENESS, eager=False)
-        workers = range(self._workers)
+        self._templates = Templates()
+        workers, streams = range(self._workers), range(self._workers * options.streams_per_worker)
+        self._partials = StreamingDesk(self._lock, len(streams))
+        self._finals = FinalDesk(self._lock, len(workers))
+        self._batch = FinalDesk(self._lock, len(workers))
+        streaming, final, batch = (
+            Kind("streaming", STREAMING_NICENESS),
+            Kind("final", FINAL_NICENESS),
+            Kind("batch", BATCH_NICENESS),
+        )
         # A streaming worker has utterances of its own, whose finals do not need it: nothing to give up for them.
-        self._streamers = [Owner(self._partials.at(worker), streaming, lambda: None) for worker in workers]
-        spare = replace(final, eager=False)
-        kinds = [final] * self._workers + [spare] * (finishers - self._workers)
-        self._finishers = [Owner(self._finals, kind, self._check_finishers) for kind in kinds]
-        self._batchers = [Owner(self._batch, batch, self._check_batchers) for _ in workers]
+        self._streamers = [Owner(self._partials.at(each), streaming, self._templates, lambda: None) for each in streams]
+        self._finishers = [Owner(self._finals, final, self._templates, self._check_finishers) for _ in workers]
+        self._batchers = [Owner(self._batch, batch, self._templates, self._check_batchers) for _ in workers]
 
     @property
     def name(self) -> str:
@@ -85,23 +78,20 @@ class PocketsphinxBackend:
         return self._workers + 1
 
     def start(self) -> None:
-        """See `ASRBackend`: starts the live workers at once; 2 to 3 s on two cores."""
-        with self._state:
-            if self._closed:
-                raise EngineError("closed before it started")
-            for owner in self._owners():
-                owner.start()
-        warm = [owner.ready for owner in self._owners()]
-        futures.wait(warm, return_when=futures.FIRST_EXCEPTION)
-        # One that failed comes first: close() would make the others fail for a reason that tells nothing.
-        failure = next((future.exception() for future in warm if future.done() and future.exception()), None)
-        if failure is not None:
+        """See `ASRBackend`: a second, in which one decoder loads."""
+        try:
+            self._templates.living()
+            with self._state:
+                if self._closed:
+                    raise EngineError("closed while it started")
+                for owner in self._owners():
+                    owner.start()
+                self._ready = True
+        except TemplateGone as error:
+            raise EngineError(f"no worker process can be started: {error}") from error
+        except RuntimeError as error:
             self.close()
-            raise failure
-        with self._state:
-            if self._closed:
-                raise EngineError("closed while it started")
-            self._ready = True
+            raise EngineError(f"no thread for a worker process: {error}") from error
 
     def healthy(self) -> bool:
         """See `ASRBackend`; False also while no worker of some kind can be started."""
@@ -123,6 +113,8 @@ class PocketsphinxBackend:
             desk.close()
         for owner in self._owners():
             owner.stop()
+        # First, for an owner may be waiting for a template that starts.
+        self._templates.close()
         for owner in self._owners():
             owner.join()
 
@@ -139,9 +131,8 @@ class PocketsphinxBackend:
 
 
 def _all_failing(crew: Sequence[Owner[Any]]) -> bool:
-    """Whether nobody in the crew can work; who was never needed proves nothing."""
-    hired = [owner for owner in crew if owner.hired]
-    return bool(hired) and all(owner.failing for owner in hired)
+    """Whether nobody in the crew can work."""
+    return all(owner.failing for owner in crew)
 
 
 def _cores() -> int:

@@ -55,13 +55,6 @@ class Utterance:
 class Desk(Protocol[Task]):
     """One worker's view of its work; all but `close` are called by that worker's owner."""
 
-    def hire(self) -> bool:
-        """Wait until there is more work than the workers with a process can take; return False once closed.
-
-        Called once, by an owner that has no process and gets one then.
-        """
-        ...
-
     def wait(self, timeout: float | None) -> bool:
         """Wait until there is work, perhaps for several workers, or `timeout` seconds; return False once closed."""
         ...
@@ -73,10 +66,6 @@ class Desk(Protocol[Task]):
             kill: ends the worker's process at once, from any thread, and never waits. For a job that is no longer worth
                 its time; called only until the job is delivered or has died, which both can follow.
         """
-        ...
-
-    def look(self) -> None:
-        """Called every now and then while the worker is at a job."""
         ...
 
     def deliver(self, task: Task, answer: Answer) -> None:

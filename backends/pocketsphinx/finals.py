@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 from backends.base import ASRResult, EngineError
@@ -16,14 +15,11 @@ from backends.pocketsphinx.process import Answer, Request
 class FinalDesk:
     """Second passes of one kind; a `Desk` that all workers of the kind share."""
 
-    def __init__(self, lock: threading.Lock, workers: int, hired: int) -> None:
-        """Open it for `workers` workers, of which `hired` have their processes from the start."""
+    def __init__(self, lock: threading.Lock, workers: int) -> None:
+        """Open it for so many workers."""
         self._lock = lock
         self._work = threading.Condition(lock)
-        """For workers with a process."""
-        self._vacancy = threading.Condition(lock)
-        """For the others."""
-        self._queue: PassQueue[ASRResult] = PassQueue(workers, hired)
+        self._queue: PassQueue[ASRResult] = PassQueue(workers)
         self._kills: dict[Pass, Callable[[], None]] = {}
         """How to end the process of each pass that runs."""
         self._utterances: dict[int, Utterance] = {}
@@ -34,7 +30,7 @@ class FinalDesk:
         """Begin a pass over all that was pushed. Caller holds the lock."""
         self._utterances[utterance.number] = utterance
         self._queue.speculate(utterance.number, utterance.samples)
-        self._wake()
+        self._work.notify()
 
     def void(self, utterance: Utterance) -> None:
         """Speech resumed. Caller holds the lock."""
@@ -50,7 +46,7 @@ class FinalDesk:
         result = self._queue.want(utterance.number, samples)
         if result is None:
             self._abort()
-            self._wake()
+            self._work.notify()
         else:
             self._utterances.pop(utterance.number).future.set_result(result)
 
@@ -59,13 +55,6 @@ class FinalDesk:
         self._queue.void(utterance.number)
         self._abort()
         return self._utterances.pop(utterance.number, None) is not None
-
-    def hire(self) -> bool:
-        """See `Desk`."""
-        with self._vacancy:
-            self._vacancy.wait_for(lambda: self._closed or self._queue.short())
-            self._queue.hire()
-            return not self._closed
 
     def wait(self, timeout: float | None) -> bool:
         """See `Desk`."""
@@ -76,16 +65,11 @@ class FinalDesk:
     def take(self, kill: Callable[[], None]) -> tuple[Pass, Request] | None:
         """See `Desk`."""
         with self._lock:
-            work = self._queue.take(time.monotonic())
+            work = self._queue.take()
             if work is None:
                 return None
             self._kills[work] = kill
             return work, ("decode", self._utterances[work.utterance].cut(0, work.samples))
-
-    def look(self) -> None:
-        """See `Desk`."""
-        with self._lock:
-            self._abort()
 
     def deliver(self, task: Pass, answer: Answer) -> None:
         """See `Desk`."""
@@ -93,7 +77,7 @@ class FinalDesk:
         result = hypothesis.final(segments, task.samples, seconds)
         with self._lock:
             self._kills.pop(task, None)
-            delivered = self._queue.done(task, result, time.monotonic())
+            delivered = self._queue.done(task, result)
             utterance = self._utterances.pop(task.utterance) if delivered else None
         if utterance is not None and utterance.future.set_running_or_notify_cancel():
             utterance.future.set_result(result)
@@ -108,7 +92,7 @@ class FinalDesk:
         with self._lock:
             self._kills.pop(task, None)
             failed = [task.utterance] if self._queue.died(task) else []
-            self._wake()
+            self._work.notify()
             utterances = [self._utterances.pop(number) for number in failed]
         _fail(utterances, f"{ATTEMPTS} worker processes died on the utterance")
 
@@ -127,19 +111,15 @@ class FinalDesk:
             self._closed = True
             utterances = list(self._utterances.values())
             self._utterances.clear()
-            self._queue = PassQueue(0, 0)
+            self._queue = PassQueue(0)
             self._kills.clear()
             self._work.notify_all()
-            self._vacancy.notify_all()
         for utterance in utterances:
             cancel(utterance)
 
-    def _wake(self) -> None:
-        (self._vacancy if self._queue.short() else self._work).notify()
-
     def _abort(self) -> None:
         # Under the lock, so a process that is killed is surely still at the pass: its owner cannot hand it in.
-        for work in self._queue.abort(time.monotonic()):
+        for work in self._queue.abort():
             self._kills.pop(work)()
 
 

@@ -10,11 +10,11 @@ class PocketsphinxOptions:
     """Sizes of the engine's worker processes."""
 
     workers: int = 0
-    """Worker processes of each kind (streaming, final, batch); 0: one per core this process may use."""
+    """Worker processes for finals, and for files; 0: one per core this process may use."""
 
     streams_per_worker: int = 3
-    """Decoders kept warm in each streaming worker, so utterances with partials at once.
+    """Streaming workers for each of the others, so utterances with partials at once.
 
-    Each takes 98 MB, and each process 12 MB more (private memory after speech, with large pages).
-    One core streams about 3 speakers (0.25 core each). An utterance beyond them gets its final, without partials.
+    Each takes about 35 MB once it was used: all share one model. One core streams about 3 speakers (0.25 core each). An
+    utterance beyond them gets its final, without partials.
     """

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Generic
 
 import structlog
 
-from backends.base import EngineError
 from backends.pocketsphinx.desk import Desk, Task
 from backends.pocketsphinx.process import Request, WorkerDied, WorkerProcess
+from backends.pocketsphinx.template import Templates
 
 FAILING_STARTS = 3
 """Starts that fail in a row before the worker counts as failing: one may be a moment short of memory."""
@@ -32,33 +31,27 @@ class Kind:
     """What the workers of one kind have in common."""
 
     name: str
-    decoders: int
-    """Warm in each process."""
     niceness: int
     """Above the server's own."""
-    eager: bool
-    """Whether its processes start with the engine, or when there is work for one more."""
 
 
 class Owner(Generic[Task]):
     """One worker of the engine: a thread with its process. Methods are for any thread."""
 
-    def __init__(self, desk: Desk[Task], kind: Kind, on_failing: Callable[[], None]) -> None:
+    def __init__(self, desk: Desk[Task], kind: Kind, templates: Templates, on_failing: Callable[[], None]) -> None:
         """Prepare a worker; `start` starts it.
 
         Args:
             desk: where its jobs are.
             kind: what it is.
+            templates: where its processes come from.
             on_failing: called by the owner's thread whenever `failing` is true after another failure.
         """
-        self.hired = kind.eager
-        """Whether it has a process or should have one; others are neither well nor failing."""
         self.failing = False
         """Whether the process died and cannot be replaced, or this thread failed; tried again all the time."""
-        self.ready: Future[None] = Future()
-        """Done once started, for an eager kind with a warm process; fails with EngineError if that does not start."""
         self._desk = desk
         self._kind = kind
+        self._templates = templates
         self._on_failing = on_failing
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -67,11 +60,12 @@ class Owner(Generic[Task]):
         self._thread = threading.Thread(target=self._run, name=f"pocketsphinx-{kind.name}", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
-        try:
-            self._thread.start()
-        except RuntimeError as error:
-            self._never_ready(error)
+        """Start the thread.
+
+        Raises:
+            RuntimeError: the system refused.
+        """
+        self._thread.start()
 
     def stop(self) -> None:
         """End the process and, once its desk is closed, the thread."""
@@ -87,25 +81,11 @@ class Owner(Generic[Task]):
 
     def _run(self) -> None:
         try:
-            if self._start_first():
-                while not self._worked():
-                    self._stopping.wait(LONGEST_DELAY_SECONDS)
+            while not self._worked():
+                self._stopping.wait(LONGEST_DELAY_SECONDS)
         finally:
             if self._process is not None:
                 self._process.close()
-
-    def _start_first(self) -> bool:
-        try:
-            if self._kind.eager:
-                self._spawn()
-        except Exception as error:  # noqa: BLE001 - whoever waits for `ready` gets it
-            self._never_ready("closed while it started" if self._stopping.is_set() else error)
-            return False
-        self.ready.set_result(None)
-        return True
-
-    def _never_ready(self, reason: Exception | str) -> None:
-        self.ready.set_exception(EngineError(f"a {self._kind.name} worker process did not start: {reason}"))
 
     def _worked(self) -> bool:
         """Work until the desk closes; return False after an exception that has no other place."""
@@ -122,7 +102,6 @@ class Owner(Generic[Task]):
         return True
 
     def _work(self) -> None:
-        self.hired = self.hired or self._desk.hire()
         # A process that died idle is missed before its next job.
         while (process := self._living()) is not None and self._desk.wait(LOOK_SECONDS):
             if not process.alive():
@@ -139,11 +118,11 @@ class Owner(Generic[Task]):
             return process
         if process is not None and not self._stopping.is_set():
             self._log_death(process, "while idle")
-        return self._replace() if self.hired else None
+        return self._replace()
 
     def _do(self, process: WorkerProcess, task: Task, request: Request) -> None:
         try:
-            self._desk.deliver(task, process.ask(request, self._desk.look))
+            self._desk.deliver(task, process.ask(request))
         except WorkerDied as death:
             self._bury(process, task, str(death))
         except Exception as error:  # noqa: BLE001 - it is logged, and its job is not lost
@@ -161,13 +140,15 @@ class Owner(Generic[Task]):
     def _log_death(self, process: WorkerProcess, error: str) -> None:
         log = structlog.get_logger()
         if process.killed:
-            log.info("engine_worker_stopped", kind=self._kind.name, pid=process.pid, reason=error)
+            # As often as speakers hesitate.
+            log.debug("engine_worker_stopped", kind=self._kind.name, pid=process.pid, reason=error)
         else:
             log.warning("engine_worker_died", kind=self._kind.name, pid=process.pid, error=error)
 
     def _replace(self) -> WorkerProcess | None:
         """Start a process until one starts; return None when the engine closes."""
         failures, delay = 0, FIRST_DELAY_SECONDS
+        expected = self._process is None or self._process.killed
         while not self._stopping.is_set():
             try:
                 process = self._spawn()
@@ -186,18 +167,19 @@ class Owner(Generic[Task]):
             else:
                 self.failing = False
                 self._desk.renewed()
-                structlog.get_logger().info("engine_worker_started", kind=self._kind.name, pid=process.pid)
+                log = structlog.get_logger()
+                tell = log.debug if expected and not failures else log.info
+                tell("engine_worker_started", kind=self._kind.name, pid=process.pid)
                 return process
         return None
 
     def _spawn(self) -> WorkerProcess:
         if self._process is not None:
             self._process.close()
-        process = WorkerProcess(self._kind.decoders, self._kind.niceness)
+        process = WorkerProcess(self._templates.living(), self._kind.niceness)
         with self._lock:
             self._process = process
             # `stop` found no process to kill, or the one before.
             if self._stopping.is_set():
                 process.kill()
-        process.wait_ready()
         return process

@@ -18,10 +18,10 @@ from protocol.pcm import samples_of
 class StreamingDesk:
     """Streaming passes of all utterances; `at` gives each worker its `Desk`."""
 
-    def __init__(self, lock: threading.Lock, workers: int, streams_per_worker: int) -> None:
+    def __init__(self, lock: threading.Lock, workers: int) -> None:
         self.lock = lock
         """Guards all that follows."""
-        self.slots = Slots(workers, streams_per_worker)
+        self.slots = Slots(workers)
         self.utterances: dict[int, Utterance] = {}
         """Those that `slots` knows, by number."""
         self.closed = False
@@ -63,10 +63,6 @@ class StreamingWorkerDesk:
         self._worker = worker
         self._work = work
 
-    def hire(self) -> bool:
-        """See `Desk`: its utterances can wait for this worker only, so it is needed from the first job on."""
-        return self.wait(None)
-
     def wait(self, timeout: float | None) -> bool:
         """See `Desk`."""
         with self._work:
@@ -80,10 +76,7 @@ class StreamingWorkerDesk:
             if work is None:
                 return None
             pcm = self._desk.utterances[work.utterance].cut(work.start, work.stop)
-            return work, ("feed", work.slot, work.start == 0, pcm)
-
-    def look(self) -> None:
-        """See `Desk`: jobs here are short."""
+            return work, ("feed", work.start == 0, pcm)
 
     def deliver(self, task: Stretch, answer: Answer) -> None:
         """See `Desk`."""
@@ -97,7 +90,7 @@ class StreamingWorkerDesk:
             _tell(utterance)
 
     def decline(self) -> None:
-        """See `Desk`: its utterances can wait for this worker only."""
+        """See `Desk`: its utterance can wait for this worker only."""
 
     def died(self, task: Stretch) -> None:
         """See `Desk`."""

@@ -4,46 +4,22 @@ A pass is *wanted* once its utterance is finished, and *speculative* before: beg
 utterance. An utterance has at most one pass; when speech resumes the pass is void. Nothing here knows a void pass any
 more, so its end changes nothing.
 
-A pass that runs cannot be asked to stop, so it can keep its worker from a final that somebody waits for: a void one
-over 25 s of audio for 3 s. Two rules keep that wait to about `RESPAWN_SECONDS`:
-
-- A speculative pass begins only if no final waits. It may take the last idle worker: 300 ms later it most likely is a
-  final itself, and would take it then. (Simulated with four speakers on two workers, a rule that leaves one idle makes
-  the median final 20 % slower, and no rule against it is needed: there is the other one.)
-- A final that finds no worker has one freed: `abort` names a pass that would still run for longer than a new process
-  takes to start. So the final waits for the rest of a pass or for a process, whichever is shorter, and then for its own
-  pass. Void passes go first, for nothing is lost with them; a speculative one begins again when no final waits. Wanted
-  passes are never aborted: finals among themselves go in order of finish.
-
-Times are in seconds on any clock that only rises.
+A pass that runs cannot be asked to stop, but its process can be ended, and takes milliseconds to replace. So a void
+pass is aborted at once: it costs no more than it cost until then. A final that finds all workers busy takes the worker
+of a speculative pass, of the one begun last, for that loses the least; it begins again when no final waits. Wanted
+passes are never aborted: finals among themselves go in order of finish.
 """
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from dataclasses import dataclass
 from typing import Generic, TypeVar
-
-from protocol.pcm import SAMPLE_RATE
 
 Result = TypeVar("Result")
 
 ATTEMPTS = 3
 """Worker processes that may die on an utterance before its final fails: more would take every worker with it."""
-
-PACE = 0.15
-"""Seconds for a second of audio while partials and other passes run: 0.12 to 0.14 alone, more side by side.
-
-Better too long than too short: a pass that is aborted for nothing costs a final half a second, one trusted for nothing
-up to twice that.
-"""
-
-RESPAWN_SECONDS = 0.5
-"""From the end of a worker process with one decoder to its warm successor, at `PACE`."""
-
-_NEWEST = 0.25
-"""Weight of the newest pass in the pace: four passes tell a machine that became slow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,26 +43,18 @@ class _Entry(Generic[Result]):
 class PassQueue(Generic[Result]):
     """Passes of one kind of worker: waiting, running, or done before they were wanted. Not thread-safe."""
 
-    def __init__(self, workers: int, hired: int) -> None:
-        """Begin without passes.
-
-        Args:
-            workers: most that there can be.
-            hired: how many of them have a process, or are about to have one.
-        """
+    def __init__(self, workers: int) -> None:
+        """Begin without passes."""
         self._workers = workers
-        self._hired = hired
         self._entries: dict[int, _Entry[Result]] = {}
         """By utterance."""
         self._wanted: deque[Pass] = deque()
         """Waiting, in order of finish."""
         self._speculative: deque[Pass] = deque()
         """Waiting, in order of pause."""
-        self._running: dict[Pass, float] = {}
-        """Since when; void ones too, but none that was aborted: its worker is as good as free."""
+        self._running: dict[Pass, None] = {}
+        """In order of their beginnings, without those that were aborted: their workers are as good as free."""
         self._serial = 0
-        self._pace = PACE
-        """Seconds for a second of audio, lately."""
 
     def speculate(self, utterance: int, samples: int) -> None:
         """Ask for a pass that may turn out to be the utterance's final."""
@@ -95,7 +63,7 @@ class PassQueue(Generic[Result]):
             self._replace(utterance, samples, wanted=False)
 
     def void(self, utterance: int) -> None:
-        """Drop the utterance's pass, in whatever state it is; none is fine."""
+        """Drop the utterance's pass, in whatever state it is; none is fine. `abort` is to be asked then."""
         entry = self._entries.pop(utterance, None)
         if entry is None:
             return
@@ -105,6 +73,8 @@ class PassQueue(Generic[Result]):
 
     def want(self, utterance: int, samples: int) -> Result | None:
         """Finish the utterance: a speculative pass over as many samples becomes wanted, any other is void.
+
+        `abort` is to be asked then.
 
         Returns:
             Its result, if that pass is done; otherwise `done` hands it over.
@@ -125,46 +95,30 @@ class PassQueue(Generic[Result]):
         """Whether `take` would return a pass."""
         return bool(self._wanted or self._speculative)
 
-    def short(self) -> bool:
-        """Whether one more worker is to be hired: more passes wait than hired workers have time."""
-        waiting = len(self._wanted) + len(self._speculative)
-        return self._hired < self._workers and waiting > self._hired - len(self._running)
-
-    def hire(self) -> None:
-        """Note that one more worker is getting a process."""
-        self._hired += 1
-
-    def take(self, now: float) -> Pass | None:
+    def take(self) -> Pass | None:
         """Return the pass for an idle worker, which begins it now: a speculative one only if no final waits."""
         for queue in (self._wanted, self._speculative):
             if queue:
                 work = queue.popleft()
-                self._running[work] = now
+                self._running[work] = None
                 return work
         return None
 
-    def abort(self, now: float) -> list[Pass]:
-        """Return passes whose processes are to be killed for finals that wait; `died` or `done` for them may follow.
-
-        To be asked whenever a final begins to wait or a pass becomes void, and now and then while passes run: one may
-        run on for longer than it seemed.
-        """
-        # What slows passes down, a slow machine or a busy one, slows a process that starts down as well.
-        respawn = RESPAWN_SECONDS * self._pace / PACE
-        left = {work: self._left(work, now) for work in self._running}
-        soon = self._workers - len(left) + sum(seconds <= respawn for seconds in left.values())
-        idlers = [work for work in left if left[work] > respawn and not self._is_wanted(work)]
-        idlers.sort(key=lambda work: (self._is_known(work), -left[work]))
-        chosen = idlers[: max(len(self._wanted) - soon, 0)]
-        for work in chosen:
+    def abort(self) -> list[Pass]:
+        """Return passes whose processes are to be ended now; `died` or `done` for them may follow."""
+        void = [work for work in self._running if not self._is_known(work)]
+        free = self._workers - len(self._running) + len(void)
+        speculative = [work for work in reversed(self._running) if self._is_known(work) and not self._is_wanted(work)]
+        given_up = speculative[: max(len(self._wanted) - free, 0)]
+        for work in [*void, *given_up]:
             del self._running[work]
-            if self._is_known(work):
-                self._replace(work.utterance, work.samples, wanted=False)
-        return chosen
+        for work in given_up:
+            self._replace(work.utterance, work.samples, wanted=False)
+        return [*void, *given_up]
 
-    def done(self, work: Pass, result: Result, now: float) -> bool:
+    def done(self, work: Pass, result: Result) -> bool:
         """Note that a pass is done; return whether its result is the utterance's final, to be delivered now."""
-        self._learn(work, now)
+        self._running.pop(work, None)
         entry = self._entries.get(work.utterance)
         if entry is None or entry.work != work:
             return False
@@ -212,15 +166,3 @@ class PassQueue(Generic[Result]):
 
     def _is_wanted(self, work: Pass) -> bool:
         return self._is_known(work) and self._entries[work.utterance].wanted
-
-    def _left(self, work: Pass, now: float) -> float:
-        """Seconds for which a running pass is likely to run on; infinity once it is overdue, for nobody knows."""
-        left = self._pace * work.samples / SAMPLE_RATE - (now - self._running[work])
-        return left if left >= 0 else math.inf
-
-    def _learn(self, work: Pass, now: float) -> None:
-        began = self._running.pop(work, None)
-        # A short pass is mostly overhead, and says nothing about long ones, which are those that matter here.
-        if began is not None and work.samples >= SAMPLE_RATE:
-            pace = (now - began) * SAMPLE_RATE / work.samples
-            self._pace = max(PACE, (1 - _NEWEST) * self._pace + _NEWEST * pace)

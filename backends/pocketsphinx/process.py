@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from backends.pocketsphinx.template import Template, TemplateGone
 from protocol.pcm import BYTES_PER_SAMPLE, SAMPLE_RATE
 
 SCRIPT = Path(__file__).with_name("worker.py")
-
-START_SECONDS = 60.0
-"""Longest wait for a process to be warm; it takes 0.5 s a decoder on an idle core."""
 
 HANG_SECONDS = 10.0
 """Longest wait for an answer, beside `PATIENCE`: a process that hangs is lost, but never closes its socket."""
@@ -35,17 +29,6 @@ Not for ever, for one that runs in a circle looks the same.
 TRANSFER_SECONDS = 30.0
 """Longest wait for a process to go on reading or writing a message."""
 
-LOOK_SECONDS = 0.25
-"""Between two calls of `meanwhile`; costs microseconds."""
-
-TUNABLES = "GLIBC_TUNABLES"
-HUGE_PAGES = "glibc.malloc.hugetlb=1"
-"""Has glibc (2.35 or later; others do not know it) ask for pages of 2 MiB where the system leaves it to programs.
-
-A pass wanders over 90 MB of model and search, whose 4 KiB pages a processor cannot remember: with large ones a
-streaming pass takes 0.87 to 0.94 of the CPU and a final pass 0.90 to 1.00, for 5 MB of memory more a decoder.
-"""
-
 Request = tuple[Any, ...]
 Answer = tuple[Any, ...]
 
@@ -55,63 +38,38 @@ class WorkerDied(Exception):
 
 
 class WorkerProcess:
-    """A child process with warm decoders. One thread owns it; only `kill` and `pid` are for other threads too."""
+    """A worker with a warm decoder. One thread owns it; only `kill` and `pid` are for other threads too."""
 
-    def __init__(self, decoders: int, niceness: int) -> None:
-        """Start it; `wait_ready` says when it is warm.
+    def __init__(self, template: Template, niceness: int) -> None:
+        """Start it, which takes milliseconds.
 
         Args:
-            decoders: how many it keeps warm.
-            niceness: what it adds to this process's niceness once it is warm.
+            template: forks it.
+            niceness: what it adds to this process's niceness.
 
         Raises:
-            WorkerDied: the system refused.
+            TemplateGone: none was started.
+            OSError: the system refused a socket.
         """
-        try:
-            ours, theirs = socket.socketpair()
-        except OSError as error:
-            raise WorkerDied(f"no socket for it: {error}") from error
+        self._template = template
+        ours, theirs = socket.socketpair()
+        # The worker alone holds the other end then, so its death is our end of file and ours is its.
         with theirs:
-            # -P: the script's folder stays out of the path, where its siblings would hide packages of their names.
-            command = [sys.executable, "-P", str(SCRIPT), str(theirs.fileno()), str(decoders), str(niceness)]
             try:
-                self._process = subprocess.Popen(  # noqa: S603 - nothing in the command comes from outside
-                    command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=environment()
-                )
-            except OSError as error:
+                self.pid = template.fork(theirs, niceness)
+            except TemplateGone:
                 ours.close()
-                raise WorkerDied(f"cannot run {sys.executable}: {error}") from error
+                raise
         # Seconds and microseconds. `poll` does not help with a message that does not fit in the buffer.
         limit = struct.pack("ll", int(TRANSFER_SECONDS), int(TRANSFER_SECONDS % 1 * 1e6))
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-        # The child alone holds the other end now, so its death is our end of file and ours is its.
         self._connection = Connection(ours.detach())
         self.killed = False
         """Whether `kill` ended it, unless it was dead before."""
 
-    @property
-    def pid(self) -> int:
-        """Process id; any thread."""
-        return self._process.pid
-
-    def wait_ready(self) -> None:
-        """Wait until its decoders are warm.
-
-        Raises:
-            WorkerDied: it ended first, or took longer than `START_SECONDS`.
-        """
-        if not self._connection.poll(START_SECONDS):
-            self._process.kill()
-            raise WorkerDied(f"not ready after {START_SECONDS:.0f} s")
-        self._receive()
-
-    def ask(self, request: Request, meanwhile: Callable[[], None]) -> Answer:
-        """Send a request (see worker.py) and wait for its answer.
-
-        Args:
-            request: its last item is PCM16LE.
-            meanwhile: called every `LOOK_SECONDS` while the answer is not there.
+    def ask(self, request: Request) -> Answer:
+        """Send a request (see worker.py) and wait for its answer; the request's last item is PCM16LE.
 
         Raises:
             WorkerDied: there will be none; a process that took too long is killed.
@@ -122,17 +80,17 @@ class WorkerProcess:
             raise self._death() from None
         limit = HANG_SECONDS + PATIENCE * len(request[-1]) / (SAMPLE_RATE * BYTES_PER_SAMPLE)
         began = time.monotonic()
-        while not self._connection.poll(LOOK_SECONDS):
+        while not self._connection.poll(limit):
             waited = time.monotonic() - began
-            if waited > limit and (waited > STARVED * limit or not self._has_work()):
-                self._process.kill()
+            if waited > STARVED * limit or not self._has_work():
+                self.kill()
                 raise WorkerDied(f"no answer within {waited:.1f} s")
-            meanwhile()
         return self._receive()
 
     def alive(self) -> bool:
-        """Whether it still runs and was not killed, as far as the system knows."""
-        return not self.killed and self._process.poll() is None
+        """Whether it still waits for requests; asked while it has none."""
+        # Without a request it says nothing, so what can be read is the end of file.
+        return not self.killed and not self._connection.poll(0)
 
     def kill(self) -> None:
         """End it at once, which loses nothing: all it holds is held here too. Any thread; harmless when it is dead.
@@ -140,12 +98,11 @@ class WorkerProcess:
         An owner within `ask` gets its WorkerDied.
         """
         self.killed = True
-        self._process.kill()
+        self._template.kill(self.pid)
 
     def close(self) -> None:
         """End it, reap it, close the socket; idempotent."""
-        self._process.kill()
-        self._process.wait()
+        self._template.end(self.pid)
         self._connection.close()
 
     def _has_work(self) -> bool:
@@ -167,14 +124,7 @@ class WorkerProcess:
 
     def _death(self) -> WorkerDied:
         # It closed its socket, so it is dead or dying, or it does not read or write on and is to die.
-        try:
-            status = self._process.wait(timeout=0.5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            status = self._process.wait()
+        status = self._template.end(self.pid)
+        if status is None:
+            return WorkerDied("it ended with its template")
         return WorkerDied(f"signal {-status}" if status < 0 else f"exit status {status}")
-
-
-def environment() -> dict[str, str]:
-    """That of a worker process: this one's with `HUGE_PAGES`, unless whoever started it has tunables of their own."""
-    return {TUNABLES: HUGE_PAGES, **os.environ}

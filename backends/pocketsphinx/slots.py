@@ -1,4 +1,4 @@
-"""The streaming pass, decided: which utterance has which decoder, and whose audio goes next. Pure."""
+"""The streaming pass, decided: which utterance has which worker, and when it has a job for it. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LEAST_SAMPLES = samples_of(100)
 """Audio worth a job, about 12 ms of work, while an utterance has no words: its first partial is not to wait."""
 
 MOST_SAMPLES = samples_of(500)
-"""Audio in one job, so that an utterance which catches up holds its neighbours up for about 60 ms at most.
+"""Audio in one job, so that an utterance which catches up shows what it has every 60 ms.
 
 Also what is worth a job once there are words, unless the speaker is shown partials more often. Each job finds cold
 caches and a core that wakes up: in jobs of 500 ms a pass takes 0.87 of the CPU that it takes in jobs of 100 ms.
@@ -23,11 +23,9 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Audio of one utterance for one decoder; a start of 0 begins a pass."""
+    """Audio of one utterance; a start of 0 begins a pass."""
 
     utterance: int
-    slot: int
-    """Which decoder of the worker."""
     start: int
     """First sample."""
     stop: int
@@ -40,37 +38,37 @@ class _Feed:
 
     step: int
     """What is worth a job once there are words."""
+    worker: int | None = None
     spoken: bool = False
     """Whether there are words."""
     pushed: int = 0
     fed: int = 0
-    worker: int | None = None
-    slot: int = 0
     deaths: int = 0
 
 
 class Slots:
-    """Decoders of all streaming workers, and the utterances that have one or wait for one. Not thread-safe."""
+    """All streaming workers, each with one utterance at a time, and the utterances that wait for one.
 
-    def __init__(self, workers: int, per_worker: int) -> None:
-        self._free = [list(range(per_worker)) for _ in range(workers)]
+    Not thread-safe.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._utterances: list[int | None] = [None] * workers
+        """Of each worker."""
         self._feeds: dict[int, _Feed] = {}
-        self._pinned: list[dict[int, None]] = [{} for _ in range(workers)]
-        """Utterances of each worker, the one served longest ago first."""
         self._waiting: dict[int, None] = {}
-        """Utterances without a decoder, oldest first."""
+        """Utterances without a worker, oldest first."""
 
     def open(self, utterance: int, every: int) -> None:
-        """Give an utterance a decoder on the worker with most of them free, or let it wait for one.
+        """Give an utterance a worker, or let it wait for one.
 
         Args:
             utterance: not known yet.
             every: samples between two hypotheses that its speaker has a use for.
         """
         self._feeds[utterance] = _Feed(min(max(every, LEAST_SAMPLES), MOST_SAMPLES))
-        worker = max(range(len(self._free)), key=lambda worker: len(self._free[worker]))
-        if self._free[worker]:
-            self._pin(utterance, worker)
+        if None in self._utterances:
+            self._pin(utterance, self._utterances.index(None))
         else:
             self._waiting[utterance] = None
 
@@ -80,20 +78,20 @@ class Slots:
         if feed is None:
             return None
         feed.pushed = samples
-        return feed.worker if self._is_due(utterance) else None
+        return feed.worker if _is_due(feed) else None
 
     def ready(self, worker: int) -> bool:
         """Whether `take` would return a job."""
-        return any(map(self._is_due, self._pinned[worker]))
+        utterance = self._utterances[worker]
+        return utterance is not None and _is_due(self._feeds[utterance])
 
     def take(self, worker: int) -> Stretch | None:
-        """Return the next job of an idle worker: new audio of the utterance it served longest ago."""
-        utterance = next(filter(self._is_due, self._pinned[worker]), None)
-        if utterance is None:
+        """Return the next job of an idle worker."""
+        utterance = self._utterances[worker]
+        if utterance is None or not self.ready(worker):
             return None
-        self._pinned[worker][utterance] = self._pinned[worker].pop(utterance)
         feed = self._feeds[utterance]
-        return Stretch(utterance, feed.slot, feed.fed, min(feed.pushed, feed.fed + MOST_SAMPLES))
+        return Stretch(utterance, feed.fed, min(feed.pushed, feed.fed + MOST_SAMPLES))
 
     def done(self, work: Stretch, *, words: bool) -> bool:
         """Note that a job is done and whether its hypothesis has words; return whether anyone still wants it."""
@@ -104,22 +102,21 @@ class Slots:
         return True
 
     def close(self, utterance: int) -> int | None:
-        """Free the utterance's decoder, also while a job of it runs; return the worker to wake, if one got a job.
+        """Free the utterance's worker, also while a job of it runs; return the worker to wake, if one got a job.
 
-        The worker does one job at a time, so whoever has the decoder next cannot meet that job.
+        The worker does one job at a time, so whoever has it next cannot meet that job.
         """
         feed = self._feeds.pop(utterance, None)
         self._waiting.pop(utterance, None)
         if feed is None or feed.worker is None:
             return None
-        del self._pinned[feed.worker][utterance]
-        self._free[feed.worker].append(feed.slot)
+        self._utterances[feed.worker] = None
         if not self._waiting:
             return None
         following = next(iter(self._waiting))
         del self._waiting[following]
         self._pin(following, feed.worker)
-        return feed.worker if self._is_due(following) else None
+        return feed.worker if self.ready(feed.worker) else None
 
     def died(self, work: Stretch) -> None:
         """Note that a worker died on a job; an utterance that did it too often gets no more partials."""
@@ -131,15 +128,15 @@ class Slots:
             self.close(work.utterance)
 
     def renewed(self, worker: int) -> None:
-        """Note that a worker has new decoders: all its utterances begin again, from their first sample."""
-        for utterance in self._pinned[worker]:
+        """Note that a worker has a new decoder: its utterance begins again, from its first sample."""
+        utterance = self._utterances[worker]
+        if utterance is not None:
             self._feeds[utterance].fed = 0
 
     def _pin(self, utterance: int, worker: int) -> None:
-        feed = self._feeds[utterance]
-        feed.worker, feed.slot = worker, self._free[worker].pop()
-        self._pinned[worker][utterance] = None
+        self._feeds[utterance].worker = worker
+        self._utterances[worker] = utterance
 
-    def _is_due(self, utterance: int) -> bool:
-        feed = self._feeds[utterance]
-        return feed.worker is not None and feed.pushed - feed.fed >= (feed.step if feed.spoken else LEAST_SAMPLES)
+
+def _is_due(feed: _Feed) -> bool:
+    return feed.worker is not None and feed.pushed - feed.fed >= (feed.step if feed.spoken else LEAST_SAMPLES)

@@ -1,24 +1,34 @@
-"""A decoder process: run by path as a script, it answers requests on a socket until the socket closes.
+"""The template process, run by path as a script: it loads the decoder once and forks the workers, which share it.
 
 It imports the standard library and pocketsphinx only. `multiprocessing.Process` would import the server's main module
-again in every worker, and the binding holds the GIL while it decodes, so a thread would stop the whole server.
+again in every worker, and the binding holds the GIL while it decodes, so a thread would stop the whole server. Nothing
+here has a second thread, without which a fork would be a gamble.
 
-Arguments: file descriptor of the socket, number of decoders to warm, niceness once warm. Every message from here is a
-pair: ("ok", answer), or ("failed", traceback), after which the process ends. The first answer, (), says it is warm.
+Argument: file descriptor of the control socket, whose end ends the template and every worker. The first byte from here
+is `READY`, or another and then a traceback. Then `ORDER`s come (what, number):
+    FORK niceness, with one end of a socket: -> `ANSWER`, a worker's process id, or less than 0, the system's refusal
+    KILL pid: ends it; no answer
+    END pid: ends and reaps it -> `ANSWER`, its exit status, less than 0: the signal
+A worker's process id is nobody else's until its END, for only then it is reaped.
 
-Requests and their answers:
-    ("feed", slot, fresh, pcm) -> (hypothesis or None, seconds): more audio for the streaming pass on decoder `slot`;
-        `fresh` begins another utterance.
-    ("decode", pcm) -> (segments, seconds): whole-utterance pass on decoder 0; each segment is (word, first frame,
-        last frame, posterior), frames of 10 ms.
+A worker answers requests on its socket until that closes. Every message from it is a pair: ("ok", answer), or
+("failed", traceback), after which it ends. Requests and their answers:
+    ("feed", fresh, pcm) -> (hypothesis or None, seconds): more audio for the streaming pass; `fresh` begins another
+        utterance.
+    ("decode", pcm) -> (segments, seconds): whole-utterance pass; each segment is (word, first frame, last frame,
+        posterior), frames of 10 ms.
 `pcm` is PCM16LE mono at 16 kHz, never empty in "feed"; seconds are wall clock.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import os
 import signal
+import socket
+import struct
 import sys
 import time
 import traceback
@@ -31,19 +41,26 @@ BYTES_PER_SECOND = 32_000
 SETTINGS = {"samprate": 16_000, "fwdflat": False, "maxhmmpf": 5000, "pl_window": 10, "loglevel": "FATAL"}
 """Beside the defaults: word error rate 0.276 against 0.276-0.291 on 36 clips, for half of the CPU time."""
 
+READY = b"+"
+ORDER = struct.Struct("=Bi")
+ANSWER = struct.Struct("=i")
+FORK, KILL, END = range(3)
+_PR_SET_PDEATHSIG = 1
+"""From linux/prctl.h."""
+
 
 class Worker:
-    """The decoders of this process."""
+    """The decoder of this process."""
 
-    def __init__(self, decoders: int) -> None:
+    def __init__(self) -> None:
         # Here, not at the top: a missing package is then reported like any other failure.
         from pocketsphinx import Decoder  # noqa: PLC0415
 
-        self._decoders: list[Any] = [Decoder(**SETTINGS) for _ in range(decoders)]
-        self._open = [False] * decoders
-        """Whether the decoder is within an utterance."""
-        self._heard = [False] * decoders
-        """Whether the decoder's utterance had anything but digital silence yet."""
+        self._decoder: Any = Decoder(**SETTINGS)
+        self._open = False
+        """Whether it is within an utterance."""
+        self._heard = False
+        """Whether that utterance had anything but digital silence yet."""
 
     def answer(self, request: tuple[Any, ...]) -> tuple[Any, ...]:
         """Do what `request` asks; anything raised ends the process."""
@@ -52,95 +69,162 @@ class Worker:
         result = self.feed(*arguments) if action == "feed" else self.decode(*arguments)
         return result, time.perf_counter() - began
 
-    def feed(self, slot: int, fresh: bool, pcm: bytes) -> str | None:
-        """Take the next audio of the utterance on decoder `slot`; return its hypothesis so far."""
+    def feed(self, fresh: bool, pcm: bytes) -> str | None:
+        """Take the next audio of the utterance; return its hypothesis so far."""
         if fresh:
-            self._close(slot)
+            self._close()
         # The model hears words in digital silence ("in", with posterior 1), so it gets none ahead of other sound.
-        self._heard[slot] = self._heard[slot] or not _silent(pcm)
-        if not self._heard[slot]:
+        self._heard = self._heard or not _silent(pcm)
+        if not self._heard:
             return None
-        decoder = self._decoders[slot]
-        if not self._open[slot]:
-            self._begin(slot)
-        decoder.process_raw(pcm, False, False)
-        hypothesis = decoder.hyp()
+        if not self._open:
+            self._begin()
+        self._decoder.process_raw(pcm, False, False)
+        hypothesis = self._decoder.hyp()
         return None if hypothesis is None else hypothesis.hypstr
 
     def decode(self, pcm: bytes) -> tuple[tuple[str, int, int, float], ...]:
         """Recognise a whole utterance at once, which is what makes it better than the streaming pass."""
-        self._close(0)
+        self._close()
         if _silent(pcm):
             return ()
-        decoder = self._decoders[0]
-        self._begin(0)
-        decoder.process_raw(pcm, False, True)
-        self._close(0)
+        self._begin()
+        self._decoder.process_raw(pcm, False, True)
+        self._close()
         # hyp() first: without a hypothesis seg() has nothing, or only the markers of the sentence's ends.
-        if decoder.hyp() is None:
+        if self._decoder.hyp() is None:
             return ()
-        return tuple((part.word, part.start_frame, part.end_frame, part.prob) for part in decoder.seg() or ())
+        return tuple((part.word, part.start_frame, part.end_frame, part.prob) for part in self._decoder.seg() or ())
 
     def warm(self) -> None:
-        """Decode 1 s of digital silence on every decoder: touches the model's pages."""
-        for slot in range(len(self._decoders)):
-            self._begin(slot)
-            self._decoders[slot].process_raw(bytes(BYTES_PER_SECOND), False, True)
-            self._close(slot)
+        """Decode 1 s of digital silence: touches the model's pages."""
+        self._begin()
+        self._decoder.process_raw(bytes(BYTES_PER_SECOND), False, True)
+        self._close()
 
-    def _begin(self, slot: int) -> None:
+    def _begin(self) -> None:
         # A streaming utterance leaves the decoder in live cepstral mean normalisation for ever, which costs later
         # utterances accuracy and makes them depend on earlier ones; reinit_feat() undoes it (0.1 ms).
-        self._decoders[slot].reinit_feat()
-        self._decoders[slot].start_utt()
-        self._open[slot] = True
+        self._decoder.reinit_feat()
+        self._decoder.start_utt()
+        self._open = True
 
-    def _close(self, slot: int) -> None:
-        if self._open[slot]:
-            self._decoders[slot].end_utt()
-        self._open[slot] = self._heard[slot] = False
+    def _close(self) -> None:
+        if self._open:
+            self._decoder.end_utt()
+        self._open = self._heard = False
 
 
 def _silent(pcm: bytes) -> bool:
     return not pcm.strip(b"\0")
 
 
-def serve(connection: Connection, worker: Worker) -> None:
-    """Say that the worker is warm, then answer requests until the server closes the socket or dies.
+class Template:
+    """Obeys the orders on a control socket."""
 
-    Raises:
-        BrokenPipeError: the server died while a request was worked on.
-    """
-    connection.send(("ok", ()))
-    while True:
+    def __init__(self, control: socket.socket, worker: Worker) -> None:
+        self._control = control
+        self._worker = worker
+        self._children: set[int] = set()
+
+    def obey(self) -> None:
+        """Until the socket closes; then no worker is left."""
         try:
-            request = connection.recv()
-        except (EOFError, OSError):
-            return
-        connection.send(("ok", worker.answer(request)))
+            while True:
+                order, descriptors, _, _ = socket.recv_fds(self._control, ORDER.size, 1)
+                if len(order) < ORDER.size:
+                    return
+                self._do(*ORDER.unpack(order), *descriptors)
+        finally:
+            for pid in [*self._children]:
+                self._end(pid)
+
+    def _do(self, what: int, number: int, descriptor: int = -1) -> None:
+        if what == FORK:
+            self._answer(self._fork(descriptor, number))
+        elif what == KILL and number in self._children:
+            os.kill(number, signal.SIGKILL)
+        elif what == END:
+            self._answer(self._end(number))
+
+    def _answer(self, number: int) -> None:
+        self._control.sendall(ANSWER.pack(number))
+
+    def _fork(self, descriptor: int, niceness: int) -> int:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            pid = -(error.errno or 1)
+        if pid == 0:
+            status = 1
+            try:
+                end_with_parent()
+                self._control.close()
+                status = serve(descriptor, niceness, self._worker)
+            finally:
+                # Not by an exception: what ends the template would end this process's siblings.
+                os._exit(status)
+        os.close(descriptor)
+        if pid > 0:
+            self._children.add(pid)
+        return pid
+
+    def _end(self, pid: int) -> int:
+        if pid not in self._children:
+            return 0
+        self._children.remove(pid)
+        os.kill(pid, signal.SIGKILL)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def main(descriptor: int, decoders: int, niceness: int) -> int:
-    """Run the process; return its exit status."""
-    # Ctrl-C and service managers signal the whole group, and the server still needs its workers to drain. When it is
-    # gone the socket says so.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def end_with_parent() -> None:
+    """Have the system end this process as soon as the template ends, however that happens; Linux only.
+
+    Elsewhere it ends once its socket closes: see prctl(2), PR_SET_PDEATHSIG.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def serve(descriptor: int, niceness: int, worker: Worker) -> int:
+    """Answer requests on a socket until the server closes it or dies; return the exit status."""
     connection = Connection(descriptor)
     try:
-        worker = Worker(decoders)
-        worker.warm()
-        # Only now: a nice process that replaces a dead one on a busy machine would take for ever to load.
         os.nice(niceness)
-        serve(connection, worker)
+        while True:
+            try:
+                request = connection.recv()
+            except (EOFError, OSError):
+                return 0
+            connection.send(("ok", worker.answer(request)))
     except BrokenPipeError:
         return 0
     except Exception:  # noqa: BLE001 - the server logs it and replaces this process
         with contextlib.suppress(OSError):
             connection.send(("failed", traceback.format_exc()))
         return 1
+
+
+def main(descriptor: int) -> int:
+    """Run the template; return its exit status."""
+    # Ctrl-C and service managers signal the whole group, and the server still needs its workers to drain. When it is
+    # gone the socket says so.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with socket.socket(fileno=descriptor) as control:
+        try:
+            worker = Worker()
+            worker.warm()
+        except Exception:  # noqa: BLE001 - the server tells
+            control.sendall(b"-" + traceback.format_exc().encode())
+            return 1
+        # The collector would write to every object, and a page that is written to is shared no more.
+        gc.collect()
+        gc.freeze()
+        control.sendall(READY)
+        Template(control, worker).obey()
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:4])))
+    sys.exit(main(int(sys.argv[1])))

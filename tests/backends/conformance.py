@@ -10,6 +10,7 @@ A module that runs them has a class derived from `BackendConformance`, and fixtu
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -68,12 +69,21 @@ def decode(backend: ASRBackend, audio: Signal, options: StreamOptions | None = N
 
 
 def children() -> set[int]:
-    """Processes that this one started in whatever way, zombies too; none can be seen where there is no /proc."""
-    found = set()
-    for listed in Path("/proc/self/task").glob("*/children"):
+    """Processes below this one, however they were started, zombies too; none can be seen where there is no /proc."""
+    found = {pid for pid in children_of(os.getpid()) if not _is_pythons_own(pid)}
+    generation = found
+    while generation := set().union(*map(children_of, generation)):
+        found |= generation
+    return found
+
+
+def children_of(parent: int) -> set[int]:
+    """Child processes, zombies too."""
+    found: set[int] = set()
+    for listed in Path(f"/proc/{parent}/task").glob("*/children"):
         # A thread or process that ends meanwhile is not there.
         with contextlib.suppress(OSError):
-            found |= {pid for pid in map(int, listed.read_text().split()) if not _is_pythons_own(pid)}
+            found |= set(map(int, listed.read_text().split()))
     return found
 
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import wave
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,17 +20,21 @@ import pytest
 
 from backends.base import ASRBackend, ASRStream, EngineError, StreamOptions
 from backends.pocketsphinx import hypothesis, process
-from backends.pocketsphinx.backend import (
-    BATCH_NICENESS,
-    FINISHERS_PER_CORE,
-    STREAMING_NICENESS,
-    PocketsphinxBackend,
-)
+from backends.pocketsphinx.backend import BATCH_NICENESS, FINAL_NICENESS, STREAMING_NICENESS, PocketsphinxBackend
 from backends.pocketsphinx.hypothesis import words_only
 from backends.pocketsphinx.options import PocketsphinxOptions
 from backends.pocketsphinx.slots import LEAST_SAMPLES
 from protocol.pcm import SAMPLE_RATE, Samples, Signal, ms, to_pcm, to_signal
-from tests.backends.conformance import DEADLINE, BackendConformance, children, decode, eventually, pieces, started
+from tests.backends.conformance import (
+    DEADLINE,
+    BackendConformance,
+    children,
+    children_of,
+    decode,
+    eventually,
+    pieces,
+    started,
+)
 
 pocketsphinx = pytest.importorskip("pocketsphinx")
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds its workers in Linux's /proc")
@@ -40,7 +43,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RECORDINGS = (ROOT / "references", ROOT.parent / "shared" / "speech")
 """Of this repository, and of the machine it is made on, if they are there."""
 
-STREAMING, FINAL, BATCH = STREAMING_NICENESS, 0, BATCH_NICENESS
+STREAMING, FINAL, BATCH = STREAMING_NICENESS, FINAL_NICENESS, BATCH_NICENESS
 """How to tell the workers: their niceness above this process's."""
 
 WORKERS, STREAMS = 2, 2
@@ -130,15 +133,18 @@ def bare_streaming(pcm: bytes) -> str:
 # Processes
 
 
+def templates(parent: int) -> set[int]:
+    """Processes that fork the workers of a process's engines."""
+    return {pid for pid in children_of(parent) if b"worker.py" in Path(f"/proc/{pid}/cmdline").read_bytes()}
+
+
 def processes(parent: int) -> dict[int, int]:
-    """Child processes and their niceness above the parent's."""
+    """Workers of a process's engines, and their niceness above its own."""
     own = os.getpriority(os.PRIO_PROCESS, parent)
     found = {}
-    for task in Path(f"/proc/{parent}/task").iterdir():
-        # A thread or process that ends meanwhile is not there.
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            for pid in map(int, (task / "children").read_text().split()):
-                found[pid] = os.getpriority(os.PRIO_PROCESS, pid) - own
+    for pid in set().union(*map(children_of, templates(parent))):
+        with contextlib.suppress(ProcessLookupError):  # it ended just now
+            found[pid] = os.getpriority(os.PRIO_PROCESS, pid) - own
     return found
 
 
@@ -147,9 +153,8 @@ def workers(niceness: int) -> set[int]:
 
 
 def whole() -> bool:
-    """Whether all workers of the shared engine are there, and warm: only then are they nice."""
-    # Spare final workers are there once they were needed.
-    return WORKERS <= len(workers(FINAL)) <= FINISHERS_PER_CORE * WORKERS and len(workers(STREAMING)) == WORKERS
+    """Whether all workers of the shared engine are there."""
+    return [len(workers(kind)) for kind in (STREAMING, FINAL, BATCH)] == [WORKERS * STREAMS, WORKERS, WORKERS]
 
 
 def cpu_ticks(pid: int) -> int:
@@ -157,7 +162,11 @@ def cpu_ticks(pid: int) -> int:
 
 
 def exists(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
+    """Whether it runs; one whose parent ended may wait for somebody to reap it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def until(condition: Callable[[], object], what: str) -> None:
@@ -182,11 +191,9 @@ def test_the_final_is_what_a_bare_decoder_says(backend: ASRBackend) -> None:
 
 
 def test_the_final_of_a_piece_of_a_file_is_the_same(backend: ASRBackend) -> None:
-    """Also on workers that start with the first such piece."""
     samples = clips()[1]
 
     assert decode(backend, to_signal(samples), StreamOptions(live=False)).text == bare(samples.tobytes())
-    assert workers(BATCH)
 
 
 def test_partials_are_the_streaming_pass_of_all_audio_so_far(backend: ASRBackend) -> None:
@@ -282,7 +289,7 @@ def test_a_streaming_worker_that_is_killed_loses_no_partial_and_no_final(backend
 
     until_partial(stream, seen, expected)
     assert stream.finish(len(samples)).result(DEADLINE).text == bare(samples.tobytes())
-    assert len(killed) == WORKERS
+    assert len(killed) == WORKERS * STREAMS
     until(whole, "their successors")
 
 
@@ -308,7 +315,7 @@ def test_the_conformance_tests_see_the_processes(backend: ASRBackend) -> None:
     """Otherwise they could not say that none is left."""
     until(whole, "all workers")
 
-    assert workers(FINAL) | workers(STREAMING) <= children()
+    assert workers(FINAL) | workers(STREAMING) | templates(os.getpid()) <= children()
 
 
 def test_workers_killed_while_idle_are_replaced_before_they_are_needed(backend: ASRBackend) -> None:
@@ -321,11 +328,32 @@ def test_workers_killed_while_idle_are_replaced_before_they_are_needed(backend: 
     assert backend.healthy()
 
 
+def test_a_template_that_is_killed_is_replaced_with_all_its_workers(backend: ASRBackend) -> None:
+    """Nobody loses anything: neither a streaming pass nor a final pass that was in work."""
+    until(whole, "all workers")
+    samples = np.concatenate(clips()[:2])
+    stream = backend.stream(EAGER)
+    stream.push(to_signal(samples[:-LEAST_SAMPLES]))
+    seen: list[str] = []
+    until(lambda: newest_partial(stream, seen), "a partial")
+    stream.pause()
+    killed = templates(os.getpid())
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    stream.push(to_signal(samples[-LEAST_SAMPLES:]))
+    until_partial(stream, seen, bare_streaming(samples.tobytes()))
+
+    assert stream.finish(len(samples)).result(DEADLINE).text == bare(samples.tobytes())
+    assert len(killed) == 1
+    until(whole, "their successors")
+    assert not killed & templates(os.getpid())
+
+
 def test_signals_to_the_whole_group_leave_the_workers_alone(backend: ASRBackend) -> None:
     """Ctrl-C in a terminal, or a service manager's SIGTERM: the server still has to drain."""
     until(whole, "all workers")
     pids = workers(FINAL)
-    for pid in pids:
+    for pid in pids | templates(os.getpid()):
         os.kill(pid, signal.SIGINT)
         os.kill(pid, signal.SIGTERM)
     samples = clips()[2]
@@ -363,59 +391,24 @@ def small() -> Iterator[ASRBackend]:
     yield from started(PocketsphinxBackend(SMALL))
 
 
-def test_a_void_pass_over_long_audio_gives_way_to_a_final(small: ASRBackend) -> None:
-    """And its own utterance loses nothing by that."""
+def test_a_void_pass_ends_at_once(small: ASRBackend) -> None:
+    """The only worker is free for a final, and the utterance itself loses nothing by that."""
     long = np.resize(np.concatenate(clips()), 25 * SAMPLE_RATE)
     before = {pid: cpu_ticks(pid) for pid in workers(FINAL)}
-    resumed = [small.stream(StreamOptions()) for _ in range(FINISHERS_PER_CORE)]
-    for stream in resumed:
-        stream.push(to_signal(long[: -2 * LEAST_SAMPLES]))
-        stream.pause()
+    resumed = small.stream(StreamOptions())
+    resumed.push(to_signal(long[: -2 * LEAST_SAMPLES]))
+    resumed.pause()
 
-    def at_work() -> list[int] | None:
-        busy = [pid for pid in workers(FINAL) if cpu_ticks(pid) > before.get(pid, 0) + 2]
-        return busy if len(busy) == FINISHERS_PER_CORE else None
+    def busy() -> int | None:
+        return next((pid for pid in workers(FINAL) if cpu_ticks(pid) > before.get(pid, 0) + 2), None)
 
-    eventually(at_work, "a pass for each worker")
-    for stream in resumed:
-        stream.push(to_signal(long[-2 * LEAST_SAMPLES :]))
+    at_work = eventually(busy, "a pass")
+    resumed.push(to_signal(long[-2 * LEAST_SAMPLES :]))
 
+    until(lambda: not exists(at_work), "the end of the pass")
     assert decode(small, clip(0)).text == bare(to_pcm(clip(0)))
-    assert resumed[0].finish(len(long)).result(DEADLINE).text == bare(long.tobytes())
+    assert resumed.finish(len(long)).result(DEADLINE).text == bare(long.tobytes())
     assert small.healthy()
-
-
-def test_an_upload_starts_a_process_for_each_piece_in_work() -> None:
-    others = set(processes(os.getpid()))
-
-    def started_for_files() -> int:
-        return len(set(processes(os.getpid())) - others) - 2 * 2
-
-    fresh = PocketsphinxBackend(PocketsphinxOptions(2, 1))
-    try:
-        fresh.start()
-        for _ in range(2):
-            decode(fresh, clip(0), StreamOptions(live=False))
-            time.sleep(0.2)
-            assert started_for_files() == 1
-        streams = [fresh.stream(StreamOptions(live=False)) for _ in range(3)]
-        for stream in streams:
-            stream.push(clip(0))
-        futures = [stream.finish(len(clip(0))) for stream in streams]
-        assert {future.result(DEADLINE).text for future in futures} == {bare(to_pcm(clip(0)))}
-        assert started_for_files() == 2
-    finally:
-        fresh.close()
-
-
-def test_files_fail_while_the_only_worker_that_they_needed_cannot_start(
-    small: ASRBackend, monkeypatch: pytest.MonkeyPatch, broken: str
-) -> None:
-    monkeypatch.setenv("PYTHONPATH", broken)
-
-    with pytest.raises(EngineError, match="no worker process can be started"):
-        decode(small, clip(0), StreamOptions(live=False))
-    assert not small.healthy()
 
 
 def test_workers_that_hang_are_replaced_and_their_utterance_decoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -459,29 +452,29 @@ def broken(tmp_path: Path) -> str:
 
 
 def test_an_engine_whose_workers_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
-    others, threads = set(processes(os.getpid())), set(threading.enumerate())
+    others, threads = children(), set(threading.enumerate())
     monkeypatch.setenv("PYTHONPATH", broken)
     fresh = PocketsphinxBackend(SMALL)
 
-    with pytest.raises(EngineError, match=r"(?s)worker process did not start.*broken on purpose"):
+    with pytest.raises(EngineError, match=r"(?s)no worker process can be started.*broken on purpose"):
         fresh.start()
 
     assert not fresh.healthy()
-    assert set(processes(os.getpid())) == others
+    assert children() == others
     assert set(threading.enumerate()) == threads
 
 
 def test_close_during_start_ends_it(make_backend: Callable[[], ASRBackend]) -> None:
-    others, threads = set(processes(os.getpid())), set(threading.enumerate())
+    others, threads = children(), set(threading.enumerate())
     fresh = make_backend()
     with ThreadPoolExecutor(1) as thread:
         starting = thread.submit(fresh.start)
-        until(lambda: len(processes(os.getpid())) > len(others), "a worker")
+        until(lambda: children() > others, "a process")
         fresh.close()
         with pytest.raises(EngineError):
             starting.result(DEADLINE)
 
-    assert set(processes(os.getpid())) == others
+    assert children() == others
     assert set(threading.enumerate()) == threads
 
 
@@ -494,7 +487,7 @@ def test_start_after_close_is_refused() -> None:
 
 
 def test_close_leaves_no_process_and_no_thread_and_cancels_finals() -> None:
-    others, threads = set(processes(os.getpid())), set(threading.enumerate())
+    others, threads = children(), set(threading.enumerate())
     fresh = PocketsphinxBackend(SMALL)
     fresh.start()
     stream = fresh.stream(StreamOptions())
@@ -504,28 +497,27 @@ def test_close_leaves_no_process_and_no_thread_and_cancels_finals() -> None:
     fresh.close()
 
     assert future.cancelled()
-    assert set(processes(os.getpid())) == others
+    assert children() == others
     assert set(threading.enumerate()) == threads
     late = fresh.stream(StreamOptions())
     late.push(clip(0))
     assert late.finish(1).cancelled()
 
 
+@pytest.mark.parametrize("live", [True, False])
 def test_an_engine_that_cannot_replace_its_workers_is_unhealthy_until_it_can(
-    monkeypatch: pytest.MonkeyPatch, broken: str
+    monkeypatch: pytest.MonkeyPatch, broken: str, live: bool
 ) -> None:
-    others = set(processes(os.getpid()))
+    others = templates(os.getpid())
     fresh = PocketsphinxBackend(SMALL)
     try:
         fresh.start()
         with monkeypatch.context() as context:
             context.setenv("PYTHONPATH", broken)
-            for pid in set(processes(os.getpid())) - others:
+            for pid in templates(os.getpid()) - others:
                 os.kill(pid, signal.SIGKILL)
-            stream = fresh.stream(StreamOptions())
-            stream.push(clip(0))
             with pytest.raises(EngineError, match="no worker process can be started"):
-                stream.finish(len(clip(0))).result(DEADLINE)
+                decode(fresh, clip(0), StreamOptions(live=live))
             assert not fresh.healthy()
 
         until(fresh.healthy, "a worker")
@@ -550,8 +542,8 @@ def test_a_server_that_is_killed_leaves_no_process() -> None:
     ) as server:
         assert server.stdout is not None
         assert server.stdout.readline() == "started\n"
-        pids = list(processes(server.pid))
+        until(lambda: len(processes(server.pid)) == 3, "a worker of each kind")
+        pids = [*processes(server.pid), *templates(server.pid)]
         server.kill()
 
-    assert len(pids) == 2
     until(lambda: not any(map(exists, pids)), "the end of its workers")

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from backends.base import EngineError
-from backends.pocketsphinx import owner, process
+from backends.pocketsphinx import owner, process, template, worker
 from backends.pocketsphinx.owner import Kind, Owner
 from backends.pocketsphinx.process import Answer, Request, WorkerDied, WorkerProcess
+from backends.pocketsphinx.template import Template, TemplateGone, Templates
 
 DEADLINE = 20.0
-KIND = Kind("final", decoders=1, niceness=0, eager=True)
-
-
-def nothing() -> None:
-    pass
+KIND = Kind("final", niceness=0)
 
 
 class Child:
@@ -32,15 +28,11 @@ class Child:
     pid = 1
     born = 0
 
-    def __init__(self, *_: int) -> None:
+    def __init__(self, *_: object) -> None:
         type(self).born += 1
         self.killed = False
 
-    def wait_ready(self) -> None:
-        pass
-
-    def ask(self, request: Request, meanwhile: Callable[[], None]) -> Answer:
-        meanwhile()
+    def ask(self, request: Request) -> Answer:
         return request
 
     def alive(self) -> bool:
@@ -60,11 +52,7 @@ class Table:
         self.jobs = jobs
         self.events: list[str] = []
         self.accidents = 0
-        self.looks = 0
         self.closed = threading.Event()
-
-    def hire(self) -> bool:
-        return not self.closed.is_set()
 
     def wait(self, timeout: float | None) -> bool:
         if not self.jobs:
@@ -76,9 +64,6 @@ class Table:
             self.accidents -= 1
             raise KeyError("an accident")
         return (self.jobs.pop(0), ("decode", b"")) if self.jobs else None
-
-    def look(self) -> None:
-        self.looks += 1
 
     def deliver(self, task: str, answer: Answer) -> None:
         self.events.append(f"{task} done")
@@ -103,20 +88,22 @@ def until(condition: Callable[[], object]) -> None:
 @pytest.fixture
 def employ(monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401 - a generator of a factory
     employed: list[tuple[Owner[str], Table]] = []
+    templates = Templates()
+    monkeypatch.setattr(templates, "living", lambda: None)
     monkeypatch.setattr(owner, "LONGEST_DELAY_SECONDS", 0.2)
 
     def make(table: Table, child: type[Child], on_failing: Callable[[], None] = lambda: None) -> Owner[str]:
         monkeypatch.setattr(owner, "WorkerProcess", child)
-        worker = Owner(table, KIND, on_failing)
+        worker = Owner(table, KIND, templates, on_failing)
         employed.append((worker, table))
         worker.start()
         return worker
 
     yield make
-    for worker, table in employed:
+    for each, table in employed:
         table.closed.set()
-        worker.stop()
-        worker.join()
+        each.stop()
+        each.join()
 
 
 class Fussy(Child):
@@ -124,10 +111,10 @@ class Fussy(Child):
 
     born = 0
 
-    def ask(self, request: Request, meanwhile: Callable[[], None]) -> Answer:
+    def ask(self, request: Request) -> Answer:
         if type(self).born == 1:
             raise ValueError("not enough values to unpack")
-        return super().ask(request, meanwhile)
+        return super().ask(request)
 
 
 def test_an_unexpected_exception_in_a_job_counts_as_a_death(employ: Any) -> None:  # noqa: ANN401
@@ -135,7 +122,7 @@ def test_an_unexpected_exception_in_a_job_counts_as_a_death(employ: Any) -> None
     worker = employ(table, Fussy)
     until(lambda: "b done" in table.events)
 
-    assert table.events == ["a died", "renewed", "b done"]
+    assert table.events == ["renewed", "a died", "renewed", "b done"]
     assert Fussy.born == 2
     assert worker.failing is False
 
@@ -143,31 +130,20 @@ def test_an_unexpected_exception_in_a_job_counts_as_a_death(employ: Any) -> None
 class Unlucky(Child):
     born = 0
 
-    def __init__(self, *arguments: int) -> None:
+    def __init__(self, *arguments: object) -> None:
         super().__init__(*arguments)
-        raise MemoryError("none")
+        if type(self).born <= owner.FAILING_STARTS:
+            raise MemoryError("none")
 
 
-def test_an_unexpected_exception_at_the_start_is_what_ready_says(employ: Any) -> None:  # noqa: ANN401
-    worker = employ(Table([]), Unlucky)
+def test_an_owner_that_cannot_start_a_process_says_so_until_it_can(employ: Any) -> None:  # noqa: ANN401
+    failures: list[str] = []
+    table = Table(["a"])
+    worker = employ(table, Unlucky, lambda: failures.append("failing"))
+    until(lambda: "a done" in table.events)
 
-    with pytest.raises(EngineError, match="did not start: none"):
-        worker.ready.result(DEADLINE)
-
-
-def test_a_thread_that_cannot_be_started_is_what_ready_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    worker = Owner(Table([]), KIND, lambda: None)
-    with monkeypatch.context() as context:
-        context.setattr(threading.Thread, "start", refuse)
-        worker.start()
-
-    with pytest.raises(EngineError, match="can't start new thread"):
-        worker.ready.result(0)
-    worker.stop()
-    worker.join()
+    assert failures == ["failing"]
+    assert worker.failing is False
 
 
 class Sound(Child):
@@ -179,7 +155,6 @@ def test_an_owner_survives_an_accident_at_its_desk_and_says_so_meanwhile(employ:
     table = Table(["a"])
     table.accidents = 2
     worker = employ(table, Sound, lambda: failures.append("failing"))
-    worker.ready.result(DEADLINE)
     until(lambda: "a done" in table.events)
 
     assert failures == ["failing", "failing"]
@@ -187,7 +162,7 @@ def test_an_owner_survives_an_accident_at_its_desk_and_says_so_meanwhile(employ:
     assert Sound.born == 3
 
 
-# The process
+# The process, and the one that forks it
 
 
 @pytest.fixture
@@ -196,45 +171,70 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(process, limit, 0.3)
 
 
-SPIN = """
-import time
+PLAYED = """
+import sys, time
+sys.path.insert(0, {folder!r})
+import worker
+class Played:
+    def warm(self):
+        pass
+    def answer(self, request):
+        {does}
+        return (len(request[-1]),)
 def spin(seconds):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         pass
+worker.Worker = Played
+sys.exit(worker.main(int(sys.argv[1])))
 """
-
-ECHO = """
-import sys
-from multiprocessing.connection import Connection
-connection = Connection(int(sys.argv[1]))
-connection.send(("ok", ()))
-while True:
-    connection.send(("ok", (len(connection.recv()[-1]),)))
-"""
+"""A template whose decoder does something else."""
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no signals")
+@pytest.fixture
+def play(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str], Template]]:
+    """Makes templates whose workers do this."""
+    made: list[Template] = []
+
+    def make(does: str) -> Template:
+        script = tmp_path / "played.py"
+        script.write_text(PLAYED.format(folder=str(Path(worker.__file__).parent), does=does))
+        monkeypatch.setattr(template, "SCRIPT", script)
+        made.append(Template())
+        made[-1].wait_ready()
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def exists(pid: int) -> bool:
+    """Whether it runs; one that ended may wait for somebody to reap it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 @pytest.mark.parametrize("samples", [100, 1_000_000])
+@pytest.mark.usefixtures("impatient")
 def test_a_process_that_hangs_counts_as_dead(
-    impatient: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, samples: int
+    monkeypatch: pytest.MonkeyPatch, play: Callable[[str], Template], samples: int
 ) -> None:
     """Whether the request fits in the socket's buffer or not."""
-    script = tmp_path / "echo.py"
-    script.write_text(ECHO)
-    monkeypatch.setattr(process, "SCRIPT", script)
-    child = WorkerProcess(1, 0)
+    child = WorkerProcess(play("pass"), 0)
     try:
-        child.wait_ready()
-        assert child.ask(("decode", bytes(2 * samples)), nothing) == (2 * samples,)
+        assert child.ask(("decode", bytes(2 * samples))) == (2 * samples,)
         os.kill(child.pid, signal.SIGSTOP)
         monkeypatch.setattr(process, "PATIENCE", 0.001)
         began = time.monotonic()
         with pytest.raises(WorkerDied):
-            child.ask(("decode", bytes(2 * samples)), nothing)
+            child.ask(("decode", bytes(2 * samples)))
         assert time.monotonic() - began < 5
     finally:
         child.close()
+    assert not exists(child.pid)
 
 
 @pytest.mark.parametrize(
@@ -243,39 +243,108 @@ def test_a_process_that_hangs_counts_as_dead(
 )
 @pytest.mark.usefixtures("impatient")
 def test_a_process_without_an_answer_is_given_time_for_its_audio_and_while_it_works(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, does: str, seconds_of_audio: int, lives: bool
+    play: Callable[[str], Template], does: str, seconds_of_audio: int, lives: bool
 ) -> None:
-    script = tmp_path / "echo.py"
-    script.write_text(SPIN + ECHO.replace("    connection.send", f"    {does}; connection.send"))
-    monkeypatch.setattr(process, "SCRIPT", script)
-    child = WorkerProcess(1, 0)
+    child = WorkerProcess(play(does), 0)
     request = ("decode", bytes(32_000 * seconds_of_audio))
-    looks: list[float] = []
     try:
-        child.wait_ready()
         if lives:
-            assert child.ask(request, lambda: looks.append(time.monotonic())) == (len(request[1]),)
-            assert looks
+            assert child.ask(request) == (len(request[1]),)
         else:
             with pytest.raises(WorkerDied, match="no answer within"):
-                child.ask(request, nothing)
+                child.ask(request)
     finally:
         child.close()
 
 
-@pytest.mark.parametrize(("given", "seen"), [(None, process.HUGE_PAGES), ("a.b=1", "a.b=1")])
+@pytest.mark.parametrize(
+    ("does", "reason"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "signal 11"),
+        ("import os; os._exit(3)", "exit status 3"),
+        ("raise ValueError('broken on purpose')", "(?s)Traceback.*broken on purpose"),
+    ],
+)
+def test_a_death_says_how_it_was(play: Callable[[str], Template], does: str, reason: str) -> None:
+    child = WorkerProcess(play(does), 0)
+    with pytest.raises(WorkerDied, match=reason):
+        child.ask(("decode", b""))
+    until(lambda: not child.alive())
+    child.close()
+    child.close()
+    child.kill()
+
+
+def test_a_process_has_the_niceness_of_its_kind(play: Callable[[str], Template]) -> None:
+    child = WorkerProcess(play("pass"), 3)
+    child.ask(("decode", b""))
+
+    assert os.getpriority(os.PRIO_PROCESS, child.pid) == os.getpriority(os.PRIO_PROCESS, 0) + 3
+
+
+@pytest.mark.parametrize(("given", "seen"), [(None, template.HUGE_PAGES), ("a.b=1", "a.b=1")])
 def test_a_process_asks_for_large_pages_unless_it_was_told_otherwise(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: str | None, seen: str
+    monkeypatch: pytest.MonkeyPatch, play: Callable[[str], Template], given: str | None, seen: str
 ) -> None:
-    script = tmp_path / "echo.py"
-    script.write_text("import os" + ECHO.replace("recv()[-1]", "recv() and os.environ['GLIBC_TUNABLES']"))
-    monkeypatch.setattr(process, "SCRIPT", script)
-    monkeypatch.delenv(process.TUNABLES, raising=False)
+    monkeypatch.delenv(template.TUNABLES, raising=False)
     if given is not None:
-        monkeypatch.setenv(process.TUNABLES, given)
-    child = WorkerProcess(1, 0)
-    try:
-        child.wait_ready()
-        assert child.ask(("decode", b""), nothing) == (len(seen),)
-    finally:
-        child.close()
+        monkeypatch.setenv(template.TUNABLES, given)
+    child = WorkerProcess(play("import os; return ((os.environ['GLIBC_TUNABLES'],),)[0]"), 0)
+
+    assert child.ask(("decode", b"")) == (seen,)
+
+
+@pytest.mark.parametrize("end", ["close", "SIGKILL"])
+def test_no_process_outlives_its_template(play: Callable[[str], Template], end: str) -> None:
+    """However that ends, and whatever they are at."""
+    made = play("spin(60)")
+    idle, busy = WorkerProcess(made, 0), WorkerProcess(made, 0)
+    with ThreadPoolExecutor(1) as owners:
+        death = owners.submit(busy.ask, ("decode", b""))
+        if end == "close":
+            made.close()
+        else:
+            os.kill(made.pid, signal.SIGKILL)
+        with pytest.raises(WorkerDied, match="with its template"):
+            death.result(DEADLINE)
+    until(lambda: not idle.alive() and not exists(idle.pid) and not exists(busy.pid))
+    for each in (idle, busy):
+        each.kill()
+        each.close()
+
+
+def test_a_template_that_does_not_answer_is_ended(
+    monkeypatch: pytest.MonkeyPatch, play: Callable[[str], Template]
+) -> None:
+    """Its late answer would be taken for another."""
+    monkeypatch.setattr(template, "ANSWER_SECONDS", 0.3)
+    made = play("pass")
+    child = WorkerProcess(made, 0)
+    os.kill(made.pid, signal.SIGSTOP)
+
+    with pytest.raises(TemplateGone, match="no answer"):
+        WorkerProcess(made, 0)
+    until(lambda: not made.alive() and not exists(child.pid))
+
+
+def test_all_who_wait_for_a_template_share_one_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    script = tmp_path / "broken.py"
+    starts = tmp_path / "starts"
+    script.write_text(f"import time; open({str(starts)!r}, 'a').write('x'); time.sleep(0.5)")
+    monkeypatch.setattr(template, "SCRIPT", script)
+    templates = Templates()
+
+    def ask() -> str:
+        together.wait(DEADLINE)
+        with pytest.raises(TemplateGone) as refusal:
+            templates.living()
+        return str(refusal.value)
+
+    together = threading.Barrier(8)
+    with ThreadPoolExecutor(8) as owners:
+        asked = [owners.submit(ask) for _ in range(8)]
+    assert {each.result() for each in asked} == {"it ended"}
+    assert starts.read_text() == "x"
+    with pytest.raises(TemplateGone):
+        templates.living()
+    assert starts.read_text() == "xx"

@@ -1,10 +1,8 @@
 """The plans of the pocketsphinx engine, and its desks and streams, without any process."""
 
-import random
 import threading
-import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ from backends.base import ASRResult, EngineError, StreamOptions
 from backends.pocketsphinx import hypothesis, passes, slots
 from backends.pocketsphinx.finals import FinalDesk
 from backends.pocketsphinx.partials import StreamingDesk
-from backends.pocketsphinx.passes import PACE, RESPAWN_SECONDS, Pass, PassQueue
+from backends.pocketsphinx.passes import Pass, PassQueue
 from backends.pocketsphinx.slots import Slots, Stretch
 from backends.pocketsphinx.stream import PocketsphinxStream
 from protocol.pcm import Signal, samples_of
@@ -27,14 +25,14 @@ MOST = slots.MOST_SAMPLES
 
 
 def take(queue: PassQueue[str]) -> Pass:
-    work = queue.take(0.0)
+    work = queue.take()
     assert work is not None
     return work
 
 
 def test_finals_go_in_order_of_finish_and_ahead_of_speculation() -> None:
     """A pass that may be for nothing waits for all that are not."""
-    queue = PassQueue[str](4, 4)
+    queue = PassQueue[str](4)
     queue.speculate(1, 100)
     queue.want(2, 100)
     queue.want(3, 100)
@@ -42,12 +40,12 @@ def test_finals_go_in_order_of_finish_and_ahead_of_speculation() -> None:
     order = [take(queue).utterance for _ in range(3)]
 
     assert order == [2, 3, 1]
-    assert queue.take(0.0) is None
+    assert queue.take() is None
     assert not queue.ready()
 
 
 def test_a_waiting_speculation_that_finish_confirms_joins_the_finals() -> None:
-    queue = PassQueue[str](4, 4)
+    queue = PassQueue[str](4)
     queue.speculate(1, 100)
     queue.speculate(2, 100)
     queue.want(3, 100)
@@ -57,20 +55,20 @@ def test_a_waiting_speculation_that_finish_confirms_joins_the_finals() -> None:
 
 
 def test_a_running_speculation_that_finish_confirms_is_delivered() -> None:
-    queue = PassQueue[str](4, 4)
+    queue = PassQueue[str](4)
     queue.speculate(1, 100)
     work = take(queue)
 
     assert queue.want(1, 100) is None
     assert not queue.ready()
-    assert queue.done(work, "text", 0.0) is True
+    assert queue.done(work, "text") is True
 
 
 def test_a_speculation_done_before_finish_is_the_final() -> None:
-    queue = PassQueue[str](4, 4)
+    queue = PassQueue[str](4)
     queue.speculate(1, 100)
 
-    assert queue.done(take(queue), "text", 0.0) is False
+    assert queue.done(take(queue), "text") is False
     assert queue.want(1, 100) == "text"
     assert not queue.ready()
 
@@ -78,48 +76,48 @@ def test_a_speculation_done_before_finish_is_the_final() -> None:
 @pytest.mark.parametrize("state", ["waiting", "running", "done"])
 def test_a_speculation_over_other_samples_is_void(state: str) -> None:
     """Whatever its state, the final is a new pass, and only that is delivered."""
-    queue = PassQueue[str](4, 4)
+    queue = PassQueue[str](4)
     queue.speculate(1, 100)
     old = None
     if state != "waiting":
         old = take(queue)
     if state == "done" and old is not None:
-        queue.done(old, "old", 0.0)
+        queue.done(old, "old")
 
     assert queue.want(1, 90) is None
     new = take(queue)
 
     assert new.samples == 90
-    assert queue.take(0.0) is None
+    assert queue.take() is None
     if state == "running" and old is not None:
-        assert queue.done(old, "old", 0.0) is False
-    assert queue.done(new, "new", 0.0) is True
+        assert queue.done(old, "old") is False
+    assert queue.done(new, "new") is True
 
 
 def test_a_void_pass_that_ends_late_is_not_taken_for_the_new_one_over_as_many_samples() -> None:
-    queue = PassQueue[str](4, 4)
+    queue = PassQueue[str](4)
     queue.speculate(1, 100)
     old = take(queue)
     queue.void(1)
     queue.want(1, 100)
     new = take(queue)
 
-    assert queue.done(old, "old", 0.0) is False
-    assert queue.done(new, "new", 0.0) is True
+    assert queue.done(old, "old") is False
+    assert queue.done(new, "new") is True
 
 
 def test_a_second_pause_over_the_same_audio_changes_nothing() -> None:
-    queue = PassQueue[str](4, 4)
+    queue = PassQueue[str](4)
     queue.speculate(1, 100)
     queue.speculate(1, 100)
 
     take(queue)
 
-    assert queue.take(0.0) is None
+    assert queue.take() is None
 
 
 def test_a_pass_whose_worker_died_is_the_next_one_again() -> None:
-    queue = PassQueue[str](4, 4)
+    queue = PassQueue[str](4)
     queue.want(1, 100)
     queue.want(2, 100)
     first = take(queue)
@@ -129,7 +127,7 @@ def test_a_pass_whose_worker_died_is_the_next_one_again() -> None:
 
 
 def test_a_final_fails_when_its_utterance_killed_too_many_workers() -> None:
-    queue = PassQueue[str](4, 4)
+    queue = PassQueue[str](4)
     queue.want(1, 100)
 
     assert [queue.died(take(queue)) for _ in range(passes.ATTEMPTS)] == [False, False, True]
@@ -137,7 +135,7 @@ def test_a_final_fails_when_its_utterance_killed_too_many_workers() -> None:
 
 
 def test_a_deadly_speculation_fails_nothing_yet() -> None:
-    queue = PassQueue[str](4, 4)
+    queue = PassQueue[str](4)
     queue.speculate(1, 100)
 
     assert not any(queue.died(take(queue)) for _ in range(passes.ATTEMPTS))
@@ -147,7 +145,7 @@ def test_a_deadly_speculation_fails_nothing_yet() -> None:
 
 
 def test_a_void_pass_whose_worker_died_is_forgotten() -> None:
-    queue = PassQueue[str](4, 4)
+    queue = PassQueue[str](4)
     queue.speculate(1, 100)
     work = take(queue)
     queue.void(1)
@@ -157,7 +155,7 @@ def test_a_void_pass_whose_worker_died_is_forgotten() -> None:
 
 
 def test_giving_up_fails_finals_that_wait_and_spares_those_in_work() -> None:
-    queue = PassQueue[str](4, 4)
+    queue = PassQueue[str](4)
     queue.want(1, 100)
     running = take(queue)
     queue.want(2, 100)
@@ -165,222 +163,82 @@ def test_giving_up_fails_finals_that_wait_and_spares_those_in_work() -> None:
 
     assert queue.give_up() == [2]
     assert not queue.ready()
-    assert queue.done(running, "text", 0.0) is True
+    assert queue.done(running, "text") is True
 
 
 # Second passes nobody waits for, in the way of finals
 
 
-LONG, SHORT = 25 * SECOND, 2 * SECOND
-
-
-def running(queue: PassQueue[str], utterance: int, samples: int, now: float = 0.0, *, wanted: bool = False) -> Pass:
+def running(queue: PassQueue[str], utterance: int, *, wanted: bool = False) -> Pass:
     """Have a worker begin a pass."""
     if wanted:
-        queue.want(utterance, samples)
+        queue.want(utterance, SECOND)
     else:
-        queue.speculate(utterance, samples)
-    work = queue.take(now)
-    assert work is not None
-    return work
+        queue.speculate(utterance, SECOND)
+    return take(queue)
 
 
-def test_a_final_without_a_worker_has_a_void_pass_aborted() -> None:
-    queue = PassQueue[str](1, 1)
-    void = running(queue, 1, LONG)
+def test_a_pass_that_becomes_void_is_aborted_at_once() -> None:
+    """Once, and whether anybody waits for its worker or not."""
+    queue = PassQueue[str](4)
+    void, other = running(queue, 1), running(queue, 2)
     queue.void(1)
-    queue.want(2, SHORT)
 
-    assert queue.abort(0.2) == [void]
-    assert queue.abort(0.2) == []
+    assert queue.abort() == [void]
+    assert queue.abort() == []
     assert queue.died(void) is False
-    assert [work.utterance for work in (queue.take(0.7), queue.take(0.7)) if work] == [2]
+    assert queue.take() is None
+    assert queue.want(2, SECOND) is None
+    assert queue.done(other, "text") is True
 
 
-def test_a_pass_that_becomes_void_while_a_final_waits_is_aborted() -> None:
-    """Nothing else would ask again: the final waits already."""
-    queue = PassQueue[str](2, 2)
-    first, second = running(queue, 1, LONG, wanted=True), running(queue, 2, LONG, wanted=True)
-    queue.want(3, SHORT)
-    assert queue.abort(0.1) == []
-    queue.void(2)
+def test_a_final_without_a_worker_gets_that_of_the_speculative_pass_begun_last() -> None:
+    queue = PassQueue[str](3)
+    passes_begun = [running(queue, 1), running(queue, 2, wanted=True), running(queue, 3)]
+    aborted = []
+    for utterance in (4, 5, 6):
+        queue.want(utterance, SECOND)
+        aborted.append(queue.abort())
 
-    assert queue.abort(0.1) == [second]
-    assert queue.done(first, "text", 3.0) is True
-
-
-def test_a_void_pass_that_ends_before_a_process_could_start_is_let_be() -> None:
-    queue = PassQueue[str](1, 1)
-    void = running(queue, 1, LONG)
-    queue.void(1)
-    queue.want(2, SHORT)
-
-    assert queue.abort(25 * PACE - RESPAWN_SECONDS + 0.01) == []
-    assert queue.abort(25 * PACE - RESPAWN_SECONDS - 0.01) == [void]
+    assert aborted == [[passes_begun[2]], [passes_begun[0]], []]
 
 
 def test_no_pass_is_aborted_for_a_final_that_gets_a_worker_anyway() -> None:
-    queue = PassQueue[str](3, 3)
-    running(queue, 1, LONG)
-    queue.void(1)
-    running(queue, 2, SHORT, wanted=True)
-    queue.want(3, SHORT)
-    assert queue.abort(0.0) == []  # the third is idle
-    queue.take(0.0)
-    queue.want(4, SHORT)
-
-    assert queue.abort(0.0) == []  # the second is about to be
-    queue.want(5, SHORT)
-    queue.want(6, SHORT)
-    assert len(queue.abort(0.0)) == 1
-
-
-def test_void_passes_are_aborted_before_speculative_and_the_longest_first() -> None:
-    queue = PassQueue[str](3, 3)
-    speculative = running(queue, 1, LONG)
-    void = [running(queue, utterance, samples) for utterance, samples in ((2, LONG // 2), (3, LONG))]
+    queue = PassQueue[str](2)
+    speculative, void = running(queue, 1), running(queue, 2)
+    queue.want(3, SECOND)
     queue.void(2)
-    queue.void(3)
-    aborted = []
-    for utterance in (4, 5, 6, 7):
-        queue.want(utterance, SHORT)
-        aborted += queue.abort(0.0)
+    assert queue.abort() == [void]  # its worker is the final's
+    queue.want(4, SECOND)
 
-    assert aborted == [void[1], void[0], speculative]
+    assert queue.abort() == [speculative]
 
 
 @pytest.mark.parametrize("late", [False, True])
 def test_a_speculative_pass_that_was_aborted_begins_again_after_the_finals(late: bool) -> None:
-    """Also if its worker had its answer ready when it was killed: that one counts for nothing."""
-    queue = PassQueue[str](1, 1)
-    aborted = running(queue, 1, LONG)
-    queue.want(2, SHORT)
-    assert queue.abort(0.0) == [aborted]
+    """Also if its worker had its answer ready when it was ended: that one counts for nothing."""
+    queue = PassQueue[str](1)
+    aborted = running(queue, 1)
+    queue.want(2, SECOND)
+    assert queue.abort() == [aborted]
     if late:
-        assert queue.done(aborted, "late", 0.1) is False
+        assert queue.done(aborted, "late") is False
     else:
         assert queue.died(aborted) is False
     assert take(queue).utterance == 2
-    assert queue.want(1, LONG) is None
+    assert queue.want(1, SECOND) is None
     again = take(queue)
 
-    assert (again.utterance, again.samples) == (1, LONG)
-    assert queue.done(again, "text", 9.0) is True
+    assert (again.utterance, again.samples) == (1, SECOND)
+    assert queue.done(again, "text") is True
 
 
 def test_a_wanted_pass_is_never_aborted() -> None:
-    queue = PassQueue[str](1, 1)
-    running(queue, 1, LONG, wanted=True)
-    queue.want(2, SHORT)
+    queue = PassQueue[str](1)
+    running(queue, 1, wanted=True)
+    queue.want(2, SECOND)
 
-    assert queue.abort(0.0) == []
-
-
-def test_where_passes_are_slow_the_rest_of_one_is_longer() -> None:
-    """Of work that should be done by then, most is left."""
-    queue = PassQueue[str](1, 1)
-    for utterance in range(20):
-        queue.done(running(queue, utterance, 10 * SECOND, wanted=True), "text", 10 * 3 * PACE)
-    void = running(queue, 100, LONG)
-    queue.void(100)
-    queue.want(101, SHORT)
-
-    assert queue.abort(25 * PACE - 0.01) == [void]
-
-
-def test_a_pass_that_is_overdue_is_no_longer_waited_for() -> None:
-    """A machine that has just become slow: what the passes before it took says nothing."""
-    queue = PassQueue[str](1, 1)
-    void = running(queue, 1, LONG)
-    queue.void(1)
-    queue.want(2, SHORT)
-
-    assert queue.abort(25 * PACE - 0.01) == []
-    assert queue.abort(25 * PACE + 0.01) == [void]
-
-
-def test_short_passes_and_fast_ones_say_nothing_about_the_pace() -> None:
-    queue = PassQueue[str](1, 1)
-    for utterance in range(20):
-        queue.done(running(queue, utterance, SECOND // 10, wanted=True), "text", 5.0)
-        queue.done(running(queue, utterance, LONG, wanted=True), "text", 0.0)
-    void = running(queue, 100, LONG)
-    queue.void(100)
-    queue.want(101, SHORT)
-
-    assert queue.abort(25 * PACE - RESPAWN_SECONDS - 0.01) == [void]
-
-
-class Crew:
-    """Workers that are as fast as the plan believes, in steps of 10 ms."""
-
-    def __init__(self, workers: int) -> None:
-        self.queue = PassQueue[str](workers, workers)
-        self.now = 0.0
-        self.busy_until = [0.0] * workers
-        self.passes: list[Pass | None] = [None] * workers
-
-    def work(self, seconds: float) -> None:
-        for _ in range(round(seconds * 100)):
-            self.now += 0.01
-            for worker, until in enumerate(self.busy_until):
-                if until <= self.now:
-                    self._next(worker)
-
-    def abort(self) -> None:
-        for work in self.queue.abort(self.now):
-            worker = self.passes.index(work)
-            self.passes[worker] = None
-            self.busy_until[worker] = self.now + RESPAWN_SECONDS
-            self.queue.died(work)
-
-    def _next(self, worker: int) -> None:
-        done = self.passes[worker]
-        if done is not None:
-            self.queue.done(done, "text", self.now)
-        work = self.passes[worker] = self.queue.take(self.now)
-        if work is not None:
-            self.busy_until[worker] = self.now + PACE * work.samples / SECOND
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("seed", range(20))
-def test_passes_that_nobody_asked_for_cost_a_final_no_more_than_a_new_process(workers: int, seed: int) -> None:
-    """Speakers pause and resume at random, one finishes: with finals alone it would begin at once."""
-    dice = random.Random(seed)
-    crew = Crew(workers)
-    for speaker in range(50):
-        crew.work(dice.uniform(0.05, 1.0))
-        crew.queue.speculate(speaker, dice.randrange(SECOND, 30 * SECOND))
-        crew.work(dice.uniform(0.05, 0.3))
-        crew.queue.void(speaker)
-    crew.queue.want(100, LONG)
-    crew.abort()
-    crew.work(RESPAWN_SECONDS + 0.02)
-
-    assert 100 in [work.utterance for work in crew.passes if work is not None]
-
-
-# Hiring
-
-
-def test_a_worker_is_hired_for_each_pass_that_the_others_have_no_time_for() -> None:
-    queue = PassQueue[str](2, 0)
-    assert queue.short() is False
-    queue.want(1, SHORT)
-    assert queue.short() is True
-    queue.hire()
-    assert queue.short() is False  # it will take the pass
-    work = take(queue)
-    queue.want(2, SHORT)
-    assert queue.short() is True
-    queue.done(work, "text", 1.0)
-    assert queue.short() is False
-    queue.want(3, SHORT)
-    queue.want(4, SHORT)
-    queue.hire()
-
-    assert queue.short() is False  # there are no more
+    assert queue.abort() == []
 
 
 # Streaming passes
@@ -392,29 +250,29 @@ def take_stretch(plan: Slots, worker: int) -> Stretch:
     return work
 
 
-def test_utterances_spread_over_the_workers() -> None:
-    plan = Slots(workers=2, per_worker=2)
+def test_each_utterance_has_a_worker_of_its_own() -> None:
+    plan = Slots(2)
     woken = []
-    for utterance in range(4):
+    for utterance in range(3):
         plan.open(utterance, LEAST)
         woken.append(plan.pushed(utterance, LEAST))
 
-    assert sorted(woken, key=str) == [0, 0, 1, 1]
-    assert len({(worker, take_stretch(plan, worker).slot) for worker in (0, 0, 1, 1)}) == 4
+    assert woken == [0, 1, None]
+    assert [take_stretch(plan, worker).utterance for worker in (0, 1)] == [0, 1]
 
 
 def test_audio_is_no_job_until_it_is_worth_one() -> None:
-    plan = Slots(1, 1)
+    plan = Slots(1)
     plan.open(1, LEAST)
 
     assert plan.pushed(1, LEAST - 1) is None
     assert plan.take(0) is None
     assert plan.pushed(1, LEAST) == 0
-    assert plan.take(0) == Stretch(1, slot=0, start=0, stop=LEAST)
+    assert plan.take(0) == Stretch(1, start=0, stop=LEAST)
 
 
 def test_a_job_has_all_audio_since_the_last_up_to_the_limit() -> None:
-    plan = Slots(1, 1)
+    plan = Slots(1)
     plan.open(1, LEAST)
     plan.pushed(1, MOST + LEAST)
     spans = []
@@ -427,7 +285,7 @@ def test_a_job_has_all_audio_since_the_last_up_to_the_limit() -> None:
 
 @pytest.mark.parametrize(("every", "step"), [(0, LEAST), (2 * LEAST, 2 * LEAST), (MOST, MOST), (20 * MOST, MOST)])
 def test_once_there_are_words_a_job_waits_for_as_much_as_the_speaker_waits_for_partials(every: int, step: int) -> None:
-    plan = Slots(1, 1)
+    plan = Slots(1)
     plan.open(1, every)
     plan.pushed(1, LEAST)
     plan.done(take_stretch(plan, 0), words=False)
@@ -440,7 +298,7 @@ def test_once_there_are_words_a_job_waits_for_as_much_as_the_speaker_waits_for_p
 
 
 def test_a_hypothesis_that_lost_its_words_is_renewed_soon() -> None:
-    plan = Slots(1, 1)
+    plan = Slots(1)
     plan.open(1, MOST)
     plan.pushed(1, LEAST)
     plan.done(take_stretch(plan, 0), words=True)
@@ -450,32 +308,18 @@ def test_a_hypothesis_that_lost_its_words_is_renewed_soon() -> None:
     assert plan.pushed(1, MOST + 2 * LEAST) == 0
 
 
-def test_the_utterance_served_longest_ago_goes_first() -> None:
-    plan = Slots(1, 3)
-    for utterance in (1, 2, 3):
-        plan.open(utterance, LEAST)
-        plan.pushed(utterance, 10 * SECOND)
-    order = []
-    for _ in range(6):
-        work = take_stretch(plan, 0)
-        order.append(work.utterance)
-        plan.done(work, words=True)
-
-    assert order == [1, 2, 3, 1, 2, 3]
-
-
-def test_an_utterance_beyond_the_decoders_waits_for_one_and_catches_up() -> None:
-    plan = Slots(1, 1)
+def test_an_utterance_beyond_the_workers_waits_for_one_and_catches_up() -> None:
+    plan = Slots(1)
     plan.open(1, LEAST)
     plan.open(2, LEAST)
     assert plan.pushed(2, SECOND) is None
 
     assert plan.close(1) == 0
-    assert plan.take(0) == Stretch(2, slot=0, start=0, stop=MOST)
+    assert plan.take(0) == Stretch(2, start=0, stop=MOST)
 
 
 def test_an_utterance_that_ends_while_it_waits_leaves_nothing() -> None:
-    plan = Slots(1, 1)
+    plan = Slots(1)
     plan.open(1, LEAST)
     plan.open(2, LEAST)
     plan.close(2)
@@ -488,7 +332,7 @@ def test_an_utterance_that_ends_while_it_waits_leaves_nothing() -> None:
 
 
 def test_a_hypothesis_for_an_ended_utterance_is_nobodys() -> None:
-    plan = Slots(1, 1)
+    plan = Slots(1)
     plan.open(1, LEAST)
     plan.pushed(1, SECOND)
     work = take_stretch(plan, 0)
@@ -497,22 +341,20 @@ def test_a_hypothesis_for_an_ended_utterance_is_nobodys() -> None:
     assert plan.done(work, words=True) is False
 
 
-def test_all_utterances_of_a_renewed_worker_begin_again() -> None:
-    plan = Slots(2, 2)
-    for utterance in range(4):
+def test_the_utterance_of_a_renewed_worker_begins_again() -> None:
+    plan = Slots(2)
+    for utterance in range(2):
         plan.open(utterance, LEAST)
         plan.pushed(utterance, LEAST)
-    for worker in (0, 0, 1):
-        plan.done(take_stretch(plan, worker), words=True)
+        plan.done(take_stretch(plan, utterance), words=True)
+        plan.pushed(utterance, 2 * LEAST)
     plan.renewed(0)
 
-    assert [take_stretch(plan, 0).start for _ in range(2)] == [0, 0]
-    assert take_stretch(plan, 1).start == 0
-    assert plan.ready(1) is True
+    assert [take_stretch(plan, worker).start for worker in range(2)] == [0, LEAST]
 
 
-def test_an_utterance_that_kills_workers_gets_no_more_partials_and_frees_its_decoder() -> None:
-    plan = Slots(1, 1)
+def test_an_utterance_that_kills_workers_gets_no_more_partials_and_frees_its_worker() -> None:
+    plan = Slots(1)
     plan.open(1, LEAST)
     plan.pushed(1, SECOND)
     plan.open(2, LEAST)
@@ -537,8 +379,8 @@ class Room:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.finals = FinalDesk(self.lock, 1, 1)
-        self.partials = StreamingDesk(self.lock, 1, 1)
+        self.finals = FinalDesk(self.lock, 1)
+        self.partials = StreamingDesk(self.lock, 1)
         self.streamer = self.partials.at(0)
         self._opened = 0
 
@@ -561,8 +403,8 @@ class Room:
         """Answer one streaming job; return whether it began a pass, and its number of samples."""
         taken = self.streamer.take(nothing)
         assert taken is not None
-        work, (action, slot, fresh, pcm) = taken
-        assert (action, slot) == ("feed", 0)
+        work, (action, fresh, pcm) = taken
+        assert action == "feed"
         self.streamer.deliver(work, (text, 0.125))
         return fresh, len(pcm) // 2
 
@@ -796,45 +638,48 @@ def test_closing_cancels_what_is_pending_and_ends_every_wait() -> None:
     assert room.streamer.wait(None) is False
 
 
-def test_a_pass_in_the_way_of_a_final_has_its_process_killed() -> None:
+@pytest.mark.parametrize("end", ["resumes", "is cancelled", "finishes elsewhere"])
+def test_a_pass_that_becomes_void_has_its_process_ended(end: str) -> None:
     room = Room()
-    resumed, finished = room.open(), room.open()
+    stream = room.open()
     killed: list[str] = []
-    resumed.push(audio(25 * SECOND))
-    resumed.pause()
+    stream.push(audio(SECOND))
+    stream.pause()
     taken = room.finals.take(lambda: killed.append("the process"))
     assert taken is not None
-    resumed.push(audio(LEAST))
+    if end == "resumes":
+        stream.push(audio(LEAST))
+    elif end == "is cancelled":
+        stream.cancel()
+    else:
+        stream.finish(LEAST)
+    assert killed == ["the process"]
+    room.finals.died(taken[0])
+    if end == "resumes":
+        future = stream.finish(SECOND)
+        room.decode()
+        assert text(future) == str(SECOND)
+
+    assert killed == ["the process"]
+
+
+def test_a_pass_in_the_way_of_a_final_has_its_process_ended() -> None:
+    room = Room()
+    paused, finished = room.open(), room.open()
+    killed: list[str] = []
+    paused.push(audio(2 * SECOND))
+    paused.pause()
+    taken = room.finals.take(lambda: killed.append("the process"))
+    assert taken is not None
     finished.push(audio(SECOND))
-    assert killed == []
     future = finished.finish(SECOND)
     assert killed == ["the process"]
     room.finals.died(taken[0])
     room.decode()
 
     assert text(future) == str(SECOND)
-    resumed.pause()
-    assert room.decode() == 25 * SECOND + LEAST
-    assert killed == ["the process"]
-
-
-def test_a_look_at_a_pass_that_runs_finds_it_overdue(monkeypatch: pytest.MonkeyPatch) -> None:
-    room = Room()
-    resumed, finished = room.open(), room.open()
-    killed: list[str] = []
-    for stream in (resumed, finished):
-        stream.push(audio(SECOND))
-    resumed.pause()
-    room.finals.take(lambda: killed.append("the process"))
-    resumed.push(audio(LEAST))
-    finished.finish(SECOND)
-    room.finals.look()
-    assert killed == []
-    late = time.monotonic() + 10
-    monkeypatch.setattr("backends.pocketsphinx.finals.time.monotonic", lambda: late)
-    room.finals.look()
-
-    assert killed == ["the process"]
+    assert room.decode() == 2 * SECOND
+    assert text(paused.finish(2 * SECOND)) == str(2 * SECOND)
 
 
 def test_a_pass_that_was_handed_in_has_no_process_to_kill() -> None:
@@ -849,28 +694,6 @@ def test_a_pass_that_was_handed_in_has_no_process_to_kill() -> None:
     finished.finish(SECOND)
     paused.push(audio(LEAST))
     paused.cancel()
-
-
-def test_one_piece_wakes_one_worker_without_a_process_and_a_second_the_next() -> None:
-    desk = FinalDesk(threading.Lock(), 3, 0)
-    lock = desk._lock  # noqa: SLF001 - streams share it
-    hired: list[bool] = []
-    with ThreadPoolExecutor(3) as owners:
-        waiting = [owners.submit(lambda: hired.append(desk.hire())) for _ in range(3)]
-        for number in (1, 2):
-            piece = PocketsphinxStream(number, lock, desk, None, StreamOptions(live=False))
-            piece.push(audio(SECOND))
-            piece.finish(SECOND)
-            deadline = time.monotonic() + 10
-            while len(hired) < number and time.monotonic() < deadline:
-                time.sleep(0.01)
-            time.sleep(0.05)
-            assert hired == [True] * number
-        desk.close()
-        for owner in waiting:
-            owner.result(10)
-
-    assert hired == [True, True, False]
 
 
 def test_each_new_hypothesis_is_told_once_without_the_lock() -> None:

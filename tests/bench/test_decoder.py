@@ -66,7 +66,7 @@ def test_pushes() -> None:
     """The engine gets the pre-roll with the onset, then what came since the last look, and all there is in the end."""
     (cut,) = Ears().cut(sound(25, 100, 50))
     assert cut.pushes[0] >= 15 * 320
-    assert {later - sooner for sooner, later in itertools.pairwise(cut.pushes[1:])} <= {640, 960}
+    assert {later - sooner for sooner, later in itertools.pairwise(cut.pushes[1:])} <= {320, 640, 960}
     assert cut.pushes[-1] == cut.samples
 
 
@@ -76,15 +76,15 @@ class Hears(Worker):
     def __init__(self) -> None:
         self.fed: list[int] = []
 
-    def feed(self, slot: int, fresh: bool, pcm: bytes) -> str | None:
-        assert (slot, fresh) == (0, not self.fed)
+    def feed(self, fresh: bool, pcm: bytes) -> str | None:
+        assert fresh == (not self.fed)
         self.fed.append(len(pcm) // 2)
         return "go" if sum(self.fed) >= 4800 else "<s>"
 
 
 def test_pieces() -> None:
     """The bare streaming pass takes what the engine's does: 100 ms at a time until there are words, then more."""
-    slots, worker = Slots(1, 1), Hears()
+    slots, worker = Slots(1), Hears()
     slots.open(0, 4800)
     for pushed in range(0, 16_000, 800):
         slots.pushed(0, pushed)
@@ -167,8 +167,8 @@ def test_problems() -> None:
 
 def test_spent_since() -> None:
     """Each pass has its workers' CPU, told by their niceness; one that is new counts from its start."""
-    before = [Member(1, 2, 5.0), Member(2, 17, 1.0), Member(3, 2, 1.0), Member(4, 19, 9.0)]
-    now = [Member(1, 2, 6.0), Member(2, 17, 1.5), Member(5, 2, 0.25), Member(4, 19, 9.0)]
+    before = [Member(1, 2, 5.0), Member(9, 2, 7.0), Member(2, 17, 1.0), Member(3, 2, 1.0), Member(4, 19, 9.0)]
+    now = [Member(1, 2, 6.0), Member(9, 2, 8.0), Member(2, 17, 1.5), Member(5, 2, 0.25), Member(4, 19, 9.0)]
     assert spent_since(before, now) == (Spent(0.5, 0.25), 1)
 
 
