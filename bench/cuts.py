@@ -113,17 +113,14 @@ class Ears:
 def _looks(listener: Listener, samples: int) -> Iterator[tuple[int, int]]:
     """First sample and end of what a connection's worker hears at each of its looks.
 
-    It looks when the audio has reached what is due, and otherwise now and then: see `inference.worker`.
+    It looks when the audio has reached what is due, and otherwise now and then: see `transport.inbox`.
     """
-    now = taken = 0
+    taken = 0
     while taken < samples:
         nap = POLL_SPEECH_SECONDS if listener.expectant else POLL_IDLE_SECONDS
-        due = -(-listener.due // FRAME_SAMPLES) * FRAME_SAMPLES
-        now = min(now + round(nap * SAMPLE_RATE), max(due, taken + FRAME_SAMPLES))
-        arrived = min(now // FRAME_SAMPLES * FRAME_SAMPLES, samples)
-        if samples - arrived < FRAME_SAMPLES:
-            arrived = samples
-        yield taken, arrived
+        wanted = min(taken + round(nap * SAMPLE_RATE), max(listener.due, taken + 1))
+        arrived = -(-wanted // FRAME_SAMPLES) * FRAME_SAMPLES
+        yield taken, min(arrived, samples)
         taken = arrived
 
 

@@ -286,15 +286,19 @@ class Inbox:
         return taken
 
     def wait(self, seconds: float, position: int | None, *, decisive: bool) -> None:
-        """See `Source`: in a crowd it sleeps `seconds` longer than the audio takes to get there."""
+        """See `Source`: it sleeps `seconds` longer than live audio takes to get there."""
         self._decisive = decisive
-        wanted = sys.maxsize if position is None else position * BYTES_PER_SAMPLE
+        wanted = sys.maxsize
+        if position is not None:
+            wanted = position * BYTES_PER_SAMPLE
+            if not self._bell.crowded():
+                # To be woken by the event loop for the next look costs less than to ask it for what there is.
+                wanted = min(wanted, self._gathered.offset + int(seconds * _BYTES_PER_SECOND))
+            seconds += max(0, wanted - self._bytes_seen) / _BYTES_PER_SECOND
         self._bytes_wanted = wanted
         # The recv pump compares at each message: what reached the position before it was set would wait for the next.
         if self._bytes_seen >= wanted:
             self._ask()
-        elif position is not None and self._bell.crowded():
-            seconds += (wanted - self._bytes_seen) / _BYTES_PER_SECOND
         self.end_turn()
         try:
             self._wake.get(timeout=seconds)

@@ -86,6 +86,30 @@ def test_audio_gathers_until_the_worker_needs_it() -> None:
     run(conversation)
 
 
+def test_without_a_crowd_audio_is_handed_over_for_the_next_look() -> None:
+    """Long before the sample that matters, and without the worker's asking."""
+
+    async def conversation() -> None:
+        inbox = Inbox(QueueOptions(), recorder(), Bell(), Line())
+        waiting = threading.Thread(target=inbox.wait, args=(0.9, 50_000), kwargs={"decisive": False})
+        inbox.put_audio(bytes(640), 1.0)
+        await asyncio.sleep(0)
+        inbox.take()
+        inbox._wake.get_nowait()  # noqa: SLF001 - it was for what was taken
+        waiting.start()
+        await asyncio.to_thread(eventually, lambda: inbox._bytes_wanted == 46 * 640)  # noqa: SLF001 - the thread waits
+        for _ in range(44):
+            inbox.put_audio(bytes(640), 1.0)
+        await asyncio.sleep(0)
+        assert inbox.take() == []
+        inbox.put_audio(bytes(640), 1.0)
+        await asyncio.sleep(0)
+        assert len(heard(inbox)) == 45 * 640
+        await asyncio.to_thread(waiting.join, 5)
+
+    run(conversation)
+
+
 def test_audio_that_stops_short_is_heard_all_the_same() -> None:
     """A client that pauses before the sample that the worker waits for is heard after the poll."""
 
