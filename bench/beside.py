@@ -295,7 +295,7 @@ def idle_cores(server: Server) -> float:
 
 
 def settle(server: Server) -> None:
-    """Wait for what still runs: void passes, and workers that are being started."""
+    """Wait for what still runs: streaming passes, and workers that are being started."""
     until = time.monotonic() + QUIET_AT_MOST
     while time.monotonic() < until:
         cpu = server.cpu_seconds()

@@ -1,14 +1,16 @@
 """What pocketsphinx costs inside the server, beside the bare decoder over the same utterances on the same cores.
 
-Live: speakers stream recordings in real time to a warm server; CPU of the server and all its processes, beyond the
-idle server's, until its last void pass has ended. Beside it, the streaming pass in the pieces that the server hands
-over and then the final pass, in a process without a server for each speaker, all at once. Recordings in which nobody
-goes on after a pause void no final pass; with all recordings some are voided, and the bare decoder does not do those.
+Live: speakers stream recordings in real time to a warm server, one each at a time; CPU of the server and all its
+processes, beyond the idle server's. Then the bare decoder hears the same, in a process without a server for each
+speaker: the streaming pass in the pieces that the server hands over, each once it would have been spoken, and then the
+final pass. With --flat-out it does not wait for them: its caches stay warm and its cores awake, which no live decoder's
+do. Recordings in which nobody goes on after a pause void no final pass; with all recordings some are voided, and the
+bare decoder does not do those.
 HTTP: one file of recordings with pauses, uploaded; beside it final passes alone over its utterances, in as many
 processes as cores. Wall time. Server and bare decoder take turns; medians of the rounds.
 
-No loading is counted: before the clock starts, the server has been given so much at once that it started every worker
-that it may have, and each bare decoder has decoded a recording in both ways.
+No loading is counted: before the clock starts, the server has been given so much at once that it used every worker
+that it has, and each bare decoder has decoded a recording in both ways.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import Any
 from backends.base import StreamOptions
 from bench.audio import compose, load
 from bench.bare_decoder import bare_decoders
-from bench.beside import GAP_MS, Comparison, Live, Upload, calm, cuts_of, workers_of
+from bench.beside import GAP_MS, Comparison, Live, Upload, calm, crowd_of, cuts_of, workers_of
 from bench.cuts import Ears
 from bench.report import Progress, Row, conditions, finish, parser, rounded, table
 from bench.server import ROOT, TARGETS, Server, stt_settings
@@ -31,15 +33,13 @@ from bench.stats import median
 
 LIMITS = {"nothing voided": 1.10, "all recordings": 1.25}
 """The server's CPU by the bare decoder's, at most."""
-SESSIONS = 64
-"""The server's, at least: for the warm-up."""
 LEAST_THROUGHPUT = 0.9
 """Of the bare decoder's, over HTTP."""
 NOTES = """\
 server    CPU s of the server and its processes beyond what it takes at rest (in cores)
-streaming, final    of that, its worker processes; beside the bare decoder's
+streaming, final    of that, its worker processes but for those that ended with a void pass; beside the bare decoder's
 voided    final passes that became void, and what they would cost in full, by the bare final pass's CPU per second
-started   worker processes that the server started in the window, in place of killed ones or as more; counted as its
+started   worker processes that the server started in the window, in place of ended ones; counted as its
 valid     whether the generator and the streaming passes kept up, nothing was dropped or failed, and the server cut
           the same utterances"""
 
@@ -49,9 +49,10 @@ def main() -> None:
     given = arguments()
     cores = sorted(os.sched_getaffinity(0))[: given.cores]
     clips = load(given.folder, "en", single=True)
-    settings = stt_settings("pocketsphinx", max(given.speakers, SESSIONS), given.set)
+    settings = stt_settings("pocketsphinx", 0, given.set)
+    settings["STT_MAX_SESSIONS"] = str(max(given.speakers, crowd_of(settings, cores)) + 8)
     ran = conditions("decoder", settings, server=cores, load=sorted(os.sched_getaffinity(0)))
-    bar = Progress(1 + 2 * given.rounds * (len(LIMITS) * (given.only != "http") + (given.only != "live")))
+    bar = Progress(1 + given.rounds * (len(LIMITS) * (given.only != "http") + 2 * (given.only != "live")))
     cuts = cuts_of(clips, Ears.of(settings))
     compared = Comparison(
         cuts,
@@ -59,7 +60,7 @@ def main() -> None:
         cores,
         given.speakers,
         given.seed,
-        paced=given.paced,
+        paced=not given.flat_out,
         partial_ms=given.bare_partial_ms,
         large_pages=not given.bare_small_pages,
         bar=bar,
@@ -71,7 +72,7 @@ def main() -> None:
     finish(
         given.json,
         ran
-        | {"speakers": given.speakers, "bare_paced": given.paced, "bare_partial_ms": given.bare_partial_ms}
+        | {"speakers": given.speakers, "bare_paced": not given.flat_out, "bare_partial_ms": given.bare_partial_ms}
         | {"bare_small_pages": given.bare_small_pages}
         | {"warnings": warnings, "verdict": verdict}
         | {"live": [asdict(each) | {"ratio": each.ratio} for each in lives]}
@@ -88,9 +89,7 @@ def arguments() -> argparse.Namespace:
     made.add_argument("--rounds", type=int, default=3, help="server and bare decoder in turn, so often (3)")
     made.add_argument("--http-seconds", type=float, default=300.0, help="length of the uploaded file (300)")
     made.add_argument("--only", choices=["live", "http"], help="one of the two parts")
-    made.add_argument(
-        "--paced", action="store_true", help="the bare decoder hears live as well, with rests, not all at once"
-    )
+    made.add_argument("--flat-out", action="store_true", help="the bare decoder does not wait for what is spoken")
     made.add_argument(
         "--bare-partial-ms",
         type=int,

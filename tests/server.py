@@ -17,6 +17,8 @@ from typing import Any
 
 import httpx
 
+from tests.processes import descendants
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -136,7 +138,6 @@ class Server:
         """Open files of its process."""
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
-    def children(self) -> list[int]:
-        """Process ids of its children, whichever of its threads started them."""
-        lists = Path(f"/proc/{self.process.pid}/task").glob("*/children")
-        return [int(pid) for listed in lists for pid in listed.read_text().split()]
+    def processes(self) -> set[int]:
+        """Process ids of all below it."""
+        return descendants(self.process.pid)

@@ -26,6 +26,8 @@ _BYTES_PER_SECOND = SAMPLE_RATE * BYTES_PER_SAMPLE
 MAX_QUEUED_BYTES = 60 * _BYTES_PER_SECOND
 """Audio that may wait for a worker: 60 s."""
 _MOST_TAKEN = 2 * _BYTES_PER_SECOND
+AHEAD_SECONDS = 0.02
+"""Without a crowd the audio for a worker's next look is there so long before it would look: a message, as most are."""
 GATHER_SECONDS = 0.25
 """Longest time that audio waits for more audio before it is handed to the worker."""
 GATHER_UP_TO = 0.25
@@ -96,7 +98,8 @@ class Inbox:
     """What the client sent and the worker has not yet heard. Satisfies `inference.worker.Source`.
 
     Audio gathers on the event loop and is handed to the worker when it has reached the sample that the worker waits
-    for: waking a thread costs more than all else that a message needs. In a crowd the socket rests in between.
+    for, or without a crowd when it is time for a look: waking a thread costs more than all else that a message needs.
+    In a crowd the socket rests in between.
     `exhausted`, `take`, `wait` and `end_turn` are the worker's, `wake` is for any thread, the rest for the event loop.
     """
 
@@ -286,15 +289,16 @@ class Inbox:
         return taken
 
     def wait(self, seconds: float, position: int | None, *, decisive: bool) -> None:
-        """See `Source`: it sleeps `seconds` longer than live audio takes to get there."""
+        """See `Source`: in a crowd it sleeps `seconds` longer than the audio takes to get there."""
         self._decisive = decisive
         wanted = sys.maxsize
         if position is not None:
             wanted = position * BYTES_PER_SAMPLE
-            if not self._bell.crowded():
-                # To be woken by the event loop for the next look costs less than to ask it for what there is.
-                wanted = min(wanted, self._gathered.offset + int(seconds * _BYTES_PER_SECOND))
-            seconds += max(0, wanted - self._bytes_seen) / _BYTES_PER_SECOND
+            if self._bell.crowded():
+                seconds += max(0, wanted - self._bytes_seen) / _BYTES_PER_SECOND
+            else:
+                # To be woken by the event loop just before `seconds` are over costs less than to ask it for the audio.
+                wanted = min(wanted, self._gathered.offset + int((seconds - AHEAD_SECONDS) * _BYTES_PER_SECOND))
         self._bytes_wanted = wanted
         # The recv pump compares at each message: what reached the position before it was set would wait for the next.
         if self._bytes_seen >= wanted:

@@ -1,8 +1,7 @@
 """The second pass, decided: which utterance's final is worked on next, and what becomes of its result. Pure.
 
 A pass is *wanted* once its utterance is finished, and *speculative* before: begun in the pause that may end the
-utterance. An utterance has at most one pass; when speech resumes the pass is void. Nothing here knows a void pass any
-more, so its end changes nothing.
+utterance. An utterance has at most one pass; when speech resumes the pass is void, and its end changes nothing.
 
 A pass that runs cannot be asked to stop, but its process can be ended, and takes milliseconds to replace. So a void
 pass is aborted at once: it costs no more than it cost until then. A final that finds all workers busy takes the worker

@@ -12,8 +12,6 @@ from typing import Any
 from backends.pocketsphinx.template import Template, TemplateGone
 from protocol.pcm import BYTES_PER_SAMPLE, SAMPLE_RATE
 
-SCRIPT = Path(__file__).with_name("worker.py")
-
 HANG_SECONDS = 10.0
 """Longest wait for an answer, beside `PATIENCE`: a process that hangs is lost, but never closes its socket."""
 
@@ -83,7 +81,7 @@ class WorkerProcess:
         while not self._connection.poll(limit):
             waited = time.monotonic() - began
             if waited > STARVED * limit or not self._has_work():
-                self.kill()
+                self._template.kill(self.pid)
                 raise WorkerDied(f"no answer within {waited:.1f} s")
         return self._receive()
 

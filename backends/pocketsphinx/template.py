@@ -20,6 +20,9 @@ START_SECONDS = 60.0
 ANSWER_SECONDS = 30.0
 """Longest wait for a worker to be forked or ended, which takes 4 ms."""
 
+CLOSE_SECONDS = 2.0
+"""Longest wait for it to end its workers and itself; then the system ends them with it."""
+
 TUNABLES = "GLIBC_TUNABLES"
 HUGE_PAGES = "glibc.malloc.hugetlb=1"
 """Has glibc (2.35 or later; others do not know it) ask for pages of 2 MiB where the system leaves it to programs.
@@ -97,9 +100,10 @@ class Template:
         """Process id."""
         return self._process.pid
 
-    def alive(self) -> bool:
-        """Whether it still runs, as far as the system knows."""
-        return self._process.poll() is None
+    @property
+    def status(self) -> int | None:
+        """Its exit status, less than 0: the signal; None while it runs, as far as the system knows."""
+        return self._process.poll()
 
     def fork(self, end: socket.socket, niceness: int) -> int:
         """Start a worker that serves one end of a socket, so much nicer than this process; return its process id.
@@ -136,12 +140,14 @@ class Template:
 
     def close(self) -> None:
         """End it and its workers, and everybody's waiting for it; idempotent."""
+        with self._sending:
+            self._workers.clear()  # it ends them itself
         with contextlib.suppress(OSError):  # it was closed, or is gone
             self._control.shutdown(socket.SHUT_RDWR)
         if not self._ready:
             self._process.kill()
         try:
-            self._process.wait(ANSWER_SECONDS)
+            self._process.wait(CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -149,15 +155,17 @@ class Template:
             self._control.close()
 
     def _ask(self, what: int, number: int, descriptors: list[int]) -> int:
-        """Give an order and wait for its answer; a template that fails at it is ended. Caller holds `_asking`."""
+        """Give an order and wait for its answer; a template that is silent is ended. Caller holds `_asking`."""
         try:
             with self._sending:
                 socket.send_fds(self._control, [ORDER.pack(what, number)], descriptors)
             answer = self._control.recv(ANSWER.size)
-        except OSError as error:
+        except TimeoutError as error:
             # Its answer, should it come after all, would be taken for that to the next order.
             self._process.kill()
-            raise TemplateGone(f"no answer: {error}") from error
+            raise TemplateGone("no answer") from error
+        except OSError as error:
+            raise TemplateGone(f"it ended: {error}") from error
         if len(answer) < ANSWER.size:
             raise TemplateGone("it ended")
         told: int = ANSWER.unpack(answer)[0]
@@ -189,7 +197,7 @@ class Templates:
                 # All workers ask at once when a template dies: one attempt is enough for all who waited for it.
                 raise TemplateGone(self._failure)
             template = self._template
-            if template is None or not template.alive():
+            if template is None or template.status is not None:
                 if template is not None:
                     template.close()
                 template = self._start()

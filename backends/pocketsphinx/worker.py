@@ -119,7 +119,7 @@ def _silent(pcm: bytes) -> bool:
     return not pcm.strip(b"\0")
 
 
-class Template:
+class Nursery:
     """Obeys the orders on a control socket."""
 
     def __init__(self, control: socket.socket, worker: Worker) -> None:
@@ -135,6 +135,8 @@ class Template:
                 if len(order) < ORDER.size:
                     return
                 self._do(*ORDER.unpack(order), *descriptors)
+        except ConnectionError:
+            return  # nobody waits for the answer
         finally:
             for pid in [*self._children]:
                 self._end(pid)
@@ -151,6 +153,7 @@ class Template:
         self._control.sendall(ANSWER.pack(number))
 
     def _fork(self, descriptor: int, niceness: int) -> int:
+        template = os.getpid()
         try:
             pid = os.fork()
         except OSError as error:
@@ -158,7 +161,7 @@ class Template:
         if pid == 0:
             status = 1
             try:
-                end_with_parent()
+                end_with(template)
                 self._control.close()
                 status = serve(descriptor, niceness, self._worker)
             finally:
@@ -177,13 +180,15 @@ class Template:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def end_with_parent() -> None:
-    """Have the system end this process as soon as the template ends, however that happens; Linux only.
+def end_with(template: int) -> None:
+    """Have the system end this process as soon as its template ends, however that happens; Linux only.
 
     Elsewhere it ends once its socket closes: see prctl(2), PR_SET_PDEATHSIG.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != template:
+        os._exit(1)  # it was quicker
 
 
 def serve(descriptor: int, niceness: int, worker: Worker) -> int:
@@ -222,7 +227,7 @@ def main(descriptor: int) -> int:
         gc.collect()
         gc.freeze()
         control.sendall(READY)
-        Template(control, worker).obey()
+        Nursery(control, worker).obey()
     return 0
 
 

@@ -9,13 +9,11 @@ A module that runs them has a class derived from `BackendConformance`, and fixtu
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -24,6 +22,7 @@ import pytest
 from backends.base import ASRBackend, ASRResult, ASRStream, StreamOptions
 from backends.registry import BACKENDS, check
 from protocol.pcm import FRAME_SAMPLES, SAMPLE_RATE, Signal, ms
+from tests.processes import command_of, descendants, runs
 
 T = TypeVar("T")
 
@@ -69,30 +68,8 @@ def decode(backend: ASRBackend, audio: Signal, options: StreamOptions | None = N
 
 
 def children() -> set[int]:
-    """Processes below this one, however they were started, zombies too; none can be seen where there is no /proc."""
-    found = {pid for pid in children_of(os.getpid()) if not _is_pythons_own(pid)}
-    generation = found
-    while generation := set().union(*map(children_of, generation)):
-        found |= generation
-    return found
-
-
-def children_of(parent: int) -> set[int]:
-    """Child processes, zombies too."""
-    found: set[int] = set()
-    for listed in Path(f"/proc/{parent}/task").glob("*/children"):
-        # A thread or process that ends meanwhile is not there.
-        with contextlib.suppress(OSError):
-            found |= set(map(int, listed.read_text().split()))
-    return found
-
-
-def _is_pythons_own(pid: int) -> bool:
-    """Whether it is multiprocessing's resource tracker: once started, it lives as long as this process."""
-    try:
-        return b"multiprocessing.resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
+    """Processes below this one, zombies too, but for multiprocessing's tracker, which once started stays."""
+    return {pid for pid in descendants(os.getpid()) if b"multiprocessing.resource_tracker" not in command_of(pid)}
 
 
 class BackendConformance:
@@ -361,12 +338,15 @@ class BackendConformance:
             stream = fresh.stream(StreamOptions())
             stream.push(speech)
             future = stream.finish(len(speech))
+            its_own = children() - processes
         finally:
             fresh.close()
         fresh.close()
         assert not fresh.healthy()
         self.ends(future)
         assert not set(threading.enumerate()) - threads
+        # One whose parent ended before it would be nobody's child here.
+        assert not any(map(runs, its_own))
         assert not children() - processes
 
     def test_close_before_start(self, make_backend: Callable[[], ASRBackend]) -> None:

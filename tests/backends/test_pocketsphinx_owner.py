@@ -17,6 +17,7 @@ from backends.pocketsphinx import owner, process, template, worker
 from backends.pocketsphinx.owner import Kind, Owner
 from backends.pocketsphinx.process import Answer, Request, WorkerDied, WorkerProcess
 from backends.pocketsphinx.template import Template, TemplateGone, Templates
+from tests.processes import runs
 
 DEADLINE = 20.0
 KIND = Kind("final", niceness=0)
@@ -209,14 +210,6 @@ def play(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[
         each.close()
 
 
-def exists(pid: int) -> bool:
-    """Whether it runs; one that ended may wait for somebody to reap it."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 @pytest.mark.parametrize("samples", [100, 1_000_000])
 @pytest.mark.usefixtures("impatient")
 def test_a_process_that_hangs_counts_as_dead(
@@ -234,7 +227,7 @@ def test_a_process_that_hangs_counts_as_dead(
         assert time.monotonic() - began < 5
     finally:
         child.close()
-    assert not exists(child.pid)
+    assert not runs(child.pid)
 
 
 @pytest.mark.parametrize(
@@ -294,6 +287,23 @@ def test_a_process_asks_for_large_pages_unless_it_was_told_otherwise(
     assert child.ask(("decode", b"")) == (seen,)
 
 
+def test_closing_a_template_whose_workers_are_being_ended_leaves_none(
+    capfd: pytest.CaptureFixture[str], play: Callable[[str], Template]
+) -> None:
+    """It ends by itself, and says nothing."""
+    made = play("pass")
+    busy = [WorkerProcess(made, 0) for _ in range(20)]
+    with ThreadPoolExecutor(5) as owners:
+        ending = [owners.submit(each.close) for each in busy]
+        made.close()
+        for each in ending:
+            each.result(DEADLINE)
+
+    assert made.status == 0
+    assert not any(runs(each.pid) for each in busy)
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("end", ["close", "SIGKILL"])
 def test_no_process_outlives_its_template(play: Callable[[str], Template], end: str) -> None:
     """However that ends, and whatever they are at."""
@@ -307,7 +317,7 @@ def test_no_process_outlives_its_template(play: Callable[[str], Template], end: 
             os.kill(made.pid, signal.SIGKILL)
         with pytest.raises(WorkerDied, match="with its template"):
             death.result(DEADLINE)
-    until(lambda: not idle.alive() and not exists(idle.pid) and not exists(busy.pid))
+    until(lambda: not idle.alive() and not runs(idle.pid) and not runs(busy.pid))
     for each in (idle, busy):
         each.kill()
         each.close()
@@ -324,7 +334,7 @@ def test_a_template_that_does_not_answer_is_ended(
 
     with pytest.raises(TemplateGone, match="no answer"):
         WorkerProcess(made, 0)
-    until(lambda: not made.alive() and not exists(child.pid))
+    until(lambda: made.status is not None and not runs(child.pid))
 
 
 def test_all_who_wait_for_a_template_share_one_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

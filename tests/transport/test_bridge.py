@@ -91,7 +91,7 @@ def test_without_a_crowd_audio_is_handed_over_for_the_next_look() -> None:
 
     async def conversation() -> None:
         inbox = Inbox(QueueOptions(), recorder(), Bell(), Line())
-        waiting = threading.Thread(target=inbox.wait, args=(0.9, 50_000), kwargs={"decisive": False})
+        waiting = threading.Thread(target=inbox.wait, args=(0.92, 50_000), kwargs={"decisive": False})
         inbox.put_audio(bytes(640), 1.0)
         await asyncio.sleep(0)
         inbox.take()

@@ -22,6 +22,7 @@ from bench.wer import rate, score
 from protocol.pcm import to_signal
 from tests.audio import REFERENCES, reference, silence, text_of
 from tests.client import Message, conversation, session
+from tests.processes import runs
 from tests.server import ROOT, Server, eventually
 
 pytest.importorskip("pocketsphinx")
@@ -173,7 +174,7 @@ def test_killing_every_worker_loses_nothing_but_time(server: Server) -> None:
     with session(server.ws()) as client:
         client.speak(pcm[:half])
         client.until("partial")
-        workers = server.children()
+        workers = server.processes()
         for worker in workers:
             os.kill(worker, signal.SIGKILL)
         client.speak(pcm[half:])
@@ -190,9 +191,8 @@ def test_no_process_outlives_the_server(tmp_path: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         (tmp_path / number.name).mkdir()
         with Server(tmp_path / number.name, {"STT_BACKEND": "pocketsphinx"}) as server:
-            children = server.children()
+            eventually(lambda: len(server.processes()) > 1)  # the template and a worker
+            below = server.processes()
             server.signal(number)
             server.process.wait(10)
-            eventually(lambda: not any(Path(f"/proc/{child}").exists() for child in children))  # noqa: B023
-
-        assert children
+            eventually(lambda: not any(map(runs, below)))  # noqa: B023

@@ -1,0 +1,39 @@
+"""Processes, as Linux's /proc shows them; where there is none, none can be seen."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+
+def children_of(parent: int) -> set[int]:
+    """Child processes, zombies too, whichever thread started them."""
+    found: set[int] = set()
+    for listed in Path(f"/proc/{parent}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # a thread or process that ended just now
+            found |= set(map(int, listed.read_text().split()))
+    return found
+
+
+def descendants(ancestor: int) -> set[int]:
+    """All processes below one, however they were started."""
+    found = generation = children_of(ancestor)
+    while generation := set().union(*map(children_of, generation)):
+        found |= generation
+    return found
+
+
+def runs(pid: int) -> bool:
+    """Whether it runs; one that ended may still wait for somebody to reap it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def command_of(pid: int) -> bytes:
+    """How it was started; empty once it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
