@@ -10,6 +10,8 @@ import sys
 import threading
 from pathlib import Path
 
+import structlog
+
 from backends.pocketsphinx.worker import ANSWER, END, FORK, KILL, ORDER, READY
 
 SCRIPT = Path(__file__).with_name("worker.py")
@@ -17,8 +19,8 @@ SCRIPT = Path(__file__).with_name("worker.py")
 START_SECONDS = 60.0
 """Longest wait for the decoder to be loaded and warm; it takes 0.6 s on an idle core."""
 
-ANSWER_SECONDS = 30.0
-"""Longest wait for a worker to be forked or ended, which takes 4 ms."""
+ANSWER_SECONDS = 5.0
+"""Longest wait for a worker to be forked or ended, which takes 4 ms; then the template and all workers are replaced."""
 
 CLOSE_SECONDS = 2.0
 """Longest wait for it to end its workers and itself; then the system ends them with it."""
@@ -163,7 +165,7 @@ class Template:
         except TimeoutError as error:
             # Its answer, should it come after all, would be taken for that to the next order.
             self._process.kill()
-            raise TemplateGone("no answer") from error
+            raise TemplateGone(f"no answer within {ANSWER_SECONDS:.0f} s") from error
         except OSError as error:
             raise TemplateGone(f"it ended: {error}") from error
         if len(answer) < ANSWER.size:
@@ -199,6 +201,7 @@ class Templates:
             template = self._template
             if template is None or template.status is not None:
                 if template is not None:
+                    structlog.get_logger().warning("engine_template_died", pid=template.pid, status=template.status)
                     template.close()
                 template = self._start()
             return template
