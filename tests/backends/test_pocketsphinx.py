@@ -434,7 +434,7 @@ def test_workers_that_hang_are_replaced_and_their_utterance_decoded_again(monkey
         stopped = hired(others, SMALL) - workers(BATCH)
         for pid in stopped:
             os.kill(pid, signal.SIGSTOP)
-        stream = fresh.stream(StreamOptions())
+        stream = fresh.stream(EAGER)
         stream.push(to_signal(samples))
         seen: list[str] = []
 
