@@ -10,7 +10,7 @@ from itertools import zip_longest
 
 import httpx
 
-from backends.pocketsphinx.backend import STREAMING_NICENESS
+from backends.pocketsphinx.backend import FINAL_NICENESS, STREAMING_NICENESS
 from backends.pocketsphinx.options import PocketsphinxOptions
 from bench.audio import Clip, Disc, Playlist, compose, seconds_of, wav
 from bench.bare_decoder import BareDecoder, Said, Spent, both_passes, final_passes
@@ -54,7 +54,7 @@ class Live:
     idle_cores: float
     """CPU of the server at rest, in cores."""
     workers: Spent
-    """Of the server's CPU, that of the worker processes of each pass; without those that were killed."""
+    """Of the server's CPU, that of the worker processes of each pass; without those that ended with a void pass."""
     bare: Spent
     voided: int
     """Final passes that become void."""
@@ -284,7 +284,7 @@ def spent_since(before: Sequence[Member], now: Sequence[Member]) -> tuple[Spent,
             if each.niceness == main.niceness + niceness
         )
 
-    return Spent(of(STREAMING_NICENESS), of(0)), sum(each.pid not in cpu for each in now)
+    return Spent(of(STREAMING_NICENESS), of(FINAL_NICENESS)), sum(each.pid not in cpu for each in now)
 
 
 def idle_cores(server: Server) -> float:
