@@ -109,14 +109,14 @@ class Inbox:
         recorder: Recorder,
         bell: Bell,
         line: Line,
-        socket: asyncio.ReadTransport | None = None,
+        transport: asyncio.BaseTransport | None = None,
     ) -> None:
-        """`socket`: what the messages are read from; None: it never rests."""
+        """`transport`: what the messages are read from; None: it never rests."""
         self._options = options
         self._recorder = recorder
         self._bell = bell
         self._line = line
-        self._reading = Reading(bell, self._needed_in, socket)
+        self._reading = Reading(bell, self._needed_in, transport)
         self._loop = asyncio.get_running_loop()
         self._queue = _Inbound(options.in_messages)
         self._wake: SimpleQueue[None] = SimpleQueue()
@@ -219,13 +219,7 @@ class Inbox:
 
     async def hold_back(self) -> None:
         """Let the worker have a moment, before the next message is put."""
-        self._reading.held_back = True
         await asyncio.sleep(_HOLD_BACK_SECONDS)
-        self._reading.held_back = False
-
-    def abandon(self) -> None:
-        """The recv pump failed: messages that it will never take may be waiting, so that uvicorn alone may read on."""
-        self._reading.held_back = True
 
     def _hand_over(self, deadline: float | None = None) -> None:
         """Give the worker what gathered; `deadline`: it has its turn in line. None: it is woken at once."""

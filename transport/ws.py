@@ -206,15 +206,10 @@ class Connection:
         try:
             await self._receive_all(build_bridge)
         except Fault as fault:
-            self._abandon(fault)
+            self._fail(fault)
         except Exception as error:  # noqa: BLE001 - told to the log; the peer learns only that it was us
             self._recorder.failed(error)
-            self._abandon(Internal())
-
-    def _abandon(self, fault: Fault) -> None:
-        if self._bridge is not None:
-            self._bridge.inbox.abandon()
-        self._fail(fault)
+            self._fail(Internal())
 
     async def _receive_all(self, build_bridge: Callable[[], Bridge]) -> None:
         """Until the client is gone. Never waits for the worker to do anything, so pings are always answered."""
