@@ -30,6 +30,7 @@ from protocol.schema import (
     refuse_unless,
 )
 from session.state import SessionState
+from transport import frames
 from transport.bridge import Bridge, WorkerThread
 from transport.inbox import Inbox
 from transport.outbox import Outbox
@@ -49,20 +50,24 @@ async def serve_socket(scope: Scope, receive: Receive, send: Send, services: Ser
         await send({"type": "websocket.accept"})
     except OSError:
         return  # it left before it was let in
-    await Connection(scope, receive, send, services).run()
+    # ASGI has no other way to it: uvicorn's `send` is a method of its protocol. It alone can leave a socket unread, or
+    # cut off a client that does not read.
+    transport: asyncio.Transport | None = getattr(getattr(send, "__self__", None), "transport", None)
+    frames.take_over(transport)
+    await Connection(scope, receive, send, transport, services).run()
 
 
 class Connection:
     """Owns one socket, its bridge and its close code. Everything here runs on the event loop."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, services: Services) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, transport: asyncio.Transport | None, services: Services
+    ) -> None:
         self._headers = Headers(scope=scope)
         self._query = QueryParams(scope["query_string"])
         self._receive = receive
         self._send_event = send
-        # ASGI has no other way to it: uvicorn's `send` is a method of its protocol. It alone can leave a socket unread,
-        # or cut off a client that does not read.
-        self._socket: asyncio.Transport | None = getattr(getattr(send, "__self__", None), "transport", None)
+        self._transport = transport
         self._services = services
         self._call_id = self._query.get("call_id", "")[:128]
         self._recorder = Recorder(services.metrics, services.log, self._call_id)
@@ -173,7 +178,7 @@ class Connection:
 
     def _build_bridge(self, params: ConnectParams, segmenter: SegmenterOptions, vad: VadOptions) -> Bridge:
         services = self._services
-        inbox = Inbox(services.queues, self._recorder, services.bell, services.line, self._socket)
+        inbox = Inbox(services.queues, self._recorder, services.bell, services.line, self._transport)
         outbox = Outbox(self._services.queues, self._recorder)
         options = StreamOptions(
             primary_subtag(params.language), params.hotwords, partial_ms=params.partial_ms, notify=inbox.wake
@@ -265,8 +270,8 @@ class Connection:
     def _cut_off(self) -> None:
         """Drop the socket: a close would wait behind what the client does not read."""
         self._deaf = True
-        if self._socket is not None:
-            self._socket.abort()
+        if self._transport is not None:
+            self._transport.abort()
 
     def _watch_idle(self) -> None:
         """End a connection whose client was quiet for too long, else look again when it may have been."""
