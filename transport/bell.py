@@ -13,7 +13,7 @@ from typing import Protocol
 
 RING_SECONDS = 0.02
 """Between two rings. An endpoint may be noticed two of them late: its frame may just have missed one."""
-REST_SECONDS = 0.06
+REST_SECONDS = 0.08
 """For so long, and until the next ring, a socket is left unread unless its worker needs what is in it sooner."""
 
 

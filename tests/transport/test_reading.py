@@ -122,7 +122,7 @@ def test_a_socket_rests_and_is_read_again(run: Run) -> None:
 
 
 def test_what_is_waited_for_ends_a_rest() -> None:
-    """When a live client will have sent it, and otherwise after 60 ms."""
+    """When a live client will have sent it, and otherwise after 80 ms."""
 
     async def conversation() -> None:
         async with a_connection() as (connection, _):
