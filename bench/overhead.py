@@ -13,6 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from bench import connects
@@ -48,6 +49,7 @@ def main() -> None:
     made.add_argument("--warm", type=float, default=3.0, help="seconds of speech before it (3)")
     made.add_argument("--server-core", type=int, default=cores[0], help="the server's only core (the first)")
     made.add_argument("--load-core", type=int, default=cores[-1], help="the generator's only core (the last)")
+    made.add_argument("--against", type=Path, metavar="DIR", help="a checkout of another version, as the bare socket")
     made.add_argument("--connect-rate", action="store_true", help="connections a second instead")
     given = made.parse_args()
     os.sched_setaffinity(0, {given.load_core})
@@ -60,20 +62,30 @@ def main() -> None:
         loop = Loop.of([clip for clip in load(ROOT / "references") if clip.single], SPEECH, silence + 100)
         bar = Progress(len(given.streams) * given.rounds * len(TARGETS))
         meter = CostMeter(loop, given.rounds, given.seconds, given.warm, given.seed, silence, bar)
-        samples = measure_all(meter, given.streams, given.server_core, settings)
+        served = {target: (module, ROOT) for target, module in TARGETS.items()}
+        if given.against:
+            served["bare"] = TARGETS["server"], given.against
+        samples = measure_all(meter, given.streams, given.server_core, settings, served)
         result = stream_cost(samples, loop, loop.open_bytes(PRE_ROLL_MS, silence) / 1000)
     if given.server_core == given.load_core:
         print("THE GENERATOR SHARED THE SERVER'S CORE: the numbers are not the server's alone")
     finish(given.json, ran | result)
 
 
-def measure_all(meter: CostMeter, levels: Sequence[int], core: int, settings: Mapping[str, str]) -> list[Sample]:
-    """Every number of streams; bare socket and server in turn."""
+def measure_all(
+    meter: CostMeter,
+    levels: Sequence[int],
+    core: int,
+    settings: Mapping[str, str],
+    served: Mapping[str, tuple[str, Path]],
+) -> list[Sample]:
+    """Every number of streams; bare socket and server in turn. `served`: each one's module and checkout."""
     samples = []
     for streams in levels:
         with ExitStack() as stack:
             servers = {
-                target: stack.enter_context(Server(module, settings, [core])) for target, module in TARGETS.items()
+                target: stack.enter_context(Server(module, settings, [core], root=root))
+                for target, (module, root) in served.items()
             }
             samples += run(meter.measure(servers, streams))
     meter.bar.end()

@@ -50,7 +50,12 @@ class Server:
     """Runs `uvicorn MODULE` on its cores until the context ends."""
 
     def __init__(
-        self, module: str, settings: Mapping[str, str], cores: Iterable[int], ready_seconds: float = READY_SECONDS
+        self,
+        module: str,
+        settings: Mapping[str, str],
+        cores: Iterable[int],
+        ready_seconds: float = READY_SECONDS,
+        root: Path = ROOT,
     ) -> None:
         """Start it; the context's begin waits for it.
 
@@ -59,6 +64,7 @@ class Server:
             settings: environment variables; STT_ ones of this process are not handed on.
             cores: where it may run.
             ready_seconds: longest wait until /health says 200.
+            root: the checkout that is served.
         """
         self._ready_seconds = ready_seconds
         self.port = _free_port()
@@ -71,7 +77,7 @@ class Server:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("STT_")}
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                command, cwd=ROOT, env=environment | dict(settings), stdout=log, stderr=log
+                command, cwd=root, env=environment | dict(settings), stdout=log, stderr=log
             )
         # Before the child has a thread beside its first; all later ones inherit it.
         os.sched_setaffinity(self._process.pid, set(cores))

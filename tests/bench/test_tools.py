@@ -17,8 +17,10 @@ from tests.server import ROOT
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the bench tools need Linux")
 
+SMALL = ["--streams", "2", "--rounds", "1", "--seconds", "1", "--warm", "0.2"]
 RUNS = {
-    "overhead": ["overhead", "--streams", "2", "--rounds", "1", "--seconds", "1", "--warm", "0.2"],
+    "overhead": ["overhead", *SMALL],
+    "against": ["overhead", *SMALL, "--against", str(ROOT)],
     "connect-rate": ["overhead", "--connect-rate", "--rounds", "1", "--seconds", "0.3"],
     "ramp": ["ramp", "--levels", "4", "--seconds", "3", "--warm", "0", "--slo-ms", "1000"],
     "accuracy": ["accuracy", "--speed", "12"],
@@ -64,6 +66,13 @@ def test_overhead(tool: Tool) -> None:
     assert row["bare_cpu_ms"] > 0
     assert (row["dropped"], row["errors"]) == (0, 0)
     assert row["threads"] <= 1
+
+
+def test_overhead_of_another_version(tool: Tool) -> None:
+    """It is a server that has the bare socket's place, with a thread for each stream."""
+    (row,) = (ran := tool("against"))["rows"]
+    assert [sample["threads_per_stream"] for sample in ran["samples"]] == [1, 1]
+    assert row["errors"] == 0
 
 
 def test_connect_rate(tool: Tool) -> None:
