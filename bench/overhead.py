@@ -34,6 +34,7 @@ ratio        the median of the rounds' own ratios; ratios: the least and the mos
 cpu_ms       ms of CPU per second of audio of one stream; loop_cpu_ms is the event loop's part of it
 wake_ups     times a second that a thread of the server slept and was woken, for each stream
 bare_waited  part of the time that the bare socket's thread was ready and something else had its core
+endpoint     to final, as the clients saw it: medians of the rounds' own percentiles; p99s: the least and the most
 rss_kb       resident memory per stream beyond the idle server, in 1000 bytes (most seen), open utterances included
 gen          the generator: lateness of its messages, and its part of a core
 valid        rounds in which generator and server kept up; medians are of these"""
@@ -116,7 +117,8 @@ def summarise(samples: Sequence[Sample], streams: int) -> dict[str, Any]:
     rounds = [pair for pair in rounds if all(each.valid for each in pair)] or rounds
     bare, mine = zip(*rounds, strict=True)
     ratios = [served.cpu_ms / plain.cpu_ms for plain, served in rounds]
-    waits = summary([wait for each in mine for wait in each.endpoint_ms])
+    waits = [summary(each.endpoint_ms) for each in mine]
+    p50s, p99s = ([float(wait[name] or 0) for wait in waits] for name in ("p50", "p99"))
     return {
         "streams": streams,
         "bare_cpu_ms": rounded(median([each.cpu_ms for each in bare])),
@@ -127,9 +129,10 @@ def summarise(samples: Sequence[Sample], streams: int) -> dict[str, Any]:
         "wake_ups": rounded(median([each.wake_ups for each in mine]), 1),
         "bare_waited": rounded(median([each.loop_waited for each in bare])),
         "server_core": rounded(median([each.core for each in mine])),
-        "endpoint_p50_ms": waits["p50"],
-        "endpoint_p99_ms": waits["p99"],
-        "finals": waits["count"],
+        "endpoint_p50_ms": rounded(median(p50s), 1),
+        "endpoint_p99_ms": rounded(median(p99s), 1),
+        "endpoint_p99s_ms": f"{min(p99s):.0f}-{max(p99s):.0f}",
+        "finals": sum(len(each.endpoint_ms) for each in mine),
         "dropped": sum(each.dropped for each in here),
         "errors": sum(len(each.errors) for each in here),
         "rss_kb": rounded(median([each.rss_kb_per_stream for each in mine]), 0),
