@@ -35,9 +35,8 @@ from transport.ws import SOCKET_PATH, serve_socket
 
 MAX_FRAME_BYTES = 1 << 20
 """A message beyond this is refused by uvicorn itself, before it is in memory; a shorter one gets an error first."""
-COLLECT_AFTER = 50_000
-"""New objects after which Python looks for cycles among them. After its 700, which a crowd has within some ms, this was
-7 % of the CPU of a server that was behind."""
+
+
 _REFUSALS = (SettingsRefused, registry.BackendUnavailable, detectors.VadUnavailable)
 
 
@@ -65,7 +64,6 @@ def create_app(settings: Settings | None = None, on_ready: Callable[[], None] = 
         # What is loaded by now stays: a collection that walked over it would hold up every speaker.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(COLLECT_AFTER)
         on_ready()
 
     @asynccontextmanager

@@ -117,7 +117,7 @@ def summarise(samples: Sequence[Sample], streams: int) -> dict[str, Any]:
     rounds = [pair for pair in rounds if all(each.valid for each in pair)] or rounds
     bare, mine = zip(*rounds, strict=True)
     ratios = [served.cpu_ms / plain.cpu_ms for plain, served in rounds]
-    waits = [summary(each.endpoint_ms) for each in mine]
+    waits = [summary(each.endpoint_ms) for each in mine if each.endpoint_ms]
     p50s, p99s = ([float(wait[name] or 0) for wait in waits] for name in ("p50", "p99"))
     return {
         "streams": streams,
@@ -131,7 +131,7 @@ def summarise(samples: Sequence[Sample], streams: int) -> dict[str, Any]:
         "server_core": rounded(median([each.core for each in mine])),
         "endpoint_p50_ms": rounded(median(p50s), 1),
         "endpoint_p99_ms": rounded(median(p99s), 1),
-        "endpoint_p99s_ms": f"{min(p99s):.0f}-{max(p99s):.0f}",
+        "endpoint_p99s_ms": f"{min(p99s):.0f}-{max(p99s):.0f}" if p99s else "",
         "finals": sum(len(each.endpoint_ms) for each in mine),
         "dropped": sum(each.dropped for each in here),
         "errors": sum(len(each.errors) for each in here),

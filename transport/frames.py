@@ -28,14 +28,19 @@ _LEAST = 2
 _MOST = 0xFFFF
 """Longest frame read here, in bytes; its length fits two bytes."""
 
+_NEEDED = ("queue", "read_paused", "close_sent", "transport", "config")
+"""What is used of uvicorn's protocol and not promised by it: another version of uvicorn without them reads alone."""
+
 
 def take_over(transport: asyncio.Transport | None) -> None:
     """Read an accepted WebSocket's frames here from now on, if it is one of uvicorn's `websockets-sansio`.
 
     Called on the event loop, in the same pass in which it was accepted: nothing can have come yet.
     """
-    below = None if transport is None else transport.get_protocol()
-    if transport is not None and isinstance(below, WebSocketsSansIOProtocol):
+    if transport is None:
+        return
+    below = transport.get_protocol()
+    if isinstance(below, WebSocketsSansIOProtocol) and all(hasattr(below, name) for name in _NEEDED):
         transport.set_protocol(Frames(below))
 
 
@@ -52,9 +57,6 @@ class Frames(asyncio.Protocol):
         """Whether everything so far was: uvicorn reads the rest alone if not."""
         self._rest = b""
         """The beginning of a frame."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Never called: uvicorn's protocol was told."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio."""
@@ -110,6 +112,7 @@ class Frames(asyncio.Protocol):
         for data in messages:
             below.queue.put_nowait({"type": "websocket.receive", "bytes": data})
         # As uvicorn does, whose `receive` reads on when all are taken.
+        # What follows a close in the same read is nobody's, and harmless: the application stops at the close.
         if messages and not below.read_paused:
             below.read_paused = True
             below.transport.pause_reading()

@@ -2,11 +2,13 @@
 
 The system is asked to tell nobody of less than a second of audio in it (SO_RCVLOWAT, see socket(7)). To pause the
 transport instead would cost a wake-up all the same: uvloop stops watching a socket only when it next hears of it.
+That a smaller number tells at once of what is there already needs Linux 4.18 or newer.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import Callable
@@ -79,7 +81,9 @@ class Reading:
         return now >= self._rested_from + min(REST_SECONDS, self._needed_in())
 
     def _tell_from(self, size: int) -> None:
-        if self._socket is not None:
+        if self._socket is None:
+            return
+        with contextlib.suppress(OSError):  # closed: nothing is left to read, and a ring must reach everybody
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
 
 

@@ -92,7 +92,7 @@ class Connection:
                 await self._converse(params)
                 await self._say_goodbye()
         except Fault as fault:
-            self._fault = fault
+            self._fail(fault)
             await self._say_goodbye()
         except Exception as error:  # noqa: BLE001 - told to the log; the peer learns only that it was us
             self._recorder.failed(error)
@@ -286,7 +286,8 @@ class Connection:
 
     def _fail(self, fault: Fault) -> None:
         """Close with `fault`, unless something else closed the connection first; what is due is still sent."""
-        self._fault = self._fault or fault
+        # Its traceback holds the refused message, in a circle with this connection, until Python looks for circles.
+        self._fault = self._fault or fault.with_traceback(None)
         self._end()
 
     def _leave(self, code: int) -> None:
