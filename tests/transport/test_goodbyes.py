@@ -3,67 +3,107 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import gc
+import weakref
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.types import Message
 
 from app import create_app
 from config import Settings
+from protocol.schema import MAX_MESSAGE_BYTES
 from tests.audio import reference
 from tests.server import eventually
 
+SCOPE = {"type": "websocket", "path": "/v1/stt/ws", "query_string": b"call_id=x&sample_rate=16000", "headers": []}
+
 
 class Peer:
-    """A client whose messages are scripted, and who cannot be reached after `ready`: no socket does that on demand."""
+    """A client whose messages are scripted."""
 
     def __init__(self, messages: Sequence[Message]) -> None:
         self._messages = list(messages)
-        self._tried = asyncio.Event()
+        self._last_awaits = asyncio.Event()
         self.sent: list[Message] = []
 
     async def receive(self) -> Message:
         if len(self._messages) == 1:
-            await self._tried.wait()
+            await self._last_awaits.wait()
         return self._messages.pop(0)
 
     async def send(self, message: Message) -> None:
         self.sent.append(message)
+        if message["type"] == "websocket.close":
+            self._last_awaits.set()
+
+
+class Vanished(Peer):
+    """It cannot be reached after `ready`: no socket does that on demand."""
+
+    async def send(self, message: Message) -> None:
+        await super().send(message)
         if len(self.sent) > 2:  # the acceptance, and `ready`
-            self._tried.set()
+            self._last_awaits.set()
             raise ConnectionResetError
 
 
-@pytest.mark.parametrize("code", [1000, 4000])
-def test_a_send_that_fails_does_not_hide_the_clients_own_code(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The code of its close frame is counted and logged, not 1006."""
+async def visit(peer: Peer) -> str:
+    """The server's metrics after it."""
+    app = create_app(Settings(backend="mock", references=Path("references")))
+    async with app.router.lifespan_context(app):
+        services = app.state.services
+        await asyncio.to_thread(eventually, lambda: services.engine.status == "ok")
+        await asyncio.wait_for(app(SCOPE, peer.receive, peer.send), 10)
+        return str(services.metrics.render().decode())
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("observability.logging.configure", lambda _: None)  # it is the process's, not this test's
 
-    async def visit() -> tuple[Peer, str]:
-        app = create_app(Settings(backend="mock", references=Path("references")))
-        audio = reference("hello")
-        peer = Peer(
+
+@pytest.mark.parametrize("code", [1000, 4000])
+def test_a_send_that_fails_does_not_hide_the_clients_own_code(code: int) -> None:
+    """The code of its close frame is counted and logged, not 1006."""
+    audio = reference("hello")
+
+    async def conversation() -> tuple[Peer, str]:
+        peer = Vanished(
             [
                 {"type": "websocket.connect"},
                 *({"type": "websocket.receive", "bytes": audio[at : at + 6400]} for at in range(0, len(audio), 6400)),
                 {"type": "websocket.disconnect", "code": code},
             ]
         )
-        scope = {
-            "type": "websocket",
-            "path": "/v1/stt/ws",
-            "query_string": b"call_id=x&sample_rate=16000",
-            "headers": [],
-        }
-        async with app.router.lifespan_context(app):
-            services = app.state.services
-            await asyncio.to_thread(eventually, lambda: services.engine.status == "ok")
-            await asyncio.wait_for(app(scope, peer.receive, peer.send), 10)
-            return peer, services.metrics.render().decode()
+        return peer, await visit(peer)
 
-    peer, metrics = asyncio.run(visit())
+    peer, metrics = asyncio.run(conversation())
     assert [message["type"] for message in peer.sent] == ["websocket.accept", *["websocket.send"] * 2]
     label = code if code == 1000 else "other"
     assert f'stt_closes_total{{code="{label}"}} 1.0' in metrics
     assert 'code="1006"' not in metrics
+
+
+def test_a_refused_message_does_not_outlive_its_connection() -> None:
+    """No circle of objects holds it until Python looks for circles: one client could fill the memory meanwhile."""
+
+    class Told(dict[str, Any]):
+        """A message that can be watched."""
+
+    async def conversation() -> Callable[[], Told | None]:
+        refused = Told(type="websocket.receive", bytes=bytes(MAX_MESSAGE_BYTES + 1))
+        peer = Peer([{"type": "websocket.connect"}, refused, {"type": "websocket.disconnect", "code": 1009}])
+        left = weakref.ref(refused)
+        del refused
+        assert 'stt_closes_total{code="1009"} 1.0' in await visit(peer)
+        return left
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert asyncio.run(conversation())() is None
+    finally:
+        gc.enable()
