@@ -67,6 +67,8 @@ def main() -> None:
         if given.against:
             served["bare"] = TARGETS["server"], given.against
         samples = measure_all(meter, given.streams, given.server_core, settings, served)
+        if given.against:
+            print(f"'bare' is the server in {given.against}")
         result = stream_cost(samples, loop, loop.open_bytes(PRE_ROLL_MS, silence) / 1000)
     if given.server_core == given.load_core:
         print("THE GENERATOR SHARED THE SERVER'S CORE: the numbers are not the server's alone")
