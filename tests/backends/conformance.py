@@ -345,8 +345,8 @@ class BackendConformance:
         assert not fresh.healthy()
         self.ends(future)
         assert not set(threading.enumerate()) - threads
-        # One whose parent ended before it would be nobody's child here. Such a one ends by itself a moment after it.
-        eventually(lambda: not any(map(runs, its_own)) or None, "an end of its processes")
+        # One whose parent ended before it would be nobody's child here.
+        self.have_ended(its_own)
         assert not children() - processes
 
     def test_close_before_start(self, make_backend: Callable[[], ASRBackend]) -> None:
@@ -354,6 +354,10 @@ class BackendConformance:
         fresh = make_backend()
         fresh.close()
         assert not fresh.healthy()
+
+    @staticmethod
+    def have_ended(processes: set[int]) -> None:
+        assert not any(map(runs, processes))
 
     @staticmethod
     def ends(future: Future[ASRResult]) -> None:

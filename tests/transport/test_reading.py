@@ -50,6 +50,7 @@ class _Connection(asyncio.Protocol):
         self.gone = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.socket: socket.socket = transport.get_extra_info("socket")
 
@@ -84,8 +85,8 @@ class _Mute(Bell):
         pass
 
 
-def reading(connection: _Connection, needed_in: float = LATER) -> Reading:
-    return Reading(Bell(lambda: True), lambda: needed_in, connection.transport)
+def reading(connection: _Connection, needed_in: float = LATER, bell: type[Bell] = Bell) -> Reading:
+    return Reading(bell(lambda: True), lambda: needed_in, connection.transport)
 
 
 async def until(claim: Callable[[], bool]) -> None:
@@ -144,7 +145,7 @@ def test_a_burst_is_read_at_once(run: Run) -> None:
 
     async def conversation() -> None:
         async with a_connection() as (connection, client):
-            read = Reading(_Mute(lambda: True), lambda: LATER, connection.transport)
+            read = reading(connection, bell=_Mute)
             read.rest()
             client.sendall(bytes(REST_BYTES - 1))
             await passes()
@@ -163,12 +164,31 @@ def test_a_client_that_leaves_is_noticed_in_its_rest(run: Run) -> None:
 
     async def conversation() -> None:
         async with a_connection() as (connection, client):
-            read = Reading(_Mute(lambda: True), lambda: LATER, connection.transport)
+            read = reading(connection, bell=_Mute)
             read.rest()
             client.sendall(FRAME)
             client.close()
             await until(lambda: connection.gone)
             assert connection.heard == len(FRAME)
+
+    run(conversation)
+
+
+@on_each_loop
+def test_nothing_more_is_read_while_messages_are_held_back(run: Run) -> None:
+    """uvicorn paused the transport: no ring reads on, or they would pile up before the pump, unbounded."""
+
+    async def conversation() -> None:
+        async with a_connection() as (connection, client):
+            read = reading(connection, bell=_Mute)
+            connection.transport.pause_reading()
+            read.rest()
+            client.sendall(FRAME)
+            read.rings(time.monotonic() + LATER)
+            await passes()
+            assert connection.heard == 0
+            connection.transport.resume_reading()
+            await until(lambda: connection.heard == len(FRAME))
 
     run(conversation)
 
