@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from typing import cast
 
 import pytest
 import structlog
@@ -50,8 +51,7 @@ class _Connection(asyncio.Protocol):
         self.gone = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
         self.socket: socket.socket = transport.get_extra_info("socket")
 
     def data_received(self, data: bytes) -> None:
