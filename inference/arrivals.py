@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
+from array import array
+from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import accumulate
 
 from inference.segmenter import CUT_SEARCH_MS
 from protocol.pcm import BYTES_PER_SAMPLE, samples_of
@@ -13,44 +14,34 @@ _MEMORY = samples_of(CUT_SEARCH_MS + 1_000) * BYTES_PER_SAMPLE
 """Bytes; the furthest back anyone asks is to where a too long utterance was cut."""
 _MOST_ENTRIES = 100
 """Messages that came together beyond this number count as arrived with the last, so that tiny ones cost no memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Together:
-    """Messages that came one after another."""
-
-    offset: int
-    """Bytes of the connection before the first."""
-    lengths: Sequence[int]
-    """Bytes of each."""
-    arrivals: Sequence[float]
-    """Monotonic seconds, of each."""
+_FORGET = 64
+"""Messages that are forgotten at a time."""
 
 
 class Arrivals:
     """Maps sample positions to arrival times for the last 6 s. Used by one thread."""
 
     def __init__(self) -> None:
-        self._noted: deque[_Together] = deque([_Together(0, [0], [0.0])])
+        # Arrays, as Python's search for cycles walks over all that are objects, and everybody waits for it.
+        self._ends = array("q", [0])
+        """Bytes of the connection up to each message's end."""
+        self._times = array("d", [0.0])
+        """Arrival of each, monotonic seconds."""
 
     def note(self, offset: int, chunks: Sequence[bytes], arrivals: Sequence[float]) -> None:
         """These messages, of which the first starts at byte `offset`, arrived then, monotonic seconds."""
-        noted = self._noted
         # Counted to these messages' beginning: however long they are, those before may not have been heard yet.
-        while len(noted) > 1 and noted[1].offset < offset - _MEMORY:
-            noted.popleft()
+        old = bisect_left(self._ends, offset - _MEMORY)
+        if old >= _FORGET:
+            del self._ends[:old], self._times[:old]
         lengths = list(map(len, chunks))
         if len(lengths) > _MOST_ENTRIES:
             lengths, arrivals = [sum(lengths)], arrivals[-1:]
-        noted.append(_Together(offset, lengths, arrivals))
+        lengths[0] += offset
+        self._ends.extend(accumulate(lengths))
+        self._times.extend(arrivals)
 
     def of(self, position: int) -> float:
         """When all samples before `position` had arrived, monotonic seconds."""
-        arrived = self._noted[-1].arrivals[-1]
-        for together in reversed(self._noted):
-            end = together.offset + sum(together.lengths)
-            for length, when in zip(reversed(together.lengths), reversed(together.arrivals), strict=True):
-                if end // BYTES_PER_SAMPLE < position:
-                    return arrived
-                arrived, end = when, end - length
-        return arrived
+        message = bisect_left(self._ends, position * BYTES_PER_SAMPLE)
+        return self._times[min(message, len(self._times) - 1)]
