@@ -6,7 +6,7 @@ A fault's text is a fact about the peer's own request. Exception texts and inter
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class CloseCode(IntEnum):
@@ -29,6 +29,11 @@ class Fault(Exception):
 
     close_code: ClassVar[CloseCode]
     http_status: ClassVar[int]
+
+    def alone(self) -> Self:
+        """This, without where it came from: tracebacks hold all that they passed, the refused message too."""
+        self.__cause__ = self.__context__ = None
+        return self.with_traceback(None)
 
 
 class BadRequest(Fault):

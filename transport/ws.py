@@ -286,8 +286,8 @@ class Connection:
 
     def _fail(self, fault: Fault) -> None:
         """Close with `fault`, unless something else closed the connection first; what is due is still sent."""
-        # Its traceback holds the refused message, in a circle with this connection, until Python looks for circles.
-        self._fault = self._fault or fault.with_traceback(None)
+        # As it was raised it would be in a circle with this connection, and both stay until Python looks for circles.
+        self._fault = self._fault or fault.alone()
         self._end()
 
     def _leave(self, code: int) -> None:

@@ -87,18 +87,19 @@ def test_a_send_that_fails_does_not_hide_the_clients_own_code(code: int) -> None
     assert 'code="1006"' not in metrics
 
 
-def test_a_refused_message_does_not_outlive_its_connection() -> None:
+@pytest.mark.parametrize(("refused", "code"), [({"bytes": bytes(MAX_MESSAGE_BYTES + 1)}, 1009), ({"text": "?"}, 1008)])
+def test_a_refused_message_does_not_outlive_its_connection(refused: dict[str, Any], code: int) -> None:
     """No circle of objects holds it until Python looks for circles: one client could fill the memory meanwhile."""
 
     class Told(dict[str, Any]):
         """A message that can be watched."""
 
     async def conversation() -> Callable[[], Told | None]:
-        refused = Told(type="websocket.receive", bytes=bytes(MAX_MESSAGE_BYTES + 1))
-        peer = Peer([{"type": "websocket.connect"}, refused, {"type": "websocket.disconnect", "code": 1009}])
-        left = weakref.ref(refused)
-        del refused
-        assert 'stt_closes_total{code="1009"} 1.0' in await visit(peer)
+        message = Told(type="websocket.receive", **refused)
+        peer = Peer([{"type": "websocket.connect"}, message, {"type": "websocket.disconnect", "code": code}])
+        left = weakref.ref(message)
+        del message
+        assert f'stt_closes_total{{code="{code}"}} 1.0' in await visit(peer)
         return left
 
     gc.collect()
