@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -31,6 +30,7 @@ from transport.line import Line
 from transport.services import Services
 from transport.sessions import Admission
 from transport.stop import StopSignals
+from transport.sweeping import Sweeper
 from transport.ws import SOCKET_PATH, serve_socket
 
 MAX_FRAME_BYTES = 1 << 20
@@ -59,11 +59,10 @@ def create_app(settings: Settings | None = None, on_ready: Callable[[], None] = 
 
     `on_ready` is called once, on a thread of its own, when the engine is warm.
     """
+    sweeper = Sweeper()
 
     def ready() -> None:
-        # What is loaded by now stays: a collection that walked over it would hold up every speaker.
-        gc.collect()
-        gc.freeze()
+        sweeper.begin()
         on_ready()
 
     @asynccontextmanager
@@ -73,7 +72,7 @@ def create_app(settings: Settings | None = None, on_ready: Callable[[], None] = 
         engine = Engine(registry.create(read.backend, read.backends()), ready, _end_process)
         make_vad = await asyncio.to_thread(detectors.load, read.vad)
         metrics = Metrics()
-        admission = Admission(engine, metrics, read.max_sessions, read.http_threads())
+        admission = Admission(engine, metrics, sweeper, read.max_sessions, read.http_threads())
         bell = Bell(admission.is_crowded)
         services = Services(
             engine,
@@ -107,6 +106,7 @@ def create_app(settings: Settings | None = None, on_ready: Callable[[], None] = 
             watch.cancel()
             await asyncio.to_thread(engine.close)
             await asyncio.to_thread(transcriber.close)
+            sweeper.end()
 
     app = _Application(lambda: check(settings), title="realtime-stt-ws", lifespan=lifespan)
     _add_routes(app)
