@@ -56,6 +56,8 @@ class Metrics:
             "stt_http_requests", "Answers to HTTP transcription requests, by status.", ["status"], registry=registry
         )
 
+        self.live_audio = self.audio.labels("websocket")
+
     def closed(self, code: int) -> None:
         """Count the end of a connection; codes beyond the known ones share a label."""
         self.closes.labels(str(code) if code in _KNOWN_CLOSE_CODES else "other").inc()

@@ -24,7 +24,6 @@ class Recorder:
     def __init__(self, metrics: Metrics, log: BoundLogger, call_id: str) -> None:
         self.connection_id = os.urandom(6).hex()
         self._metrics = metrics
-        self._audio = metrics.audio.labels("websocket")
         self._log = log.bind(call_id=call_id, connection_id=self.connection_id)
         self._began = time.monotonic()
         self._events: deque[str] = deque(maxlen=_LAST_EVENTS)
@@ -47,7 +46,7 @@ class Recorder:
     def heard(self, seconds: float) -> None:
         """So many seconds of audio went through voice activity detection."""
         self._audio_seconds += seconds
-        self._audio.inc(seconds)
+        self._metrics.live_audio.inc(seconds)
 
     def dropped(self, messages: int, seconds: float) -> None:
         """The in queue was full: so many audio messages, of so many seconds in all, were dropped."""

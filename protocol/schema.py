@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -107,14 +106,14 @@ class ConnectParams(BaseModel):
     """Messages to send besides the usual, separated by commas: `speech` asks for `speech_started`."""
 
 
-def parse_connect(query: Mapping[str, str]) -> ConnectParams:
+def parse_connect(query: dict[str, str]) -> ConnectParams:
     """Check the query of a connection.
 
     Raises:
         BadRequest: with the first parameter that is wrong, and why.
     """
     try:
-        return ConnectParams.model_validate(dict(query))
+        return ConnectParams.model_validate(query)
     except ValidationError as error:
         first = error.errors()[0]
         raise BadRequest(f"{first['loc'][0]}: {_reason(first)}") from error

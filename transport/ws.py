@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from urllib.parse import parse_qsl
 
-from starlette.datastructures import Headers, QueryParams
+from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from backends.base import StreamOptions
@@ -64,7 +65,7 @@ class Connection:
         self, scope: Scope, receive: Receive, send: Send, transport: asyncio.Transport | None, services: Services
     ) -> None:
         self._headers = Headers(scope=scope)
-        self._query = QueryParams(scope["query_string"])
+        self._query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
         self._receive = receive
         self._send_event = send
         self._transport = transport
@@ -164,8 +165,9 @@ class Connection:
         """End the recv pump; if the client is gone, once its goodbye is read, which lies behind its last messages."""
         if self._unreachable:
             await asyncio.wait([pump], timeout=_CLOSE_SECONDS)
-        pump.cancel()
-        await asyncio.wait([pump])
+        if not pump.done():
+            pump.cancel()
+            await asyncio.wait([pump])
 
     def _hearing(self, params: ConnectParams) -> tuple[SegmenterOptions, VadOptions]:
         """The server's options, but for what the client chose."""
