@@ -154,6 +154,8 @@ class Desk:
 
     def _finished(self, order: Order, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        # If it was cancelled it keeps the frames that this passed, and they the order and its audio.
+        order.task = None
         self._leave(order)
         if not task.cancelled() and task.exception() is not None:
             structlog.get_logger().error("engine_order_failed", order=order.number, exc_info=task.exception())

@@ -47,7 +47,7 @@ class Qwen3Stream:
         self._name = uuid4().hex
         """Nobody else can name its audio in the engine's caches."""
         self._recording = Recording()
-        self._schedule = Schedule(Rules(speaker.live, max_tokens, self._roll_back, freeze))
+        self._schedule = Schedule(Rules(speaker.live, max_tokens, _roll_back(vocabulary, speaker), freeze))
         self._order: tuple[int, Order] | None = None
         """The decode in flight, by its number in the schedule."""
         self._sent: set[str] = set()
@@ -181,9 +181,12 @@ class Qwen3Stream:
         else:
             self._future.set_result(settled)
 
-    def _roll_back(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
-        return roll_back(self._vocabulary, tokens, forced=self._speaker.language is not None)
-
     def _result(self, tokens: Sequence[int], seconds: float) -> ASRResult:
         said = parse(self._vocabulary.decode(tokens), self._speaker.language)
         return ASRResult(said.text, said.languages[0] if said.languages else None, inference_seconds=seconds)
+
+
+def _roll_back(vocabulary: Vocabulary, speaker: Speaker) -> Callable[[tuple[int, ...]], tuple[int, ...]]:
+    """No method of a stream: it would be in a circle with its schedule, and its audio stay until Python looks."""
+    forced = speaker.language is not None
+    return lambda tokens: roll_back(vocabulary, tokens, forced=forced)

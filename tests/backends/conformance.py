@@ -9,11 +9,14 @@ A module that runs them has a class derived from `BackendConformance`, and fixtu
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -70,6 +73,10 @@ def decode(backend: ASRBackend, audio: Signal, options: StreamOptions | None = N
 def children() -> set[int]:
     """Processes below this one, zombies too, but for multiprocessing's tracker, which once started stays."""
     return {pid for pid in descendants(os.getpid()) if b"multiprocessing.resource_tracker" not in command_of(pid)}
+
+
+def _gone(left: Callable[[], object]) -> bool | None:
+    return True if left() is None else None
 
 
 class BackendConformance:
@@ -323,6 +330,30 @@ class BackendConformance:
         assert future.result(DEADLINE).text == text
         stream.cancel()
         assert future.result(0).text == text
+
+    @pytest.mark.parametrize("end", ["final", "cancelled at once", "cancelled later"])
+    def test_it_leaves_nothing(self, backend: ASRBackend, speech: Signal, end: str) -> None:
+        """An utterance and its audio go when nobody wants them any more: the server looks for circles seldom."""
+
+        def utterance() -> Callable[[], ASRStream | None]:
+            stream = backend.stream(StreamOptions())
+            stream.push(speech)
+            if end == "final":
+                final(stream, len(speech))
+            if end == "cancelled later":
+                eventually(stream.partial, "a partial")
+                stream.push(speech)
+                time.sleep(POLL)
+            stream.cancel()
+            return weakref.ref(stream)
+
+        gc.collect()
+        gc.disable()
+        try:
+            for left in [utterance() for _ in range(5)]:
+                eventually(partial(_gone, left), "it is gone")
+        finally:
+            gc.enable()
 
     def test_health(self, make_backend: Callable[[], ASRBackend], speech: Signal) -> None:
         """It is healthy from start to close; closing twice is closing; no thread or process is left.
