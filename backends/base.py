@@ -69,7 +69,10 @@ class EngineError(Exception):
 
 
 class ASRStream(Protocol):
-    """One utterance. Used by one thread; its future is resolved on another."""
+    """One utterance. Used by one thread; its future is resolved on another.
+
+    It must be in no circle of objects once it has ended: the server has Python look for circles seldom.
+    """
 
     def push(self, samples: Signal) -> None:
         """Take the utterance's next samples (float32 mono 16 kHz, shape [n]); never waits for the model.
