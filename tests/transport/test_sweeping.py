@@ -95,4 +95,5 @@ def test_the_process_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     assert thresholds[:2] == before[0][:2]
     assert thresholds[2] > before[0][2]
     assert frozen > before[1]
-    assert (gc.get_threshold(), gc.get_freeze_count()) == before
+    assert gc.get_threshold() == before[0]
+    assert gc.get_freeze_count() <= before[1], "nothing of a server that has ended is kept"
