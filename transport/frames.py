@@ -28,7 +28,7 @@ _LEAST = 2
 _MOST = 0xFFFF
 """Longest frame read here, in bytes; its length fits two bytes."""
 
-_NEEDED = ("queue", "read_paused", "close_sent", "transport", "config")
+_NEEDED = ("queue", "read_paused", "close_sent", "transport", "config", "conn")
 """What is used of uvicorn's protocol and not promised by it: another version of uvicorn without them reads alone."""
 
 
@@ -61,6 +61,8 @@ class Frames(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio."""
         self._below.connection_lost(exc)
+        # The library's parser and its connection are a circle, and hold what came of a message.
+        self._below.conn.parser.close()
 
     def eof_received(self) -> None:
         """See asyncio."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
-from collections.abc import MutableMapping, Sequence
+import weakref
+from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from typing import Any
@@ -45,10 +47,16 @@ def audio(size: int) -> bytes:
     return frame(BIT_FIN | Opcode.BINARY, bytes(number * 7 % 256 for number in range(size)))
 
 
-async def told(pieces: Sequence[bytes], *, shared: bool, largest: int = LARGEST) -> tuple[list[Event], bytes]:
+async def told(
+    pieces: Sequence[bytes],
+    *,
+    shared: bool,
+    largest: int = LARGEST,
+    watch: Callable[[WebSocketsSansIOProtocol], object] = id,
+) -> tuple[list[Event], bytes]:
     """What an application hears, and its client, of a real connection that brings these pieces one by one.
 
-    `shared`: its frames are read by `Frames` too.
+    `shared`: its frames are read by `Frames` too. `watch` is shown uvicorn's protocol.
     """
     events: list[Event] = []
 
@@ -76,6 +84,7 @@ async def told(pieces: Sequence[bytes], *, shared: bool, largest: int = LARGEST)
         await loop.sock_sendall(client, handshake("/", 80))
         assert (await loop.sock_recv(client, 1000)).startswith(b"HTTP/1.1 101")
         assert isinstance(transport.get_protocol(), Frames) == shared
+        watch(protocol)
         for piece in pieces:
             if not transport.is_closing():
                 reader = transport.get_protocol()
@@ -224,3 +233,16 @@ def test_another_websocket_is_left_alone() -> None:
         frames.take_over(None)
 
     asyncio.run(conversation())
+
+
+def test_a_message_that_was_cut_off_goes_with_its_connection() -> None:
+    """The library's parser waits for the rest of it, in a circle that Python looks for seldom."""
+    left: list[weakref.ref[object]] = []
+    cut_off = frame(BIT_FIN | Opcode.BINARY, bytes(90_000))[:80_000]
+    gc.collect()
+    gc.disable()
+    try:
+        uvloop.run(told([cut_off], shared=True, watch=lambda uvicorns: left.append(weakref.ref(uvicorns.conn))))
+        assert left[0]() is None
+    finally:
+        gc.enable()
