@@ -145,6 +145,8 @@ class Inbox:
         """
         if self._overflow is not None:
             raise self._overflow
+        if not data:
+            return  # it would be remembered until audio follows
         gathered = self._gathered
         gathered.chunks.append(data)
         gathered.arrivals.append(arrived)
@@ -325,7 +327,7 @@ class Inbox:
         try:
             self._hand_over(deadline)
         except BadRequest as overflow:
-            self._overflow = overflow
+            self._overflow = overflow.detached()
 
     def wake(self) -> None:
         """End a `wait` now; any thread."""

@@ -146,6 +146,18 @@ def test_a_commit_takes_the_audio_before_it_along() -> None:
     run(conversation)
 
 
+def test_an_empty_message_is_nothing() -> None:
+    """A client that sends them for ever takes no memory."""
+
+    async def client() -> int:
+        inbox = Inbox(QueueOptions(), recorder(), Bell(), Line())
+        for _ in range(1_000):
+            inbox.put_audio(b"", 0.0)
+        return len(inbox)
+
+    assert asyncio.run(client()) == 0
+
+
 def test_a_full_queue_drops_the_oldest_audio_and_counts_it() -> None:
     """By messages; what is left says where it belongs, and commits stay."""
 
