@@ -59,26 +59,28 @@ def create_app(settings: Settings | None = None, on_ready: Callable[[], None] = 
 
     `on_ready` is called once, on a thread of its own, when the engine is warm.
     """
-    sweeper = Sweeper()
-
-    def ready() -> None:
-        sweeper.begin()
-        on_ready()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         read = check(settings)
         logging.configure(read.log_level)
+        sweeper = Sweeper()
+
+        def ready() -> None:
+            sweeper.begin()
+            on_ready()
+
         engine = Engine(registry.create(read.backend, read.backends()), ready, _end_process)
         make_vad = await asyncio.to_thread(detectors.load, read.vad)
         metrics = Metrics()
-        admission = Admission(engine, metrics, sweeper, read.max_sessions, read.http_threads())
+        admission = Admission(engine, metrics, read.max_sessions, read.http_threads())
         bell = Bell(admission.is_crowded)
         services = Services(
             engine,
             admission,
             metrics,
             structlog.get_logger().bind(),
+            sweeper,
             bell,
             Line(),
             read.queues(),
@@ -102,11 +104,13 @@ def create_app(settings: Settings | None = None, on_ready: Callable[[], None] = 
             stop.install()
             yield
         finally:
-            await stop.remove()
-            watch.cancel()
-            await asyncio.to_thread(engine.close)
-            await asyncio.to_thread(transcriber.close)
-            sweeper.end()
+            try:
+                await stop.remove()
+                watch.cancel()
+                await asyncio.to_thread(engine.close)
+                await asyncio.to_thread(transcriber.close)
+            finally:
+                sweeper.end()
 
     app = _Application(lambda: check(settings), title="realtime-stt-ws", lifespan=lifespan)
     _add_routes(app)

@@ -15,7 +15,7 @@ _MEMORY = samples_of(CUT_SEARCH_MS + 1_000) * BYTES_PER_SAMPLE
 _MOST_ENTRIES = 100
 """Messages that came together beyond this number count as arrived with the last, so that tiny ones cost no memory."""
 _FORGET = 64
-"""Messages that are forgotten at a time."""
+"""Messages that are forgotten at once, at least."""
 
 
 class Arrivals:

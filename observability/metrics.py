@@ -20,6 +20,8 @@ class Metrics:
         self.ready = Gauge("stt_ready", "1 while the engine is warm and able, else 0.", registry=registry)
         self.closes = Counter("stt_closes", "WebSocket connections ended, by close code.", ["code"], registry=registry)
         self.audio = Counter("stt_audio_seconds", "Seconds of audio heard.", ["source"], registry=registry)
+        self.live_audio = self.audio.labels("websocket")
+        """Looked up once: every connection counts on it."""
         self.in_queue = Gauge(
             "stt_in_queue_messages", "Messages waiting for the workers, all sessions.", registry=registry
         )
@@ -55,8 +57,6 @@ class Metrics:
         self.requests = Counter(
             "stt_http_requests", "Answers to HTTP transcription requests, by status.", ["status"], registry=registry
         )
-
-        self.live_audio = self.audio.labels("websocket")
 
     def closed(self, code: int) -> None:
         """Count the end of a connection; codes beyond the known ones share a label."""

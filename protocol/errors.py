@@ -30,8 +30,8 @@ class Fault(Exception):
     close_code: ClassVar[CloseCode]
     http_status: ClassVar[int]
 
-    def alone(self) -> Self:
-        """This, without where it came from: tracebacks hold all that they passed, the refused message too."""
+    def detached(self) -> Self:
+        """Itself, its traceback and causes dropped: their frames keep alive all that they passed."""
         self.__cause__ = self.__context__ = None
         return self.with_traceback(None)
 

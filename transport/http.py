@@ -113,7 +113,11 @@ class Transcriber:
             cancellation.cancel()
             # The thread reads the file, so the file must outlive it, also when this task is cancelled.
             await asyncio.wait({work})
-        return work.result()
+        try:
+            return work.result()
+        finally:
+            # What it raises holds this frame, which would hold it.
+            del work
 
     def _decode(self, file: BinaryIO, options: StreamOptions, cancellation: Cancellation) -> FileTranscript:
         width = self._services.engine.backend.batch_width

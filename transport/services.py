@@ -19,6 +19,7 @@ from transport.engine import Engine
 from transport.line import Line
 from transport.queues import QueueOptions
 from transport.sessions import Admission
+from transport.sweeping import Sweeper
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Services:
     metrics: Metrics
     log: FilteringBoundLogger
     """What connections tell goes to copies of it, which cost a tenth of a new logger."""
+    sweeper: Sweeper
     bell: Bell
     line: Line
     queues: QueueOptions

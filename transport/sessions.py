@@ -11,7 +11,6 @@ from inference.transcribe import Abandoned, Cancellation
 from observability.metrics import Metrics
 from protocol.errors import Busy, Restarting
 from transport.engine import Engine
-from transport.sweeping import Sweeper
 
 CROWD = 32
 """Sessions up to which every message is read as it comes, and a worker also looks every 50 ms (200 ms when idle).
@@ -52,12 +51,9 @@ class Session(Protocol):
 class Admission:
     """Counts what is open and refuses what is too much. Used on the event loop."""
 
-    def __init__(
-        self, engine: Engine, metrics: Metrics, sweeper: Sweeper, max_sessions: int, max_requests: int
-    ) -> None:
+    def __init__(self, engine: Engine, metrics: Metrics, max_sessions: int, max_requests: int) -> None:
         self.max_sessions = max_sessions
         self._engine = engine
-        self._sweeper = sweeper
         self._max_requests = max_requests
         self._sessions: set[Session] = set()
         self._requests: set[Cancellation] = set()
@@ -112,7 +108,6 @@ class Admission:
         finally:
             self._sessions.discard(session)
             self._left.set()
-            self._sweeper.left(len(self._sessions))
 
     @contextmanager
     def request(self) -> Iterator[Cancellation]:

@@ -2,22 +2,22 @@
 
 Reference counts free nearly all. Only circles are left, and Python walks over all objects to find them whenever those
 that outlived its smaller looks are a quarter more: with live streams that is what is just on its way, so that it looked
-every four seconds at 600 of them, for 130 ms, and found nothing. What leaves circles here are connections that ended.
+every four seconds at 600 of them, for 130 ms, and found nothing. What leaves circles here are sockets that closed.
 """
 
 from __future__ import annotations
 
 import gc
 
-ENDED = 256
-"""Ended connections that are worth a look: 6 MB of circles, 60 MB if all broke the protocol in the worst way."""
+LEAST_ENDED = 256
+"""Closed sockets that are worth a look: 6 MB of circles, 60 MB if all broke the protocol in the worst way."""
 SELDOM = 1_000
-"""Middle looks, each at what is not new, between two full ones of Python's own: 7 minutes at 600 streams. They find
-what no connection left. (Default: 10.)"""
+"""Middle looks between two full ones that Python starts itself (default 10): 7 minutes at 600 streams. Those find
+circles that no closed socket accounts for."""
 
 
 class Sweeper:
-    """Has Python look for circles when as many connections have ended as are open."""
+    """Has Python look for circles when as many sockets have closed as there are sessions."""
 
     def __init__(self) -> None:
         self._ended = 0
@@ -30,10 +30,10 @@ class Sweeper:
         self._thresholds = gc.get_threshold()
         gc.set_threshold(*self._thresholds[:2], SELDOM)
 
-    def left(self, still_open: int) -> None:
-        """A connection ended. Holds up every thread if it is time for a look."""
+    def ended(self, still_open: int) -> None:
+        """A socket closed. Holds up every thread if it is time for a look."""
         self._ended += 1
-        if self._ended >= max(ENDED, still_open):
+        if self._ended >= max(LEAST_ENDED, still_open):
             self._ended = 0
             gc.collect()
 

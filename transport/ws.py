@@ -55,7 +55,10 @@ async def serve_socket(scope: Scope, receive: Receive, send: Send, services: Ser
     # cut off a client that does not read.
     transport: asyncio.Transport | None = getattr(getattr(send, "__self__", None), "transport", None)
     frames.take_over(transport)
-    await Connection(scope, receive, send, transport, services).run()
+    try:
+        await Connection(scope, receive, send, transport, services).run()
+    finally:
+        services.sweeper.ended(services.admission.sessions)
 
 
 class Connection:
@@ -289,7 +292,7 @@ class Connection:
     def _fail(self, fault: Fault) -> None:
         """Close with `fault`, unless something else closed the connection first; what is due is still sent."""
         # As it was raised it would be in a circle with this connection, and both stay until Python looks for circles.
-        self._fault = self._fault or fault.alone()
+        self._fault = self._fault or fault.detached()
         self._end()
 
     def _leave(self, code: int) -> None:

@@ -154,7 +154,7 @@ class Desk:
 
     def _finished(self, order: Order, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        # If it was cancelled it keeps the frames that this passed, and they the order and its audio.
+        # A cancelled task keeps its traceback, whose frames hold the order and its audio: a circle, but for this.
         order.task = None
         self._leave(order)
         if not task.cancelled() and task.exception() is not None:

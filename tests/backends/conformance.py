@@ -344,7 +344,8 @@ class BackendConformance:
                 eventually(stream.partial, "a partial")
                 stream.push(speech)
                 time.sleep(POLL)
-            stream.cancel()
+            if end != "final":
+                stream.cancel()
             return weakref.ref(stream)
 
         gc.collect()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -52,10 +53,11 @@ class Vanished(Peer):
 
 async def visit(peer: Peer) -> str:
     """The server's metrics after it."""
-    app = create_app(Settings(backend="mock", references=Path("references")))
+    ready = threading.Event()
+    app = create_app(Settings(backend="mock", references=Path("references")), ready.set)
     async with app.router.lifespan_context(app):
         services = app.state.services
-        await asyncio.to_thread(eventually, lambda: services.engine.status == "ok")
+        await asyncio.to_thread(eventually, ready.is_set)
         await asyncio.wait_for(app(SCOPE, peer.receive, peer.send), 10)
         return str(services.metrics.render().decode())
 

@@ -1,4 +1,4 @@
-"""Full looks for circles of garbage come when connections have ended, and not because many live on."""
+"""Full looks for circles of garbage come when sockets have closed, and not because many live on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from app import create_app
 from config import Settings
 from tests.server import eventually
-from transport.sweeping import ENDED, Sweeper
+from transport.sweeping import LEAST_ENDED, Sweeper
 
 
 class Circle:
@@ -44,11 +44,11 @@ def python_alone_does_not_look() -> Iterator[None]:
 
 
 def ends_until_freed(sweeper: Sweeper, still_open: int) -> int:
-    """Connections that must end before garbage is freed."""
-    left = weakref.ref(Circle())
+    """Sockets that must close before garbage is freed."""
     with python_alone_does_not_look():
-        for ended in range(1, 10 * ENDED):
-            sweeper.left(still_open)
+        left = weakref.ref(Circle())
+        for ended in range(1, 10 * LEAST_ENDED):
+            sweeper.ended(still_open)
             if left() is None:
                 return ended
     raise AssertionError("it is never freed")
@@ -56,9 +56,9 @@ def ends_until_freed(sweeper: Sweeper, still_open: int) -> int:
 
 def test_when_as_many_have_ended_as_are_open(sweeper: Sweeper) -> None:
     """So that what a look costs, which grows with the open ones, is shared by as many."""
-    assert ends_until_freed(sweeper, 3 * ENDED) == 3 * ENDED
-    assert ends_until_freed(sweeper, 3 * ENDED) == 3 * ENDED, "it counts anew"
-    assert ends_until_freed(sweeper, 0) == ENDED, "but for a few it is not worth it"
+    assert ends_until_freed(sweeper, 3 * LEAST_ENDED) == 3 * LEAST_ENDED
+    assert ends_until_freed(sweeper, 3 * LEAST_ENDED) == 3 * LEAST_ENDED, "it counts anew"
+    assert ends_until_freed(sweeper, 0) == LEAST_ENDED, "but for a few it is not worth it"
 
 
 def full_looks_while_messages_pass() -> int:
