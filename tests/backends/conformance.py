@@ -9,14 +9,12 @@ A module that runs them has a class derived from `BackendConformance`, and fixtu
 
 from __future__ import annotations
 
-import gc
 import os
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -25,6 +23,7 @@ import pytest
 from backends.base import ASRBackend, ASRResult, ASRStream, StreamOptions
 from backends.registry import BACKENDS, check
 from protocol.pcm import FRAME_SAMPLES, SAMPLE_RATE, Signal, ms
+from tests.garbage import nobody_looks
 from tests.processes import command_of, descendants, runs
 
 T = TypeVar("T")
@@ -73,10 +72,6 @@ def decode(backend: ASRBackend, audio: Signal, options: StreamOptions | None = N
 def children() -> set[int]:
     """Processes below this one, zombies too, but for multiprocessing's tracker, which once started stays."""
     return {pid for pid in descendants(os.getpid()) if b"multiprocessing.resource_tracker" not in command_of(pid)}
-
-
-def _gone(left: Callable[[], object]) -> bool | None:
-    return True if left() is None else None
 
 
 class BackendConformance:
@@ -348,13 +343,9 @@ class BackendConformance:
                 stream.cancel()
             return weakref.ref(stream)
 
-        gc.collect()
-        gc.disable()
-        try:
-            for left in [utterance() for _ in range(5)]:
-                eventually(partial(_gone, left), "it is gone")
-        finally:
-            gc.enable()
+        with nobody_looks():
+            left = [utterance() for _ in range(5)]
+            eventually(lambda: all(each() is None for each in left) or None, "an end of all of it")
 
     def test_health(self, make_backend: Callable[[], ASRBackend], speech: Signal) -> None:
         """It is healthy from start to close; closing twice is closing; no thread or process is left.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import socket
 import weakref
 from collections.abc import Callable, MutableMapping, Sequence
@@ -21,6 +20,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from uvicorn.server import ServerState
 
 from bench.frames import Opcode, client_frame, close_frame, handshake
+from tests.garbage import nobody_looks
 from transport import frames
 from transport.frames import Frames
 
@@ -239,10 +239,6 @@ def test_a_message_that_was_cut_off_goes_with_its_connection() -> None:
     """The library's parser waits for the rest of it, in a circle that Python looks for seldom."""
     left: list[weakref.ref[object]] = []
     cut_off = frame(BIT_FIN | Opcode.BINARY, bytes(90_000))[:80_000]
-    gc.collect()
-    gc.disable()
-    try:
+    with nobody_looks():
         uvloop.run(told([cut_off], shared=True, watch=lambda uvicorns: left.append(weakref.ref(uvicorns.conn))))
         assert left[0]() is None
-    finally:
-        gc.enable()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from app import create_app
 from config import Settings
 from protocol.schema import MAX_MESSAGE_BYTES
 from tests.audio import reference
+from tests.garbage import nobody_looks
 from tests.server import eventually
 
 SCOPE = {"type": "websocket", "path": "/v1/stt/ws", "query_string": b"call_id=x&sample_rate=16000", "headers": []}
@@ -104,9 +104,5 @@ def test_a_refused_message_does_not_outlive_its_connection(refused: dict[str, An
         assert f'stt_closes_total{{code="{code}"}} 1.0' in await visit(peer)
         return left
 
-    gc.collect()
-    gc.disable()
-    try:
+    with nobody_looks():
         assert asyncio.run(conversation())() is None
-    finally:
-        gc.enable()

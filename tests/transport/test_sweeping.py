@@ -7,13 +7,13 @@ import gc
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from app import create_app
 from config import Settings
+from tests.garbage import nobody_looks
 from tests.server import eventually
 from transport.sweeping import LEAST_ENDED, Sweeper
 
@@ -34,18 +34,9 @@ def sweeper() -> Iterator[Sweeper]:
     sweeper.end()
 
 
-@contextmanager
-def python_alone_does_not_look() -> Iterator[None]:
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
 def ends_until_freed(sweeper: Sweeper, still_open: int) -> int:
     """Sockets that must close before garbage is freed."""
-    with python_alone_does_not_look():
+    with nobody_looks():
         left = weakref.ref(Circle())
         for ended in range(1, 10 * LEAST_ENDED):
             sweeper.ended(still_open)
