@@ -14,6 +14,7 @@ from typing import Any
 
 from backends.qwen3.options import Qwen3Options
 from backends.qwen3.prompt import PromptTemplate, Tokenizer, build_template
+from backends.qwen3.schedule import Ending
 from backends.qwen3.vllm_model import DecodeOutput, DecodeRequest, VllmModel
 from protocol.pcm import SAMPLE_RATE
 
@@ -66,7 +67,7 @@ class ScriptedModel(VllmModel):
     async def generate(self, rendered: Any, request: DecodeRequest, name: str) -> DecodeOutput:  # noqa: ANN401 - see `VllmModel`
         """See `VllmModel`."""
         answer = await super().generate(rendered, request, name)
-        return replace(answer, tokens=tuple(self._script.read(self._script.due(request))), truncated=False)
+        return replace(answer, tokens=tuple(self._script.read(self._script.due(request))), ending=Ending.STOP)
 
     def _sampling(self, request: DecodeRequest) -> Any:  # noqa: ANN401 - see `VllmModel`
         parameters = super()._sampling(request)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, IntEnum
 
 from backends.qwen3.audio_items import refresh_end
 from backends.qwen3.prompt import ROLLBACK
@@ -22,8 +22,9 @@ UNFIXED_REFRESHES = 2
 _SLACK_TOKENS = 16
 """Room for the header `language X<asr_text>`, the end of turn, and a first syllable."""
 
-_TOKENS_PER_SECOND = 12
-"""Nobody speaks faster: fast speech is about 8 syllables a second, and ordinary speech 4 tokens."""
+TOKENS_PER_SECOND = 30
+"""Most text tokens in a second of speech. The densest scripts are Greek and Hindi, with 5 to 6 tokens a word: fast
+speech has 20 tokens a second (measured with the model's vocabulary). English has 3 to 4."""
 
 
 class Purpose(IntEnum):
@@ -48,14 +49,24 @@ class Decode:
     """Most tokens after the prefix."""
 
 
+class Ending(Enum):
+    """Why a text ended."""
+
+    STOP = "stop"
+    """The model ended its turn."""
+    LENGTH = "length"
+    """The text reached `max_tokens`."""
+    LOOP = "repetition"
+    """The text repeated itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class DecodeResult:
     """What a decode returned."""
 
     tokens: tuple[int, ...]
     """Without the prefix."""
-    truncated: bool = False
-    """vLLM stopped the text, at `max_tokens` or because of a loop."""
+    ending: Ending = Ending.STOP
     seconds: float = 0.0
     """Wall clock, from the start of the decode."""
 
@@ -88,6 +99,11 @@ class PublishFinal:
 
     tokens: tuple[int, ...]
     seconds: float
+
+
+def text_tokens(samples: int) -> int:
+    """Most tokens of the text of `samples` samples, its header included."""
+    return _SLACK_TOKENS + math.ceil(TOKENS_PER_SECOND * samples / SAMPLE_RATE)
 
 
 Command = StartDecode | AbortDecode | PublishPartial | PublishFinal
@@ -126,7 +142,7 @@ class Schedule:
         self._hypothesis_samples = 0
         """Samples that the hypothesis covers."""
         self._refreshes = 0
-        """Refreshes in a row that were not truncated."""
+        """Refreshes in a row whose text the model ended."""
         self._final: tuple[int, DecodeResult] | None = None
         """The samples and the result of a final decode."""
         self._finished_at: int | None = None
@@ -173,9 +189,8 @@ class Schedule:
             return []
         self._in_flight = None
         if decode.purpose is not Purpose.REFRESH:
-            self._final = (decode.samples, _without_loop(result))
-            return [] if self._finished_at is None else self._publish(self._final[1])
-        if result.truncated and decode.prefix:
+            return self._accept_final(decode, result)
+        if result.ending is not Ending.STOP and decode.prefix:
             return self._start_refresh(use_prefix=False)
         return [self._update_hypothesis(decode, result), *self._refresh_if_due(spacing)]
 
@@ -194,26 +209,36 @@ class Schedule:
     def _start_refresh(self, *, use_prefix: bool) -> list[Command]:
         samples = refresh_end(self._refreshed, self._samples) if self._options.freeze else self._samples
         prefix = self._options.roll_back(self._hypothesis) if use_prefix else ()
-        new_samples = samples - self._hypothesis_samples if prefix else samples
+        limit = text_tokens(samples)
+        if prefix:
+            redone = ROLLBACK + len(self._hypothesis) - len(prefix)
+            limit = text_tokens(samples - self._hypothesis_samples) + redone
         if not use_prefix:
             self._refreshes = min(self._refreshes, UNFIXED_REFRESHES - 1)
         self._refreshed = samples
-        return [self._start(Purpose.REFRESH, samples, prefix, new_samples)]
+        return [self._start(Purpose.REFRESH, samples, prefix, limit)]
 
     def _update_hypothesis(self, decode: Decode, result: DecodeResult) -> PublishPartial:
         result = _without_loop(result)
         self._hypothesis, self._hypothesis_samples = decode.prefix + result.tokens, decode.samples
-        self._refreshes = 0 if result.truncated else self._refreshes + 1
+        self._refreshes = self._refreshes + 1 if result.ending is Ending.STOP else 0
         return PublishPartial(self._hypothesis, result.seconds)
+
+    def _accept_final(self, decode: Decode, result: DecodeResult) -> list[Command]:
+        final = _without_loop(result)
+        # The speech was denser than expected: decode again with room for the longest text.
+        too_short = result.ending is Ending.LENGTH and final.tokens == result.tokens
+        if too_short and decode.max_tokens < self._options.max_tokens:
+            return [self._start(decode.purpose, decode.samples, (), self._options.max_tokens)]
+        self._final = (decode.samples, final)
+        return [] if self._finished_at is None else self._publish(final)
 
     def _start_final(self, samples: int) -> list[Command]:
         # Without a prefix: according to the model's paper, streaming with a prefix costs accuracy.
         purpose = Purpose.FINAL if self._options.live else Purpose.BATCH
-        return [*self._abort(), self._start(purpose, samples, (), samples)]
+        return [*self._abort(), self._start(purpose, samples, (), text_tokens(samples))]
 
-    def _start(self, purpose: Purpose, samples: int, prefix: tuple[int, ...], new_samples: int) -> StartDecode:
-        limit = _SLACK_TOKENS + math.ceil(_TOKENS_PER_SECOND * new_samples / SAMPLE_RATE)
-        limit += ROLLBACK + len(self._hypothesis) - len(prefix) if prefix else 0
+    def _start(self, purpose: Purpose, samples: int, prefix: tuple[int, ...], limit: int) -> StartDecode:
         self._count += 1
         max_tokens = max(1, min(limit, self._options.max_tokens - len(prefix)))
         self._in_flight = Decode(self._count, purpose, samples, prefix, max_tokens)
@@ -239,5 +264,7 @@ class Schedule:
 
 
 def _without_loop(result: DecodeResult) -> DecodeResult:
-    """Remove the loop at the end of a truncated text."""
-    return DecodeResult(collapse_repeats(result.tokens), True, result.seconds) if result.truncated else result
+    """Remove the loop at the end of a text that vLLM ended."""
+    if result.ending is Ending.STOP:
+        return result
+    return DecodeResult(collapse_repeats(result.tokens), result.ending, result.seconds)

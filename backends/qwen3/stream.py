@@ -142,7 +142,7 @@ class Qwen3Stream:
             if isinstance(outcome, EngineError):
                 self._fail(outcome)
             else:
-                result = DecodeResult(outcome.tokens, outcome.truncated, job.age)
+                result = DecodeResult(outcome.tokens, outcome.ending, job.age)
                 self._execute(self._schedule.decoded(decode.number, result, self._engine.refresh_spacing()))
             news = not self._finished and (self._new_partial is not None or isinstance(self._outcome, EngineError))
         if news:

@@ -20,6 +20,7 @@ from backends.qwen3.audio_items import MIN_ITEM_SAMPLES, WINDOW_SAMPLES
 from backends.qwen3.options import Qwen3Options
 from backends.qwen3.parent_death import ParentDeathSignal
 from backends.qwen3.repetition import MAX_PATTERN_TOKENS, STOP_COUNT
+from backends.qwen3.schedule import Ending
 from protocol.pcm import Signal
 
 _ENVIRONMENT = {
@@ -71,8 +72,7 @@ class DecodeOutput:
 
     tokens: tuple[int, ...]
     """Without the end of turn and other markup."""
-    truncated: bool
-    """vLLM stopped the text, at `max_tokens` or because of a loop."""
+    ending: Ending
     prompt_tokens: int
     cached_tokens: int
 
@@ -174,7 +174,7 @@ class VllmModel:
             raise CacheMiss(f"{name} ended by {generated.finish_reason}")
         return DecodeOutput(
             tokens=self.tokenizer.without_markup(generated.token_ids),
-            truncated=generated.finish_reason != "stop",
+            ending=Ending(generated.finish_reason),
             prompt_tokens=len(output.prompt_token_ids),
             cached_tokens=output.num_cached_tokens or 0,
         )

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from backends.base import EngineError
 from backends.qwen3.dispatcher import HUNG_POLLS, DecodeJob, Dispatcher, Outcome
-from backends.qwen3.schedule import Purpose
+from backends.qwen3.schedule import Ending, Purpose
 from backends.qwen3.vllm_model import CacheMiss, DecodeOutput, DecodeRequest, VllmModel
 
 
@@ -36,7 +36,7 @@ class FakeModel:
             raise CacheMiss(name)
         if self.stuck:
             await asyncio.sleep(60)
-        return DecodeOutput((request.max_tokens,), truncated=False, prompt_tokens=1, cached_tokens=0)
+        return DecodeOutput((request.max_tokens,), ending=Ending.STOP, prompt_tokens=1, cached_tokens=0)
 
     async def discard(self, rendered: str, request: DecodeRequest, name: str) -> None:
         self.record.append(f"discard {request.max_tokens}")

@@ -11,6 +11,7 @@ from backends.qwen3.schedule import (
     Command,
     Decode,
     DecodeResult,
+    Ending,
     PublishFinal,
     PublishPartial,
     Purpose,
@@ -88,9 +89,9 @@ def test_a_truncated_refresh_is_repeated_without_prefix() -> None:
     plan = schedule()
     run_refreshes(plan, 2)
     third = started(push(plan, 3 * CHUNK))
-    redone = started(plan.decoded(third.number, DecodeResult((9,) * 30, truncated=True), CHUNK))
+    redone = started(plan.decoded(third.number, DecodeResult((9,) * 30, Ending.LOOP), CHUNK))
     assert (redone.prefix, redone.samples) == ((), 3 * CHUNK)
-    assert plan.decoded(redone.number, DecodeResult((3, *(9,) * 30), truncated=True), CHUNK) == [
+    assert plan.decoded(redone.number, DecodeResult((3, *(9,) * 30), Ending.LOOP), CHUNK) == [
         PublishPartial((3, 9), 0.0)
     ]
     assert started(push(plan, 4 * CHUNK)).prefix == ()
@@ -179,9 +180,40 @@ def test_the_text_is_limited() -> None:
     """The limit follows from the length of the audio and the longest text."""
     plan = schedule(max_tokens=100)
     push(plan, SAMPLE_RATE)
-    assert started(plan.paused()).max_tokens == 28
+    assert started(plan.paused()).max_tokens == 46
     push(plan, 20 * SAMPLE_RATE)
     assert started(plan.paused()).max_tokens == 100
+
+
+@pytest.mark.parametrize(("script", "tokens_per_second"), [("Hindi", 20.6), ("Greek", 19.6)])
+def test_dense_scripts_fit(script: str, tokens_per_second: float) -> None:
+    """Fast speech in the scripts with most tokens a word is below the limit of finals and refreshes."""
+    plan = schedule(max_tokens=1000)
+    refresh = started(push(plan, 10 * SAMPLE_RATE))
+    final = started(plan.paused())
+    assert min(refresh.max_tokens, final.max_tokens) > 10 * tokens_per_second, script
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_final_that_is_too_long_is_decoded_again(live: bool) -> None:
+    """A final that reaches its limit is decoded once more, with the limit of the longest text."""
+    plan = schedule(live=live, max_tokens=300)
+    push(plan, SAMPLE_RATE)
+    first = started(plan.finished(SAMPLE_RATE))
+    text = tuple(range(first.max_tokens))
+    again = started(plan.decoded(first.number, DecodeResult(text, Ending.LENGTH), CHUNK))
+    assert (again.purpose, again.samples, again.prefix, again.max_tokens) == (first.purpose, first.samples, (), 300)
+    longest = tuple(range(300))
+    assert plan.decoded(again.number, DecodeResult(longest, Ending.LENGTH), CHUNK) == [PublishFinal(longest, 0.0)]
+
+
+def test_a_looping_final_is_not_decoded_again() -> None:
+    """A final that reaches its limit in a loop is published without the loop."""
+    plan = schedule(max_tokens=300)
+    push(plan, SAMPLE_RATE)
+    decode = started(plan.finished(SAMPLE_RATE))
+    looping = (1, *(2,) * (decode.max_tokens - 1))
+    assert plan.decoded(decode.number, DecodeResult(looping, Ending.LENGTH), CHUNK) == [PublishFinal((1, 2), 0.0)]
 
 
 def test_invalid_ends() -> None:
@@ -225,7 +257,9 @@ class Utterance:
     def complete(self, *, truncated: bool) -> None:
         for number in list(self.in_flight):
             del self.in_flight[number]
-            self.execute(self.plan.decoded(number, DecodeResult((1, 2) * 8, truncated), CHUNK))
+            self.execute(
+                self.plan.decoded(number, DecodeResult((1, 2) * 8, Ending.LOOP if truncated else Ending.STOP), CHUNK)
+            )
 
     def execute(self, commands: list[Command]) -> None:
         for command in commands:
