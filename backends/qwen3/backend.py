@@ -58,7 +58,7 @@ class Qwen3Backend:
     @property
     def batch_width(self) -> int:
         """See `ASRBackend`."""
-        return self._options.max_inference_batch_size
+        return self._options.batch_slots
 
     def start(self) -> None:
         """See `ASRBackend`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
+import time
 from collections.abc import Callable
 
 import structlog
@@ -35,7 +36,7 @@ class SharedEngine:
         self._lock = threading.Lock()
         """Protects all attributes below. No callback runs under it."""
         self._numbers = itertools.count(1)
-        self._throttle = RefreshThrottle(options.max_num_seqs, options.refresh_seconds, options.refresh_spread)
+        self._throttle = RefreshThrottle(options)
         self._stats = StatsCollector()
         self._jobs: dict[int, DecodeJob] = {}
         """Jobs that are neither done nor aborted."""
@@ -71,7 +72,7 @@ class SharedEngine:
     def refresh_spacing(self) -> int | None:
         """See `RefreshThrottle.spacing`."""
         with self._lock:
-            return self._throttle.spacing()
+            return self._throttle.spacing(time.monotonic())
 
     def stats(self) -> EngineStats:
         """All decodes so far."""
@@ -98,7 +99,7 @@ class SharedEngine:
                 raise EngineError("the engine is not running")
             job = DecodeJob(next(self._numbers), purpose, request, on_done)
             self._jobs[job.number] = job
-            self._throttle.decode_started()
+            self._throttle.decode_started(purpose)
             self._stats.decode_started(purpose, new_audio)
             self._supervisor.loop.call_soon_threadsafe(dispatcher.submit, job)
             return job
@@ -109,13 +110,13 @@ class SharedEngine:
         with self._lock:
             if self._jobs.pop(job.number, None) is None:
                 return
-            self._throttle.decode_ended()
+            self._throttle.decode_ended(job.purpose)
             self._stats.decode_aborted()
             if self._dispatcher is not None:
                 self._supervisor.loop.call_soon_threadsafe(self._dispatcher.abort, job)
 
     async def _serve(self, model: VllmModel) -> None:
-        dispatcher = Dispatcher(model, self._options.max_inference_batch_size, self._on_job_done)
+        dispatcher = Dispatcher(model, self._options.batch_slots, self._on_job_done)
         dispatching = asyncio.create_task(dispatcher.run())
         with self._lock:
             self._model, self._dispatcher, self._tokenizer = model, dispatcher, model.tokenizer
@@ -140,11 +141,11 @@ class SharedEngine:
         with self._lock:
             if self._jobs.pop(job.number, None) is None:
                 return
-            self._throttle.decode_ended()
+            self._throttle.decode_ended(job.purpose)
             if completed is not None:
                 self._stats.decode_completed(completed)
                 if completed.purpose is Purpose.REFRESH:
-                    self._throttle.refresh_took(completed.timing.total)
+                    self._throttle.refresh_took(completed.timing.total, time.monotonic())
         if completed is not None:
             self._on_completed(completed)
         job.on_done(outcome)

@@ -30,7 +30,7 @@ class Qwen3Options:
     max_tokens: int = 512
     """Longest text of an utterance, in tokens."""
     max_inference_batch_size: int = 32
-    """Pieces of files decoded at once, all files together."""
+    """Pieces of files decoded at once, all files together; at most a quarter of `max_num_seqs`."""
     refresh_seconds: float = 0.5
     """Least seconds of speech between two refreshes of the partial text."""
     refresh_spread: float = 2.0
@@ -50,6 +50,11 @@ class Qwen3Options:
     """Send each closed window of 8 s as an audio item; False: encode the whole utterance at each refresh."""
     load_format: str = "auto"
     """vLLM's option; `dummy` gives the model random weights, for load tests without a download."""
+
+    @property
+    def batch_slots(self) -> int:
+        """Pieces of files in the engine at once. vLLM does not preempt a running piece for a final."""
+        return max(1, min(self.max_inference_batch_size, self.max_num_seqs // 4))
 
     @property
     def max_model_len(self) -> int:
