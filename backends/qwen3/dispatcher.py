@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 
 from backends.base import EngineError
+from backends.qwen3.options import Qwen3Options
 from backends.qwen3.schedule import Purpose
 from backends.qwen3.stats import DecodeTiming
 from backends.qwen3.vllm_model import CacheMiss, DecodeOutput, DecodeRequest, VllmModel
@@ -25,10 +26,13 @@ POLL_SECONDS = 0.1
 """Between two checks of the engine's health. Decodes in flight learn of its death from vLLM at once."""
 
 HUNG_POLLS = 600
-"""Polls (a minute) with decodes in flight and none that ends, after which the engine counts as hung.
+"""Polls (a minute) with decodes in flight and no output of any, after which the engine counts as hung.
 
 Counted in polls: while the server itself is suspended, no poll happens.
 """
+
+BATCH_PATIENCE = 10
+"""A piece of a file may take so many times as long as live speech, because live speech overtakes it."""
 
 Outcome = DecodeOutput | EngineError
 
@@ -72,17 +76,18 @@ class DecodeJob:
 class Dispatcher:
     """The jobs of one model."""
 
-    def __init__(self, model: VllmModel, batch_slots: int, on_done: Callable[[DecodeJob, Outcome], None]) -> None:
+    def __init__(self, model: VllmModel, options: Qwen3Options, on_done: Callable[[DecodeJob, Outcome], None]) -> None:
         """Start with no jobs.
 
         Args:
             model: renders and decodes.
-            batch_slots: pieces of files that may be in the engine at once.
-            on_done: called for each job that was not aborted.
+            options: has the batch slots and the longest decode.
+            on_done: called for each job that was not aborted; must not raise.
         """
         self._model = model
         self._on_done = on_done
-        self._free_batch_slots = batch_slots
+        self._decode_seconds = options.decode_seconds
+        self._free_batch_slots = options.batch_slots
         self._waiting_batch: deque[DecodeJob] = deque()
         """Pieces of files without a slot, oldest first."""
         self._queue: list[tuple[Purpose, int, DecodeJob]] = []
@@ -90,13 +95,14 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_engine = 0
         """Jobs queued, rendered or decoded."""
-        self._idle_polls = 0
-        """Polls since a job ended."""
+        self._fruitless_polls = 0
+        """Polls with jobs in the engine since it last had an output."""
 
     def poll_hung(self) -> bool:
         """Whether the engine hangs. Call every `POLL_SECONDS`."""
-        self._idle_polls = self._idle_polls + 1 if self._in_engine else 0
-        return self._idle_polls > HUNG_POLLS
+        # Aborted jobs prove nothing: a speaker who pauses and resumes would hide a hung engine for ever.
+        self._fruitless_polls += 1 if self._in_engine else 0
+        return self._fruitless_polls > HUNG_POLLS
 
     def submit(self, job: DecodeJob) -> None:
         """Queue a job."""
@@ -153,14 +159,20 @@ class Dispatcher:
         outcome: Outcome
         try:
             try:
-                outcome = await self._model.generate(rendered, job.request, name)
-            except CacheMiss as miss:
-                structlog.get_logger().info("engine_cache_miss", job=job.number, reason=str(miss))
+                outcome = await self._generate(job, rendered, name)
+            except (CacheMiss, TimeoutError) as failure:
+                structlog.get_logger().warning("engine_decode_repeated", job=job.number, reason=repr(failure))
                 rendered = await self._model.render(job.request, whole=True)
-                outcome = await self._model.generate(rendered, job.request, f"{name}-again")
+                outcome = await self._generate(job, rendered, f"{name}-again")
+            self._fruitless_polls = 0
         except Exception as error:  # noqa: BLE001 - vLLM raises exceptions of many classes
             outcome = _engine_error(error)
         self._finish(job, outcome)
+
+    async def _generate(self, job: DecodeJob, rendered: Any, name: str) -> DecodeOutput:  # noqa: ANN401 - as above
+        # vLLM has lost single requests: such a request never ends, while others do.
+        async with asyncio.timeout(self._decode_seconds * (BATCH_PATIENCE if job.purpose is Purpose.BATCH else 1)):
+            return await self._model.generate(rendered, job.request, name)
 
     def _on_task_done(self, job: DecodeJob, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -175,7 +187,6 @@ class Dispatcher:
 
     def _release(self, job: DecodeJob) -> None:
         self._in_engine -= 1
-        self._idle_polls = 0
         if job.purpose is Purpose.BATCH:
             self._free_batch_slots += 1
             if self._waiting_batch:

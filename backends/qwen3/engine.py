@@ -116,7 +116,7 @@ class SharedEngine:
                 self._supervisor.loop.call_soon_threadsafe(self._dispatcher.abort, job)
 
     async def _serve(self, model: VllmModel) -> None:
-        dispatcher = Dispatcher(model, self._options.batch_slots, self._on_job_done)
+        dispatcher = Dispatcher(model, self._options, self._on_job_done)
         dispatching = asyncio.create_task(dispatcher.run())
         with self._lock:
             self._model, self._dispatcher, self._tokenizer = model, dispatcher, model.tokenizer

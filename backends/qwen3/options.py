@@ -36,6 +36,8 @@ class Qwen3Options:
     refresh_spread: float = 2.0
     """Refreshes of an utterance start at least so many times as far apart as a refresh takes. With 2, an utterance has
     no refresh in the engine for half of the time, so finals find room. 0: no limit, for measurements."""
+    decode_seconds: float = 30.0
+    """Longest decode of live speech in seconds, after which it is aborted and repeated once."""
     longest_seconds: float = 30.0
     """Longest utterance in seconds."""
     max_num_seqs: int = 256

@@ -6,10 +6,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
+import pytest
+
 from backends.base import EngineError
 from backends.qwen3.dispatcher import HUNG_POLLS, DecodeJob, Dispatcher, Outcome
+from backends.qwen3.options import Qwen3Options
 from backends.qwen3.schedule import Ending, Purpose
 from backends.qwen3.vllm_model import CacheMiss, DecodeOutput, DecodeRequest, VllmModel
+
+OPTIONS = Qwen3Options(max_inference_batch_size=2)
 
 
 class FakeModel:
@@ -21,6 +26,7 @@ class FakeModel:
         self.misses = 0
         self.failing = False
         self.stuck = False
+        self.stuck_times = 0
 
     async def render(self, request: DecodeRequest, *, whole: bool = False) -> str:
         self.record.append(f"render {request.max_tokens}{' whole' if whole else ''}")
@@ -34,8 +40,9 @@ class FakeModel:
         if self.misses:
             self.misses -= 1
             raise CacheMiss(name)
-        if self.stuck:
-            await asyncio.sleep(60)
+        if self.stuck or self.stuck_times:
+            self.stuck_times = max(0, self.stuck_times - 1)
+            await asyncio.Event().wait()
         return DecodeOutput((request.max_tokens,), ending=Ending.STOP, prompt_tokens=1, cached_tokens=0)
 
     async def discard(self, rendered: str, request: DecodeRequest, name: str) -> None:
@@ -45,10 +52,11 @@ class FakeModel:
 class Harness:
     """A dispatcher with a fake model, and the outcomes of its jobs."""
 
-    def __init__(self, slots: int = 2) -> None:
+    def __init__(self, options: Qwen3Options) -> None:
         self.model = FakeModel()
         self.ended: dict[int, Outcome] = {}
-        self.dispatcher = Dispatcher(cast("VllmModel", self.model), slots, self._ended)
+        self.any_ended = asyncio.Event()
+        self.dispatcher = Dispatcher(cast("VllmModel", self.model), options, self._ended)
 
     def submit(self, number: int, purpose: Purpose) -> DecodeJob:
         job = DecodeJob(number, purpose, DecodeRequest((), (), number, purpose), lambda _: None)
@@ -62,13 +70,14 @@ class Harness:
         for _ in range(20):
             await asyncio.sleep(0)
 
-    def _ended(self, job: DecodeJob, result: Outcome) -> None:
-        self.ended[job.number] = result
+    def _ended(self, job: DecodeJob, outcome: Outcome) -> None:
+        self.ended[job.number] = outcome
+        self.any_ended.set()
 
 
-def run_scene(scene: Callable[[Harness], Awaitable[Any]]) -> Harness:
+def run_scene(scene: Callable[[Harness], Awaitable[Any]], options: Qwen3Options = OPTIONS) -> Harness:
     async def run() -> Harness:
-        harness = Harness()
+        harness = Harness(options)
         serving = asyncio.create_task(harness.dispatcher.run())
         await scene(harness)
         serving.cancel()
@@ -184,21 +193,61 @@ def test_a_failure_fails_one_job() -> None:
     assert all(isinstance(result, EngineError) for result in ended.values())
 
 
-def test_hung() -> None:
-    """An engine with jobs and without an end of any for a minute hangs; an idle engine does not."""
-    seen: list[bool] = []
+def test_an_idle_engine_does_not_hang() -> None:
+    """Without jobs, no number of polls counts as a hang."""
 
     async def scene(harness: Harness) -> None:
-        def hangs() -> bool:
-            return any(harness.dispatcher.poll_hung() for _ in range(2 * HUNG_POLLS))
-
-        seen.append(hangs())
-        harness.submit(1, Purpose.FINAL)
-        await harness.run_ready()
-        seen.append(harness.dispatcher.poll_hung())
-        seen.append(hangs())
-        await harness.run_ready(renders=1)
-        seen.append(harness.dispatcher.poll_hung())
+        assert not any(harness.dispatcher.poll_hung() for _ in range(2 * HUNG_POLLS))
 
     run_scene(scene)
-    assert seen == [False, False, True, False]
+
+
+def test_a_minute_without_output_is_a_hang() -> None:
+    """An engine with a job and without output hangs after a minute of polls; an output starts the minute anew."""
+
+    async def scene(harness: Harness) -> None:
+        harness.submit(1, Purpose.FINAL)
+        assert not any(harness.dispatcher.poll_hung() for _ in range(HUNG_POLLS))
+        await harness.run_ready(renders=1)
+        harness.submit(2, Purpose.FINAL)
+        await harness.run_ready()
+        assert not any(harness.dispatcher.poll_hung() for _ in range(HUNG_POLLS))
+        assert harness.dispatcher.poll_hung()
+
+    run_scene(scene)
+
+
+def test_aborts_do_not_hide_a_hang() -> None:
+    """An engine whose finals are stuck hangs after a minute, although somebody pauses and resumes every second."""
+
+    async def scene(harness: Harness) -> None:
+        harness.model.stuck = True
+        for number in range(5):
+            harness.submit(number, Purpose.FINAL)
+        await harness.run_ready(renders=5)
+        hung = False
+        for number in range(5, 5 + HUNG_POLLS // 10 + 1):
+            resumed = harness.submit(number, Purpose.FINAL)
+            await harness.run_ready(renders=1)
+            resumed.aborted = True
+            harness.dispatcher.abort(resumed)
+            await harness.run_ready()
+            hung = any(harness.dispatcher.poll_hung() for _ in range(10))
+        assert hung
+
+    run_scene(scene)
+
+
+@pytest.mark.parametrize(("stuck", "outcome"), [(1, DecodeOutput), (2, EngineError)])
+def test_a_decode_has_a_deadline(stuck: int, outcome: type) -> None:
+    """A decode that never ends is aborted and repeated once; if that never ends either, the job fails."""
+
+    async def scene(harness: Harness) -> None:
+        harness.model.stuck_times = stuck
+        harness.submit(1, Purpose.FINAL)
+        await harness.run_ready(renders=1)
+        await harness.any_ended.wait()
+
+    harness = run_scene(scene, Qwen3Options(decode_seconds=0.05))
+    assert harness.model.record == ["render 1", "render 1 whole"]
+    assert isinstance(harness.ended[1], outcome)
