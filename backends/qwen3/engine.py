@@ -132,7 +132,9 @@ class SharedEngine:
         if not self._supervisor.closing.is_set():
             structlog.get_logger().error("engine_lost", reason=reason, jobs=len(jobs))
         dispatching.cancel()
-        await asyncio.gather(dispatching, return_exceptions=True)
+        (ended,) = await asyncio.gather(dispatching, return_exceptions=True)
+        if isinstance(ended, Exception):
+            structlog.get_logger().error("engine_dispatcher_failed", exc_info=ended)
         for job in jobs:
             self._on_job_done(job, EngineError(f"the engine {reason}"))
 
@@ -146,6 +148,10 @@ class SharedEngine:
                 self._stats.decode_completed(completed)
                 if completed.purpose is Purpose.REFRESH:
                     self._throttle.refresh_took(completed.timing.total, time.monotonic())
-        if completed is not None:
-            self._on_completed(completed)
-        job.on_done(outcome)
+        # A callback that raises must cost one utterance, not the engine.
+        try:
+            job.on_done(outcome)
+            if completed is not None:
+                self._on_completed(completed)
+        except Exception:  # noqa: BLE001 - whatever a callback raises
+            structlog.get_logger().exception("engine_callback_failed", job=job.number)

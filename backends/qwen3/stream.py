@@ -8,10 +8,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from uuid import uuid4
 
+import structlog
+
 from backends.base import ASRResult, EngineError
 from backends.qwen3.audio_buffer import AudioBuffer
 from backends.qwen3.audio_items import split_into_items
-from backends.qwen3.dispatcher import DecodeJob, Outcome
+from backends.qwen3.dispatcher import DecodeJob, Outcome, to_engine_error
 from backends.qwen3.engine import SharedEngine
 from backends.qwen3.prompt import PromptTemplate, Tokenizer, parse_transcript, roll_back
 from backends.qwen3.schedule import (
@@ -67,7 +69,7 @@ class Qwen3Stream:
         """The decode in flight, with its number in the schedule."""
         self._sent_keys: set[str] = set()
         """Keys of audio items that were sent to vLLM."""
-        self._new_partial: PublishPartial | None = None
+        self._new_partial: ASRResult | None = None
         """The latest hypothesis, until `partial` returns it."""
         self._returned_text = False
         """Whether `partial` returned a text; the session's thread only."""
@@ -97,11 +99,10 @@ class Qwen3Stream:
             if isinstance(self._outcome, EngineError):
                 raise self._outcome
             partial, self._new_partial = self._new_partial, None
-        result = None if partial is None else self._result(partial.tokens, partial.seconds)
-        if result is None or not (result.text or self._returned_text):
+        if partial is None or not (partial.text or self._returned_text):
             return None  # an empty first hypothesis is no news
         self._returned_text = True
-        return result
+        return partial
 
     def pause(self) -> None:
         """See `ASRStream`."""
@@ -139,15 +140,22 @@ class Qwen3Stream:
             if self._job is None or self._job[0] != decode.number:
                 return
             job, self._job = self._job[1], None
-            if isinstance(outcome, EngineError):
-                self._fail(outcome)
-            else:
-                result = DecodeResult(outcome.tokens, outcome.ending, job.age)
-                self._execute(self._schedule.decoded(decode.number, result, self._engine.refresh_spacing()))
+            try:
+                self._accept(decode, job, outcome)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is logged and fails this utterance
+                structlog.get_logger().exception("utterance_failed", job=job.number)
+                self._fail(to_engine_error(error))
             news = not self._finished and (self._new_partial is not None or isinstance(self._outcome, EngineError))
+        self._deliver()
         if news:
             self._options.notify()
-        self._deliver()
+
+    def _accept(self, decode: Decode, job: DecodeJob, outcome: Outcome) -> None:
+        if isinstance(outcome, EngineError):
+            self._fail(outcome)
+            return
+        result = DecodeResult(outcome.tokens, outcome.ending, job.age)
+        self._execute(self._schedule.decoded(decode.number, result, self._engine.refresh_spacing()))
 
     def _execute(self, commands: Sequence[Command]) -> None:
         """Execute the schedule's commands. The caller holds the lock, so jobs reach the engine in their order."""
@@ -159,10 +167,10 @@ class Qwen3Stream:
                     if self._job is not None:
                         self._engine.abort(self._job[1])
                         self._job = None
-                case PublishPartial():
-                    self._new_partial = command
+                case PublishPartial(tokens, seconds):
+                    self._new_partial = self._result(tokens, seconds)
                 case PublishFinal(tokens, seconds):
-                    self._outcome = self._result(tokens, seconds)
+                    self._outcome = self._final_result(tokens, seconds)
 
     def _start(self, decode: Decode) -> None:
         items = split_into_items(decode.samples, freeze=self._freeze)
@@ -198,6 +206,13 @@ class Qwen3Stream:
             self._future.set_exception(outcome)
         else:
             self._future.set_result(outcome)
+
+    def _final_result(self, tokens: Sequence[int], seconds: float) -> ASRResult | EngineError:
+        try:
+            return self._result(tokens, seconds)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is logged and fails this utterance
+            structlog.get_logger().exception("final_not_parsed")
+            return to_engine_error(error)
 
     def _result(self, tokens: Sequence[int], seconds: float) -> ASRResult:
         transcript = parse_transcript(self._tokenizer.decode(tokens), self._options.language)
