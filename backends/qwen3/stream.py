@@ -23,6 +23,7 @@ from backends.qwen3.schedule import (
     DecodeResult,
     PublishFinal,
     PublishPartial,
+    Purpose,
     Schedule,
     ScheduleOptions,
     StartDecode,
@@ -152,7 +153,12 @@ class Qwen3Stream:
 
     def _accept(self, decode: Decode, job: DecodeJob, outcome: Outcome) -> None:
         if isinstance(outcome, EngineError):
-            self._fail(outcome)
+            if decode.purpose is Purpose.REFRESH and self._engine.healthy():
+                # Only the final must succeed: without this refresh the speaker sees one partial less.
+                structlog.get_logger().warning("refresh_failed", job=job.number, reason=str(outcome))
+                self._schedule.refresh_failed(decode.number)
+            else:
+                self._fail(outcome)
             return
         result = DecodeResult(outcome.tokens, outcome.ending, job.age)
         self._execute(self._schedule.decoded(decode.number, result, self._engine.refresh_spacing()))

@@ -8,6 +8,7 @@ from backends.base import EngineError, StreamOptions
 from backends.qwen3.backend import Qwen3Backend
 from backends.qwen3.options import Qwen3Options
 from backends.qwen3.schedule import Purpose
+from backends.qwen3.vllm_model import DecodeRequest
 from protocol.pcm import SAMPLE_RATE
 from tests.backends.qwen3_fakes import DEADLINE, eventually, forever, noise, running
 
@@ -81,3 +82,21 @@ def test_a_request_that_cannot_be_rendered_fails() -> None:
             final_text(backend)
         model.render_error = None
         assert final_text(backend) == "hello"
+
+
+def test_a_failed_refresh_costs_one_partial() -> None:
+    """After a refresh that fails, the utterance has later partials and its final."""
+
+    def fail(request: DecodeRequest) -> None:
+        if request.priority == Purpose.REFRESH and model.count(Purpose.REFRESH) == 1:
+            raise ValueError("too long")
+
+    with running() as (backend, model):
+        model.decode = fail
+        stream = backend.stream(StreamOptions())
+        stream.push(noise(2.0))
+        eventually(lambda: model.count(Purpose.REFRESH) == 1 and backend.stats().in_flight == 0)
+        assert stream.partial() is None
+        stream.push(noise(2.0))
+        eventually(lambda: stream.partial() is not None)
+        assert stream.finish(4 * SAMPLE_RATE).result(DEADLINE).text == "hello"
