@@ -98,8 +98,8 @@ class Settings(BaseSettings):
     """qwen3: the model's name, or a folder."""
     vllm_gpu_memory: Annotated[float, Field(gt=0, le=1)] = 0.7
     """qwen3: part of the GPU's memory to take."""
-    vllm_max_tokens: Annotated[int, Field(ge=1)] = 512
-    """qwen3: longest text of an utterance, in tokens."""
+    vllm_max_tokens: Annotated[int, Field(ge=0)] = 0
+    """qwen3: longest text of an utterance, in tokens; 0: as long as the longest utterance needs."""
     vllm_max_inference_batch_size: Annotated[int, Field(ge=1)] = 32
     """qwen3: pieces of files decoded at once."""
     vllm_max_num_seqs: Annotated[int, Field(ge=1)] = 256
@@ -155,9 +155,13 @@ def load_settings() -> Settings:
         SettingsRefused: a value is not usable.
     """
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         first = error.errors()[0]
         name = f"{_PREFIX}{first['loc'][0]}".upper()
         reason = f"{first['msg'][:1].lower()}{first['msg'][1:]}"
         raise SettingsRefused(f"{name}={first['input']} cannot be used: {reason}.") from error
+    conflict = settings.backends().qwen3.conflict() if settings.backend == "qwen3" else None
+    if conflict is not None:
+        raise SettingsRefused(conflict)
+    return settings

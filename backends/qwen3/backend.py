@@ -75,7 +75,7 @@ class Qwen3Backend:
             self._engine,
             self._engine.tokenizer,
             UtteranceOptions(template, options.language, options.live, options.notify),
-            max_tokens=self._options.max_tokens,
+            max_tokens=self._options.text_tokens,
             freeze=self._options.freeze_windows,
         )
 

@@ -11,8 +11,23 @@ AUDIO_TOKENS_PER_SECOND = 13
 CONTEXT_TOKENS = 512
 """Room for hotwords in a prompt; hotwords that do not fit are left out."""
 
+TOKENS_PER_SECOND = 30
+"""Most text tokens in a second of speech. The densest scripts are Greek and Hindi, with 5 to 6 tokens a word: fast
+speech has 20 tokens a second (measured with the model's vocabulary). English has 3 to 4."""
+
+_ORDINARY_TOKENS_PER_SECOND = 16
+"""Text tokens in a second of Hindi at normal speed (measured as above)."""
+
+_SLACK_TOKENS = 16
+"""Room for the header `language X<asr_text>`, the end of turn, and a first syllable."""
+
 _TEMPLATE_TOKENS = 64
 """Room for the rest of a prompt (turns, markers, a language), which has about 20 tokens."""
+
+
+def text_tokens(seconds: float) -> int:
+    """Most tokens of the text of so many seconds, its header included."""
+    return _SLACK_TOKENS + math.ceil(TOKENS_PER_SECOND * seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +42,8 @@ class Qwen3Options:
     """Name on the Hugging Face hub, or a folder."""
     gpu_memory: float = 0.7
     """Part of the GPU's memory to take, 0 to 1."""
-    max_tokens: int = 512
-    """Longest text of an utterance, in tokens."""
+    max_tokens: int = 0
+    """Longest text of an utterance, in tokens; 0: as long as the longest utterance needs."""
     max_inference_batch_size: int = 32
     """Pieces of files decoded at once, all files together; at most a quarter of `max_num_seqs`."""
     refresh_seconds: float = 0.5
@@ -53,6 +68,21 @@ class Qwen3Options:
     load_format: str = "auto"
     """vLLM's option; `dummy` gives the model random weights, for load tests without a download."""
 
+    def conflict(self) -> str | None:
+        """Why the options do not fit together, as one plain sentence that says what to set; None: they fit."""
+        least = math.ceil(_ORDINARY_TOKENS_PER_SECOND * self.longest_seconds)
+        if 0 < self.max_tokens < least:
+            return (
+                f"STT_VLLM_MAX_TOKENS={self.max_tokens} cuts off the text of {self.longest_seconds:g} s: set at least "
+                f"{least}, set 0 to derive it, or set a smaller STT_VAD_MAX_SEGMENT_MS."
+            )
+        return None
+
+    @property
+    def text_tokens(self) -> int:
+        """Longest text of an utterance, in tokens."""
+        return self.max_tokens or text_tokens(self.longest_seconds)
+
     @property
     def batch_slots(self) -> int:
         """Pieces of files in the engine at once. vLLM does not preempt a running piece for a final."""
@@ -62,4 +92,4 @@ class Qwen3Options:
     def max_model_len(self) -> int:
         """Tokens of the longest prompt with its text, rounded up to 256; a second of it is for pre-roll."""
         audio = math.ceil(self.longest_seconds + 1) * AUDIO_TOKENS_PER_SECOND
-        return math.ceil((audio + self.max_tokens + CONTEXT_TOKENS + _TEMPLATE_TOKENS) / 256) * 256
+        return math.ceil((audio + self.text_tokens + CONTEXT_TOKENS + _TEMPLATE_TOKENS) / 256) * 256

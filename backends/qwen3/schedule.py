@@ -6,25 +6,18 @@ is for the partial text. A refresh that cannot start now is not queued: the next
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
 from backends.qwen3.audio_items import refresh_end
+from backends.qwen3.options import text_tokens
 from backends.qwen3.prompt import ROLLBACK
 from backends.qwen3.repetition import collapse_repeats
 from protocol.pcm import SAMPLE_RATE
 
 UNFIXED_REFRESHES = 2
 """Refreshes without a prefix before the text is used as one (`unfixed_chunk_num` in the official client)."""
-
-_SLACK_TOKENS = 16
-"""Room for the header `language X<asr_text>`, the end of turn, and a first syllable."""
-
-TOKENS_PER_SECOND = 30
-"""Most text tokens in a second of speech. The densest scripts are Greek and Hindi, with 5 to 6 tokens a word: fast
-speech has 20 tokens a second (measured with the model's vocabulary). English has 3 to 4."""
 
 
 class Purpose(IntEnum):
@@ -99,11 +92,6 @@ class PublishFinal:
 
     tokens: tuple[int, ...]
     seconds: float
-
-
-def text_tokens(samples: int) -> int:
-    """Most tokens of the text of `samples` samples, its header included."""
-    return _SLACK_TOKENS + math.ceil(TOKENS_PER_SECOND * samples / SAMPLE_RATE)
 
 
 Command = StartDecode | AbortDecode | PublishPartial | PublishFinal
@@ -214,10 +202,10 @@ class Schedule:
     def _start_refresh(self, *, use_prefix: bool) -> list[Command]:
         samples = refresh_end(self._refreshed, self._samples) if self._options.freeze else self._samples
         prefix = self._options.roll_back(self._hypothesis) if use_prefix else ()
-        limit = text_tokens(samples)
+        limit = text_tokens(samples / SAMPLE_RATE)
         if prefix:
             redone = ROLLBACK + len(self._hypothesis) - len(prefix)
-            limit = text_tokens(samples - self._hypothesis_samples) + redone
+            limit = text_tokens((samples - self._hypothesis_samples) / SAMPLE_RATE) + redone
         if not use_prefix:
             self._refreshes = min(self._refreshes, UNFIXED_REFRESHES - 1)
         self._refreshed = samples
@@ -241,7 +229,7 @@ class Schedule:
     def _start_final(self, samples: int) -> list[Command]:
         # Without a prefix: according to the model's paper, streaming with a prefix costs accuracy.
         purpose = Purpose.FINAL if self._options.live else Purpose.BATCH
-        return [*self._abort(), self._start(purpose, samples, (), text_tokens(samples))]
+        return [*self._abort(), self._start(purpose, samples, (), text_tokens(samples / SAMPLE_RATE))]
 
     def _start(self, purpose: Purpose, samples: int, prefix: tuple[int, ...], limit: int) -> StartDecode:
         self._count += 1

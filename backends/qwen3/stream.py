@@ -21,6 +21,7 @@ from backends.qwen3.schedule import (
     Command,
     Decode,
     DecodeResult,
+    Ending,
     PublishFinal,
     PublishPartial,
     Purpose,
@@ -50,10 +51,11 @@ class Qwen3Stream:
     def __init__(
         self, engine: SharedEngine, tokenizer: Tokenizer, options: UtteranceOptions, *, max_tokens: int, freeze: bool
     ) -> None:
-        """Open an utterance; the last two arguments are `Qwen3Options.max_tokens` and `freeze_windows`."""
+        """Open an utterance; the last two arguments are `Qwen3Options.text_tokens` and `freeze_windows`."""
         self._engine = engine
         self._tokenizer = tokenizer
         self._options = options
+        self._max_tokens = max_tokens
         self._freeze = freeze
         self._lock = threading.Lock()
         """Protects all attributes below from the session's and the engine's thread. Taken before the engine's lock."""
@@ -160,6 +162,8 @@ class Qwen3Stream:
             else:
                 self._fail(outcome)
             return
+        if outcome.ending is Ending.LENGTH and decode.max_tokens == self._max_tokens:
+            structlog.get_logger().warning("text_cut_off", job=job.number, max_tokens=decode.max_tokens)
         result = DecodeResult(outcome.tokens, outcome.ending, job.age)
         self._execute(self._schedule.decoded(decode.number, result, self._engine.refresh_spacing()))
 

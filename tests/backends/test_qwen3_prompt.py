@@ -94,7 +94,7 @@ def test_too_many_hotwords() -> None:
     assert "099" not in head
     assert len(built.head) < CONTEXT_TOKENS + 64
     options = Qwen3Options()
-    assert len(built.head) + len(built.tail) + 30 * 13 + options.max_tokens <= options.max_model_len
+    assert len(built.head) + len(built.tail) + 30 * 13 + options.text_tokens <= options.max_model_len
 
 
 # answers
