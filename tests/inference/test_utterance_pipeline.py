@@ -10,12 +10,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from inference.listener import Began, Ended, Heard, Listener
-from inference.segmenter import Segmenter, SegmenterOptions
-from inference.vad import FixedVad, Judged
+from backends.base import StreamOptions
+from inference.segmenter import SegmenterOptions
+from inference.utterance_pipeline import UtteranceEnded, UtteranceEvent, UtterancePipeline, UtteranceStarted
+from inference.vad import FixedVad, FrameDecisions
+from protocol.events import Reason
 from protocol.pcm import FRAME_SAMPLES, Samples, Signal, to_signal
-from protocol.schema import Reason
-from tests.inference.fakes import THRESHOLD, Engine, FakeStream, draw, listener_of
+from tests.inference.fakes import THRESHOLD, Engine, FakeStream, draw, pipeline_of
 
 NOTHING = np.zeros(0, np.int16)
 
@@ -30,7 +31,7 @@ class Told:
     voiced_start: int
     voiced_end: int
     reason: Reason
-    known: int
+    decided_at: int
 
     def later(self, samples: int) -> Told:
         return replace(
@@ -38,14 +39,14 @@ class Told:
             start=self.start + samples,
             voiced_start=self.voiced_start + samples,
             voiced_end=self.voiced_end + samples,
-            known=self.known + samples,
+            decided_at=self.decided_at + samples,
         )
 
 
-def hear(listener: Listener, samples: Samples) -> list[Heard]:
-    heard = listener.hear(samples)
-    while listener.behind:
-        heard += listener.hear(NOTHING)
+def hear(pipeline: UtterancePipeline, samples: Samples) -> list[UtteranceEvent]:
+    heard = pipeline.feed(samples)
+    while pipeline.has_backlog:
+        heard += pipeline.feed(NOTHING)
     return heard
 
 
@@ -54,19 +55,19 @@ def listen(
 ) -> list[Told]:
     """The utterances of `audio` cut into messages of `sizes` samples, over and over, with commits at samples."""
     engine = Engine()
-    listener = listener_of(engine, options)
-    heard: list[Heard] = []
+    pipeline = pipeline_of(engine, options)
+    heard: list[UtteranceEvent] = []
     size = cycle(sizes)
     first = 0
     for commit in [*sorted(commits or []), len(audio)]:
         while first < commit:
             end = min(commit, first + next(size))
-            heard += hear(listener, audio[first:end])
+            heard += hear(pipeline, audio[first:end])
             first = end
-        heard += listener.end(Reason.COMMIT)
-    assert listener.stream is None
-    assert [type(each) for each in heard] == [Began, Ended] * len(engine.streams)
-    ended = [each for each in heard if isinstance(each, Ended)]
+        heard += pipeline.end(Reason.COMMIT)
+    assert pipeline.stream is None
+    assert [type(each) for each in heard] == [UtteranceStarted, UtteranceEnded] * len(engine.streams)
+    ended = [each for each in heard if isinstance(each, UtteranceEnded)]
     assert [each.stream for each in ended] == engine.streams
     return [
         Told(
@@ -76,7 +77,7 @@ def listen(
             each.voiced_start,
             each.voiced_end,
             each.reason,
-            each.known,
+            each.decided_at,
         )
         for each, stream in zip(ended, engine.streams, strict=True)
     ]
@@ -94,10 +95,10 @@ def test_exactly_its_samples() -> None:
 def test_held_silence() -> None:
     """Silence after a pause is pushed only once the speaker goes on."""
     engine = Engine()
-    listener = listener_of(engine)
+    pipeline = pipeline_of(engine)
     seen = []
     for frames in ("VVV" + "." * 9, ".", "." * 10, "V"):
-        hear(listener, draw(frames))
+        hear(pipeline, draw(frames))
         seen.append(len(engine.streams[0].all_pushed) // FRAME_SAMPLES)
     assert seen == [12, 13, 13, 24]
     assert engine.streams[0].calls == [f"pause@{13 * FRAME_SAMPLES}"]
@@ -123,7 +124,7 @@ def test_commit_between_frames() -> None:
     """A commit anywhere ends the utterance at the last sample, and frames are counted from there."""
     audio = draw("V" * 20)
     first, second = listen(audio, [1000], commits=[1001])
-    assert (first.reason, first.known, second.start) == (Reason.COMMIT, 1001, 1001)
+    assert (first.reason, first.decided_at, second.start) == (Reason.COMMIT, 1001, 1001)
     assert first.audio + second.audio == to_signal(audio).tobytes()
 
 
@@ -141,33 +142,33 @@ def test_nothing_to_end() -> None:
 def test_one_end_at_a_time() -> None:
     """However much audio comes at once, one call ends at most one utterance and says that it is behind."""
     engine = Engine()
-    listener = listener_of(engine, SegmenterOptions(silence_ms=100))
-    heard = listener.hear(draw("VVV.....VVV.....VVV....."))
-    assert [type(each) for each in heard] == [Began, Ended]
-    assert listener.behind
-    assert listener.position == 24 * FRAME_SAMPLES
-    hear(listener, NOTHING)
+    pipeline = pipeline_of(engine, SegmenterOptions(silence_ms=100))
+    heard = pipeline.feed(draw("VVV.....VVV.....VVV....."))
+    assert [type(each) for each in heard] == [UtteranceStarted, UtteranceEnded]
+    assert pipeline.has_backlog
+    assert pipeline.position == 24 * FRAME_SAMPLES
+    hear(pipeline, NOTHING)
     assert len(engine.streams) == 3
-    assert not listener.behind
+    assert not pipeline.has_backlog
 
 
 def test_behind_cannot_end() -> None:
     """Ending while samples are not yet heard is refused."""
-    listener = listener_of(Engine(), SegmenterOptions(silence_ms=100))
-    listener.hear(draw("VVV.....VVV....."))
+    pipeline = pipeline_of(Engine(), SegmenterOptions(silence_ms=100))
+    pipeline.feed(draw("VVV.....VVV....."))
     with pytest.raises(ValueError, match="not under a frame"):
-        listener.end(Reason.COMMIT)
+        pipeline.end(Reason.COMMIT)
 
 
 def test_cancel() -> None:
     """Cancelling drops the open utterance, and only that; again, nothing."""
     engine = Engine()
-    listener = listener_of(engine)
-    hear(listener, draw("VVV" + "." * 25 + "VVV"))
-    listener.cancel()
-    listener.cancel()
+    pipeline = pipeline_of(engine)
+    hear(pipeline, draw("VVV" + "." * 25 + "VVV"))
+    pipeline.cancel()
+    pipeline.cancel()
     assert [stream.cancelled for stream in engine.streams] == [False, True]
-    assert listener.stream is None
+    assert pipeline.stream is None
 
 
 def test_cancel_what_was_not_handed_over() -> None:
@@ -178,10 +179,10 @@ def test_cancel_what_was_not_handed_over() -> None:
             raise RuntimeError
 
     engine = Engine(fail_second)
-    listener = listener_of(engine, SegmenterOptions(500, 1000))
+    pipeline = pipeline_of(engine, SegmenterOptions(500, 1000))
     with pytest.raises(RuntimeError):
-        hear(listener, draw("V" * 60))
-    listener.cancel()
+        hear(pipeline, draw("V" * 60))
+    pipeline.cancel()
     assert engine.streams[0].cancelled
 
 
@@ -194,11 +195,11 @@ def test_cancel_what_cannot_finish() -> None:
 
     stream = Broken()
     engine = Engine()
-    engine.open = lambda: stream  # type: ignore[method-assign] # a test's own engine
-    listener = listener_of(engine)
+    engine.open = lambda _: stream  # type: ignore[method-assign,assignment] # a test's own engine
+    pipeline = pipeline_of(engine)
     with pytest.raises(RuntimeError):
-        hear(listener, draw("VVV" + "." * 30))
-    listener.cancel()
+        hear(pipeline, draw("VVV" + "." * 30))
+    pipeline.cancel()
     assert stream.cancelled
 
 
@@ -260,7 +261,7 @@ class Counting:
         self.frames_judged = 0
         self._vad = FixedVad(THRESHOLD)
 
-    def frames(self, signal: Signal) -> Judged:
+    def frames(self, signal: Signal) -> FrameDecisions:
         judged = self._vad.frames(signal)
         self.frames_judged += len(judged[0])
         return judged
@@ -272,8 +273,8 @@ class Counting:
 def test_every_frame_is_judged_once(pictures: list[str], size: int) -> None:
     """A detector remembers what it heard, so no frame may come twice, not even those after an utterance's end."""
     audio, vad = draw("".join(pictures)), Counting()
-    listener = Listener(vad, Segmenter(SegmenterOptions()), Engine().open)
+    pipeline = UtterancePipeline(vad, SegmenterOptions(), Engine().open, StreamOptions())
     for first in range(0, len(audio), size):
-        hear(listener, audio[first : first + size])
+        hear(pipeline, audio[first : first + size])
 
     assert vad.frames_judged == len(audio) // FRAME_SAMPLES

@@ -1,4 +1,4 @@
-"""What every connection and request shares."""
+"""What all connections and requests share: the engine, admission, metrics and options."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from structlog.typing import FilteringBoundLogger
 
 from backends.base import StreamOptions
-from inference.detectors import MakeVad
-from inference.listener import Listener
-from inference.segmenter import Segmenter, SegmenterOptions
+from inference.segmenter import SegmenterOptions
+from inference.utterance_pipeline import UtterancePipeline
 from inference.vad import VadOptions
+from inference.vad_factory import MakeVad
 from observability.metrics import Metrics
+from protocol.dialect import ServerInfo
 from protocol.errors import Forbidden
+from transport.admission import Admission
+from transport.backend_lifecycle import BackendLifecycle
 from transport.bell import Bell
-from transport.engine import Engine
 from transport.line import Line
 from transport.queues import QueueOptions
-from transport.sessions import Admission
 from transport.sweeping import Sweeper
 
 
@@ -33,14 +34,14 @@ class SocketOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
-    """The engine, who may use it, and how; built once, by `app`."""
+class AppContext:
+    """Built once, by `app`. Frozen: everything that changes is inside its parts."""
 
-    engine: Engine
+    lifecycle: BackendLifecycle
     admission: Admission
     metrics: Metrics
     log: FilteringBoundLogger
-    """What connections tell goes to copies of it, which cost a tenth of a new logger."""
+    """Connections bind it, which costs a tenth of a new logger."""
     sweeper: Sweeper
     bell: Bell
     line: Line
@@ -52,12 +53,23 @@ class Services:
     allowed_origins: Sequence[str] = ()
     """Browser origins let in besides the server's own; `*`: all."""
 
-    def listener(
+    def new_pipeline(
         self, options: StreamOptions, segmenter: SegmenterOptions | None = None, vad: VadOptions | None = None
-    ) -> Listener:
-        """A new source's ears, by the server's options where none are given; any thread."""
+    ) -> UtterancePipeline:
+        """A pipeline for one audio source, by the server's own options where none are given; any thread."""
         detector = self.make_vad(vad or self.vad)
-        return Listener(detector, Segmenter(segmenter or self.segmenter), lambda: self.engine.backend.stream(options))
+        return UtterancePipeline(detector, segmenter or self.segmenter, self.lifecycle.backend.stream, options)
+
+    def server_info(self) -> ServerInfo:
+        """What a dialect may know of this server."""
+        backend = self.lifecycle.backend
+        return ServerInfo(
+            backend=backend.name,
+            languages=backend.languages,
+            uses_hotwords=backend.uses_hotwords,
+            silence_ms=self.segmenter.silence_ms,
+            vad_threshold=self.vad.threshold,
+        )
 
     def check_origin(self, headers: Mapping[str, str]) -> None:
         """Let in what no browser page sent, the server's own pages, and the origins that the settings name.

@@ -1,4 +1,4 @@
-"""Who may come in, and how everybody leaves: admission of sessions and requests, and the drain."""
+"""How many sessions and requests may be open, and the drain that ends them all."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, Protocol
 
-from inference.transcribe import Abandoned, Cancellation
+from inference.transcribe import CancellationToken, Cancelled
 from observability.metrics import Metrics
-from protocol.errors import Busy, Restarting
-from transport.engine import Engine
+from protocol.errors import ServerBusy, ServerRestarting
+from transport.backend_lifecycle import BackendLifecycle
 
-CROWD = 32
+BATCHING_THRESHOLD = 32
 """Sessions up to which every message is read as it comes, and a worker also looks every 50 ms (200 ms when idle).
 
 At 32 that costs about a tenth of a core; beyond, capacity is worth more: sockets rest, and workers have turns.
 """
 
-GOODBYE_SECONDS = 1.0
+DRAIN_RESERVE_SECONDS = 1.0
 """Part of the drain's time kept for telling those who are not done that it is over."""
 
 WATCH_SECONDS = 0.25
@@ -31,15 +31,15 @@ class Session(Protocol):
     """What admission needs to know of an open WebSocket session; called on the event loop."""
 
     def drain(self) -> None:
-        """Say the last words and leave."""
+        """End the open utterance, send what is due, then close."""
         ...
 
-    def hurry(self) -> None:
-        """Say what is known so far, and leave now."""
+    def finish_now(self) -> None:
+        """Send hypotheses in place of finals that are not ready, and close now."""
         ...
 
-    def lose_engine(self) -> None:
-        """Tell the client that the engine died, and leave; idempotent."""
+    def on_backend_lost(self) -> None:
+        """The engine died: close with 1011; idempotent."""
         ...
 
     @property
@@ -51,12 +51,12 @@ class Session(Protocol):
 class Admission:
     """Counts what is open and refuses what is too much. Used on the event loop."""
 
-    def __init__(self, engine: Engine, metrics: Metrics, max_sessions: int, max_requests: int) -> None:
+    def __init__(self, backend: BackendLifecycle, metrics: Metrics, max_sessions: int, max_requests: int) -> None:
         self.max_sessions = max_sessions
-        self._engine = engine
+        self._backend = backend
         self._max_requests = max_requests
         self._sessions: set[Session] = set()
-        self._requests: set[Cancellation] = set()
+        self._requests: set[CancellationToken] = set()
         self._draining = False
         self._left = asyncio.Event()
         metrics.sessions.set_function(lambda: len(self._sessions))
@@ -68,11 +68,11 @@ class Admission:
     @property
     def status(self) -> ServiceStatus:
         """`ok`, `loading`, `draining` or `dead`."""
-        return "draining" if self._draining else self._engine.status
+        return "draining" if self._draining else self._backend.status
 
-    def is_crowded(self) -> bool:
+    def is_high_load(self) -> bool:
         """Whether so many sessions are open that sockets rest, and workers wake for what they need only; any thread."""
-        return len(self._sessions) > CROWD
+        return len(self._sessions) > BATCHING_THRESHOLD
 
     @property
     def sessions(self) -> int:
@@ -83,25 +83,25 @@ class Admission:
         """Refuse what comes while the server cannot serve.
 
         Raises:
-            Restarting: it drains.
-            Busy: the engine is not ready.
+            ServerRestarting: it drains.
+            ServerBusy: the engine is not ready.
         """
         if self._draining:
-            raise Restarting
-        if self._engine.status != "ok":
-            raise Busy("the engine is not ready")
+            raise ServerRestarting
+        if self._backend.status != "ok":
+            raise ServerBusy("the engine is not ready")
 
     @contextmanager
     def session(self, session: Session) -> Iterator[None]:
         """Hold a place for a WebSocket session.
 
         Raises:
-            Restarting: the server drains.
-            Busy: the engine is not ready, or all places are taken.
+            ServerRestarting: the server drains.
+            ServerBusy: the engine is not ready, or all places are taken.
         """
         self.check()
         if len(self._sessions) >= self.max_sessions:
-            raise Busy(f"full: {self.max_sessions} sessions are open")
+            raise ServerBusy(f"full: {self.max_sessions} sessions are open")
         self._sessions.add(session)
         try:
             yield
@@ -110,23 +110,23 @@ class Admission:
             self._left.set()
 
     @contextmanager
-    def request(self) -> Iterator[Cancellation]:
+    def request(self) -> Iterator[CancellationToken]:
         """Hold a place for an HTTP transcription, which is called off where the drain cannot wait for it.
 
         Raises:
-            Restarting: the server drains.
-            Busy: the engine is not ready, or all places are taken.
+            ServerRestarting: the server drains.
+            ServerBusy: the engine is not ready, or all places are taken.
         """
         self.check()
         if len(self._requests) >= self._max_requests:
-            raise Busy(f"full: {self._max_requests} transcriptions are running")
-        cancellation = Cancellation()
+            raise ServerBusy(f"full: {self._max_requests} transcriptions are running")
+        cancellation = CancellationToken()
         self._requests.add(cancellation)
         try:
             yield cancellation
-        except Abandoned:
+        except Cancelled:
             if self._draining:
-                raise Restarting from None
+                raise ServerRestarting from None
             raise
         finally:
             self._requests.discard(cancellation)
@@ -138,9 +138,9 @@ class Admission:
         An utterance hears of it from its stream. Between utterances there is none: its speaker would go on, to nobody.
         """
         while True:
-            if self._engine.status == "dead":
+            if self._backend.status == "dead":
                 for session in list(self._sessions):
-                    session.lose_engine()
+                    session.on_backend_lost()
             await asyncio.sleep(WATCH_SECONDS)
 
     async def drain(self, seconds: float) -> None:
@@ -149,9 +149,9 @@ class Admission:
         deadline = asyncio.get_running_loop().time() + seconds
         for session in list(self._sessions):
             session.drain()
-        if not await self._empty_by(deadline - min(GOODBYE_SECONDS, seconds / 2)):
+        if not await self._empty_by(deadline - min(DRAIN_RESERVE_SECONDS, seconds / 2)):
             for session in list(self._sessions):
-                session.hurry()
+                session.finish_now()
             for request in self._requests:
                 request.cancel()
             await self._empty_by(deadline)

@@ -1,4 +1,4 @@
-"""The backend's life inside the server: loaded on a thread of its own, asked whether it can serve, closed once."""
+"""The one backend of this process: loaded on a thread of its own, watched, closed once."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import structlog
 
 from backends.base import ASRBackend
 
-EngineStatus = Literal["loading", "ok", "dead"]
+BackendStatus = Literal["loading", "ok", "dead"]
 
 
-class Engine:
+class BackendLifecycle:
     """Owns the one backend of this process."""
 
     def __init__(
@@ -35,7 +35,7 @@ class Engine:
         self._loader.start()
 
     @property
-    def status(self) -> EngineStatus:
+    def status(self) -> BackendStatus:
         """`loading`, `ok`, or `dead`; any thread."""
         if not self._loaded and not self._closed:
             return "loading"

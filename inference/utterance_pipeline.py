@@ -1,4 +1,4 @@
-"""Samples in, utterances decoded out: the part of hearing that live sessions and files share."""
+"""Samples in, decoded utterances out: what live sessions and files share."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backends.base import ASRResult, ASRStream
-from inference.segmenter import Action, Closed, Opened, Paused, Resumed, Segmenter
-from inference.vad import Judged, Vad
+from backends.base import ASRResult, ASRStream, StreamOptions
+from inference.segmenter import Action, Closed, Opened, Paused, Resumed, Segmenter, SegmenterOptions
+from inference.vad import FrameDecisions, Vad
+from protocol.events import Reason
 from protocol.pcm import FRAME_SAMPLES, Samples, Signal, to_signal
-from protocol.schema import Reason
 
 
 @dataclass(frozen=True, slots=True)
-class Began:
-    """An utterance opened; its voice starts at sample `voiced_start`."""
+class UtteranceStarted:
+    """An utterance began; its voice starts at sample `voiced_start`."""
 
     voiced_start: int
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """An utterance closed, and its final is being decoded."""
+class UtteranceEnded:
+    """An utterance ended, and its final is being decoded."""
 
     stream: ASRStream
     result: Future[ASRResult]
@@ -33,35 +33,48 @@ class Ended:
     voiced_start: int
     voiced_end: int
     reason: Reason
-    known: int
-    """End of the audio that was needed to know."""
+    decided_at: int
+    """End of the audio that was needed to decide it."""
 
 
-Heard = Began | Ended
+UtteranceEvent = UtteranceStarted | UtteranceEnded
 
 
-class Listener:
+class UtterancePipeline:
     """Runs voice activity, the segmenter and the open utterance's stream over one source. Used by one thread."""
 
-    def __init__(self, vad: Vad, segmenter: Segmenter, open_stream: Callable[[], ASRStream]) -> None:
+    def __init__(
+        self,
+        vad: Vad,
+        segmenter: SegmenterOptions,
+        open_stream: Callable[[StreamOptions], ASRStream],
+        options: StreamOptions,
+    ) -> None:
+        """`open_stream` opens an engine's stream, of which `options` are the first utterance's."""
         self._vad = vad
-        self._segmenter = segmenter
+        self._segmenter = Segmenter(segmenter)
         self._open_stream = open_stream
+        self._options = options
         self._window = np.zeros(0, np.float32)
         self._window_start = 0
         self._opened = Opened(0, 0)
         self._pushed = 0
-        self._unfed: Judged = [], []
-        """Frames after the segmenter's position that are judged already."""
-        self._heard: list[Heard] = []
-        """What is not handed over yet."""
+        self._unfed: FrameDecisions = [], []
+        """Frames after the segmenter's position that the detector has judged already."""
+        self._events: list[UtteranceEvent] = []
+        """Not returned yet: an engine may fail between two of them."""
         self.stream: ASRStream | None = None
         """The open utterance's stream."""
 
+    def configure(self, segmenter: SegmenterOptions, options: StreamOptions) -> None:
+        """Use these options from the next utterance on."""
+        self._segmenter.configure(segmenter)
+        self._options = options
+
     @property
-    def expectant(self) -> bool:
-        """Whether an utterance is open or may be about to open."""
-        return self._segmenter.expectant
+    def speech_possible(self) -> bool:
+        """Whether an utterance is open or may be about to begin."""
+        return self._segmenter.speech_possible
 
     @property
     def position(self) -> int:
@@ -69,38 +82,44 @@ class Listener:
         return self._window_start + len(self._window)
 
     @property
-    def due(self) -> int:
-        """Samples that must have been taken before anything can change."""
-        return self._segmenter.position + self._segmenter.horizon
+    def next_decision_at(self) -> int:
+        """Samples that must have been taken before an utterance can pause or end; an onset can wait until then."""
+        return self._segmenter.position + self._segmenter.samples_until_decision
 
     @property
-    def decisive(self) -> bool:
+    def may_end(self) -> bool:
         """Whether an utterance may end there."""
-        return self._segmenter.decisive
+        return self._segmenter.may_end
 
     @property
-    def behind(self) -> bool:
-        """Whether an utterance's end stopped the hearing of what was taken: `hear` again, with or without more."""
+    def has_backlog(self) -> bool:
+        """Whether an utterance's end left samples unprocessed: call `feed` again, with or without more."""
         return self.position - self._segmenter.position >= FRAME_SAMPLES
 
-    def hear(self, samples: Samples) -> list[Heard]:
-        """Take the next samples (int16, shape [n]); hear what was taken, up to the first end of an utterance."""
-        return self.hear_signal(to_signal(samples))
+    def feed(self, samples: Samples) -> list[UtteranceEvent]:
+        """Take the next samples (int16, shape [n]) and process all taken, up to the first end of an utterance."""
+        return self.feed_signal(to_signal(samples))
 
-    def hear_signal(self, signal: Signal) -> list[Heard]:
-        """As `hear`, with float32 in [-1, 1), shape [n]."""
+    def feed_signal(self, signal: Signal) -> list[UtteranceEvent]:
+        """As `feed`, with float32 in [-1, 1), shape [n]."""
         self._window = np.concatenate((self._window, signal)) if len(self._window) else signal
-        heard = self._follow(self._segment())
+        events = self._apply(self._segment())
         self._forget(self._segmenter.keep_from)
-        return heard
+        return events
 
-    def end(self, reason: Reason) -> list[Heard]:
-        """End the utterance that is open or about to open, at the last sample taken; nothing may be `behind`."""
+    def end(self, reason: Reason) -> list[UtteranceEvent]:
+        """End the utterance that is open or about to begin at the last sample taken. There must be no backlog."""
         tail = self._since(self._segmenter.position)
         loudness, voiced = self._judge_tail(tail)
-        heard = self._follow(self._segmenter.end(reason, len(tail), loudness, voiced=voiced))
+        events = self._apply(self._segmenter.end(reason, len(tail), loudness, voiced=voiced))
         self._forget(self._segmenter.position)
-        return heard
+        return events
+
+    def clear(self) -> None:
+        """Drop the utterance that is open or about to begin. There must be no backlog."""
+        self.cancel()
+        self._segmenter.clear(len(self._since(self._segmenter.position)))
+        self._forget(self._segmenter.position)
 
     def _judge_tail(self, tail: Signal) -> tuple[float, bool]:
         if not len(tail):
@@ -110,11 +129,11 @@ class Listener:
         return loudness, voiced
 
     def cancel(self) -> None:
-        """Drop the open utterance, and whatever was not handed over because an engine failed."""
-        for each in self._heard:
-            if isinstance(each, Ended):
+        """Drop the open utterance's stream, and events not returned because an engine failed."""
+        for each in self._events:
+            if isinstance(each, UtteranceEnded):
                 each.stream.cancel()
-        self._heard.clear()
+        self._events.clear()
         if self.stream is not None:
             self.stream.cancel()
             self.stream = None
@@ -133,35 +152,35 @@ class Listener:
         self._unfed = loudness[taken:], voiced[taken:]
         return actions
 
-    def _follow(self, actions: list[Action]) -> list[Heard]:
+    def _apply(self, actions: list[Action]) -> list[UtteranceEvent]:
         for action in actions:
             match action:
                 case Opened():
                     self._opened = action
                     self._pushed = action.start
-                    self.stream = self._open_stream()
-                    self._heard.append(Began(action.voiced_start))
+                    self.stream = self._open_stream(self._options)
+                    self._events.append(UtteranceStarted(action.voiced_start))
                 case Paused(at):
                     self._push(at).pause()
                 case Resumed():
                     pass  # the audio held back is pushed with what follows it
                 case Closed():
-                    self._heard.append(self._close(action))
+                    self._events.append(self._close(action))
         if self._segmenter.listening:
             self._push(self._segmenter.position)
-        heard, self._heard = self._heard, []
-        return heard
+        events, self._events = self._events, []
+        return events
 
-    def _close(self, closed: Closed) -> Ended:
+    def _close(self, closed: Closed) -> UtteranceEnded:
         stream = self._push(closed.at)
-        ended = Ended(
+        ended = UtteranceEnded(
             stream=stream,
             result=stream.finish(closed.at - self._opened.start),
             start=self._opened.start,
             voiced_start=self._opened.voiced_start,
             voiced_end=closed.voiced_end,
             reason=closed.reason,
-            known=closed.known,
+            decided_at=closed.decided_at,
         )
         self.stream = None
         return ended

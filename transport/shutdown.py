@@ -21,7 +21,7 @@ _GRACE_SECONDS = 1.0
 _Handler = Callable[[int, FrameType | None], object]
 
 
-class StopSignals:
+class GracefulShutdown:
     """Turns the first signal into a drain and the second into an end at once. Used on the main thread's loop."""
 
     def __init__(self, drain: Callable[[], Awaitable[None]], release: Callable[[], Awaitable[None]]) -> None:

@@ -1,4 +1,4 @@
-"""One connection's hearing: messages in, partials and finals out, engines that answer when the test says so."""
+"""A session's worker: audio and commands in, events out, with engines that answer when the test says so."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.base import ASRResult, EngineError, Word
-from inference.worker import MAX_FINALS, POLL_IDLE_SECONDS, POLL_SPEECH_SECONDS
+from backends.base import ASRResult, EngineError, StreamOptions, Word
+from inference.session_worker import MAX_FINALS, POLL_IDLE_SECONDS, POLL_SPEECH_SECONDS
+from protocol import events
+from protocol.events import Reason
+from protocol.native import MAX_MESSAGE_BYTES
 from protocol.pcm import FRAME_SAMPLES, ms
-from protocol.schema import MAX_MESSAGE_BYTES, Reason, TimedWord
-from tests.inference.fakes import Clock, Conversation, Engine, FakeStream, draw
+from tests.inference.fakes import Clock, Conversation, Engine, FakeStream, Message, draw
 
 UTTERANCE = "VVVVV" + "." * 25
 """Voice for 100 ms, and the silence that ends it."""
@@ -26,7 +28,7 @@ def clock() -> Iterator[Clock]:
     """What the worker takes for the time."""
     with pytest.MonkeyPatch.context() as patch:
         clock = Clock()
-        patch.setattr("inference.worker.time", clock)
+        patch.setattr("inference.session_worker.time", clock)
         yield clock
 
 
@@ -41,10 +43,17 @@ def nothing() -> None:
 
 def shown(talk: Conversation) -> list[str]:
     """What was sent, as short lines."""
-    return [
-        f"{message.segment_seq} {message.reason if message.final else '...'} {message.text}".rstrip()
-        for message in talk.sent
-    ]
+    return [_line(event) for event in talk.sent]
+
+
+def _line(event: Message) -> str:
+    match event:
+        case events.Hypothesis():
+            return f"{event.segment_seq} ... {event.text}".rstrip()
+        case events.Final():
+            return f"{event.segment_seq} {event.reason} {event.text}".rstrip()
+        case _:
+            return type(event).__name__
 
 
 def say(talk: Conversation, index: int, text: str, after: float = 0.0) -> Callable[[], None]:
@@ -115,9 +124,9 @@ def test_partial_throttle(talk: Conversation) -> None:
         say(talk, 0, "a b c", after=0.03),
         say(talk, 0, "a b c", after=0.03),
         say(talk, 0, "a b c", after=9.0),
-        say(talk, 0, "d", after=0.01),
+        say(talk, 0, "a b c d", after=0.01),
     )
-    assert shown(talk) == ["0 ... a", "0 ... a b c", "0 ... d"]
+    assert shown(talk) == ["0 ... a", "0 ... a b c", "0 ... a b c d"]
 
 
 def test_empty_hypothesis(talk: Conversation) -> None:
@@ -158,14 +167,12 @@ def test_refused_partial(talk: Conversation) -> None:
 # Events
 
 
-def test_speech_started(clock: Clock) -> None:
-    """Who asked is told of every utterance as it opens, though no word comes of it."""
-    for asked in (False, True):
-        talk = Conversation(clock, tells_speech=asked)
-        talk.speak("." * 20 + UTTERANCE + UTTERANCE)
-        talk.run(answer(talk, 0))
-        assert [event.start_ms for event in talk.started] == ([400, 400 + 20 * len(UTTERANCE)] if asked else [])
-        assert talk.sent == []
+def test_speech_events(talk: Conversation) -> None:
+    """Every utterance is reported as it begins and as its endpoint is known, though no word comes of it."""
+    talk.speak("." * 20 + UTTERANCE)
+    talk.run()
+    assert talk.speech == [events.SpeechStarted(400), events.SpeechStopped(500)]
+    assert talk.sent == []
 
 
 # Finals
@@ -177,21 +184,18 @@ def test_final(talk: Conversation) -> None:
     said = {"language": "en", "words": (Word("hi", 310, 390, 0.5),)}
     talk.run(lambda: talk.clock.tick(0.25), lambda: talk.answer(0, "hi", **said))
     (final,) = talk.finals
-    assert final.model_dump(exclude={"created_at"}) == {
-        "call_id": "call",
-        "type": "final",
-        "segment_seq": 0,
-        "text": "hi",
-        "final": True,
-        "first_token_ms": 250,
-        "latency_ms": 250,
-        "segment_duration_ms": 100,
-        "start_ms": 400,
-        "end_ms": 500,
-        "reason": "endpoint",
-        "language": "en",
-        "words": [TimedWord(word="hi", start_ms=410, end_ms=490, confidence=0.5).model_dump()],
-    }
+    assert final == events.Final(
+        segment_seq=0,
+        text="hi",
+        start_ms=400,
+        end_ms=500,
+        reason=Reason.ENDPOINT,
+        language="en",
+        first_token_ms=250,
+        ended=talk.clock.now - 0.25,
+        latency_ms=250,
+        words=(events.Word("hi", 410, 490, 0.5),),
+    )
 
 
 def test_finals_in_order(talk: Conversation) -> None:
@@ -233,7 +237,7 @@ def test_commit_in_silence(talk: Conversation) -> None:
     talk.run()
     (final,) = talk.finals
     assert (final.reason, final.text, final.start_ms, final.end_ms) == ("commit", "", 200, 200)
-    assert (final.first_token_ms, final.segment_duration_ms) == (0, 0)
+    assert (final.first_token_ms, final.latency_ms) == (0, 0)
     assert talk.engine.streams == []
 
 
@@ -302,6 +306,116 @@ def test_commit_between_halves_of_a_sample(talk: Conversation) -> None:
     talk.commit()
     talk.run(answer(talk, 0, "a"), answer(talk, 1, "b"))
     assert [len(stream.audio) for stream in talk.engine.streams] == [1000, 1560]
+
+
+# Other commands
+
+
+def test_commit_id(talk: Conversation) -> None:
+    """A commit's id comes back in its own final only."""
+    talk.speak(UTTERANCE + "VVVV")
+    talk.commit(commit_id="x")
+    talk.commit()
+    talk.run(answer(talk, 0, "a"), answer(talk, 1, "b"))
+    assert [final.commit_id for final in talk.finals] == [None, "x", None]
+
+
+def test_finish(talk: Conversation) -> None:
+    """The open utterance gets its final, then `Finished` ends the worker; what comes behind it is not read."""
+    talk.speak(UTTERANCE + "VVVV")
+    talk.command(events.Finish())
+    talk.speak(UTTERANCE)
+    talk.run(answer(talk, 0, "a"), answer(talk, 1, "b"))
+    assert shown(talk) == ["0 endpoint a", "1 finish b", "Finished"]
+    assert len(talk.engine.streams) == 2
+    assert not talk.cancelled
+
+
+def test_finish_in_silence(talk: Conversation) -> None:
+    """There is nothing to end, so no final."""
+    talk.speak("...")
+    talk.command(events.Finish())
+    talk.run()
+    assert shown(talk) == ["Finished"]
+
+
+def test_clear(talk: Conversation) -> None:
+    """The open utterance is dropped; a final being decoded still comes, and numbers and times go on."""
+    talk.speak(UTTERANCE + "VVVV")
+    talk.command(events.Clear())
+    talk.speak("VVVV")
+    talk.commit()
+    talk.run(answer(talk, 0, "a"), answer(talk, 2, "b"))
+    assert shown(talk) == ["Cleared", "0 endpoint a", "1 commit b"]
+    assert talk.engine.streams[1].cancelled
+    assert [final.start_ms for final in talk.finals] == [0, 20 * (len(UTTERANCE) + 4)]
+
+
+def test_clear_in_silence(talk: Conversation) -> None:
+    """It is answered all the same, and an onset before it is forgotten."""
+    talk.speak("...V")
+    talk.command(events.Clear())
+    talk.speak("." * 30)
+    talk.commit()
+    talk.run()
+    assert shown(talk) == ["Cleared", "0 commit"]
+    assert talk.engine.streams == []
+
+
+@pytest.mark.parametrize("samples", [1, 319])
+def test_clear_between_frames(talk: Conversation, samples: int) -> None:
+    """Samples under a frame before it belong to what was cleared; times stay exact."""
+    talk.send(np.concatenate((draw("VVVV"), np.full(samples, 3000, np.int16))))
+    talk.command(events.Clear())
+    talk.speak("." * 10 + UTTERANCE)
+    talk.run(answer(talk, 1, "a"))
+    assert [final.start_ms for final in talk.finals] == [ms(samples + 14 * FRAME_SAMPLES)]
+
+
+def test_configure(talk: Conversation) -> None:
+    """Settings change from the next utterance on, and are reported in full."""
+    talk.speak("VVVV")
+    talk.command(events.Configure(language="de", hotwords=("a",), silence_ms=1000))
+    talk.speak("." * 25 + "VVVV" + "." * 49)
+    talk.run(answer(talk, 0, "one"), lambda: talk.speak("."), answer(talk, 1, "two"))
+    assert talk.sent[0] == events.Configured("de", ("a",), 1000, endpointing=True)
+    assert shown(talk)[1:] == ["0 endpoint one", "1 endpoint two"]
+    assert [final.language for final in talk.finals] == ["auto", "de"]
+    assert [(options.language, options.hotwords) for options in talk.engine.options] == [(None, ()), ("de", ("a",))]
+
+
+def test_configure_what_it_names_only(talk: Conversation) -> None:
+    """None leaves a setting as it is."""
+    talk.command(events.Configure(hotwords=("a",)))
+    talk.command(events.Configure(language="de"))
+    talk.command(events.Configure(language="auto", endpointing=False))
+    talk.run()
+    assert talk.sent == [
+        events.Configured("auto", ("a",), 500, endpointing=True),
+        events.Configured("de", ("a",), 500, endpointing=True),
+        events.Configured("auto", ("a",), 500, endpointing=False),
+    ]
+
+
+def test_no_endpointing(clock: Clock) -> None:
+    """Silence then ends no utterance, a commit does, and the longest length still bounds it."""
+    talk = Conversation(clock, max_segment_ms=10_000, endpointing=False)
+    talk.speak("VVVV" + "." * 300 + "VVVV")
+    talk.commit()
+    talk.speak("VVVV" + "." * 600)
+    talk.run(answer(talk, 0, "a"), answer(talk, 1, "b"))
+    assert shown(talk) == ["0 commit a", "1 max_length b"]
+    assert [(final.start_ms, final.end_ms) for final in talk.finals] == [(0, 6160), (6160, 6240)]
+
+
+def test_reject(talk: Conversation) -> None:
+    """What cannot be done is a warning, in its place among the other events."""
+    refused = events.WarningCode.CONFIGURE_REFUSED
+    talk.commit()
+    talk.command(events.Reject(refused, "why"))
+    talk.run()
+    assert shown(talk) == ["0 commit", "Warning"]
+    assert talk.sent[1] == events.Warning(refused, "why")
 
 
 # Back-pressure
@@ -375,6 +489,26 @@ def test_drain(talk: Conversation) -> None:
     talk.run(answer(talk, 0, "a"), answer(talk, 1, "b"))
     assert shown(talk) == ["0 endpoint a", "1 commit", "2 drain b"]
     assert not talk.cancelled
+
+
+def test_closing(talk: Conversation) -> None:
+    """Another end that the server decides gives the open utterance its final too, with its own reason."""
+    talk.speak("VVVV")
+    talk.drain(Reason.CLOSING)
+    talk.run(answer(talk, 0, "a"))
+    assert shown(talk) == ["0 closing a"]
+
+
+def test_must_finish(talk: Conversation) -> None:
+    """When time is up the newest hypothesis takes the place of a final that is not ready."""
+
+    def give_up() -> None:
+        talk.must_finish = True
+
+    talk.speak("VVVV")
+    talk.run(say(talk, 0, "so far"), talk.drain, give_up)
+    assert shown(talk) == ["0 ... so far", "0 drain so far"]
+    assert talk.engine.streams[0].cancelled
 
 
 def test_drain_of_nothing(talk: Conversation) -> None:
@@ -578,7 +712,7 @@ class Echo(FakeStream):
 
 
 class EchoEngine(Engine):
-    def open(self) -> FakeStream:
+    def open(self, options: StreamOptions) -> FakeStream:
         self.streams.append(Echo())
         return self.streams[-1]
 

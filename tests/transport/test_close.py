@@ -14,7 +14,7 @@ from starlette.types import Message
 
 from app import create_app
 from config import Settings
-from protocol.schema import MAX_MESSAGE_BYTES
+from protocol.native import MAX_MESSAGE_BYTES
 from tests.audio import reference
 from tests.garbage import nobody_looks
 from tests.server import eventually
@@ -56,10 +56,10 @@ async def visit(peer: Peer) -> str:
     ready = threading.Event()
     app = create_app(Settings(backend="mock", references=Path("references")), ready.set)
     async with app.router.lifespan_context(app):
-        services = app.state.services
+        context = app.state.context
         await asyncio.to_thread(eventually, ready.is_set)
         await asyncio.wait_for(app(SCOPE, peer.receive, peer.send), 10)
-        return str(services.metrics.render().decode())
+        return str(context.metrics.render().decode())
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""When each sample of a connection arrived, so that a late worker cannot hide its lateness."""
+"""When each sample of a session arrived, so that `latency_ms` counts a late worker's delay."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FORGET = 64
 """Messages that are forgotten at once, at least."""
 
 
-class Arrivals:
+class ArrivalTimes:
     """Maps sample positions to arrival times for the last 6 s. Used by one thread."""
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Arrivals:
         self._times = array("d", [0.0])
         """Arrival of each, monotonic seconds."""
 
-    def note(self, offset: int, chunks: Sequence[bytes], arrivals: Sequence[float]) -> None:
+    def record(self, offset: int, chunks: Sequence[bytes], arrivals: Sequence[float]) -> None:
         """These messages, of which the first starts at byte `offset`, arrived then, monotonic seconds."""
         # Counted to these messages' beginning: however long they are, those before may not have been heard yet.
         old = bisect_left(self._ends, offset - _MEMORY)
@@ -41,7 +41,7 @@ class Arrivals:
         self._ends.extend(accumulate(lengths))
         self._times.extend(arrivals)
 
-    def of(self, position: int) -> float:
+    def at_sample(self, position: int) -> float:
         """When all samples before `position` had arrived, monotonic seconds."""
         message = bisect_left(self._ends, position * BYTES_PER_SAMPLE)
         return self._times[min(message, len(self._times) - 1)]

@@ -1,4 +1,4 @@
-"""What happened on one connection, told once: counted in the metrics, and kept for the log if it ends badly."""
+"""What happened on one connection: counted in the metrics, and logged in full if the connection ends abnormally."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _DROP_LOG_SECONDS = 5.0
 _NORMAL_CLOSES = frozenset({1000, 1001, 1005, 1012})
 
 
-class Recorder:
-    """One connection's happenings. Counting may happen on the loop and on the worker's thread at once."""
+class ConnectionTelemetry:
+    """One connection's events. Methods may be called from the event loop and the worker's thread at once."""
 
-    def __init__(self, metrics: Metrics, log: BoundLogger, call_id: str) -> None:
+    def __init__(self, metrics: Metrics, log: BoundLogger) -> None:
         self.connection_id = os.urandom(6).hex()
         self._metrics = metrics
-        self._log = log.bind(call_id=call_id, connection_id=self.connection_id)
+        self._log = log.bind(connection_id=self.connection_id)
         self._began = time.monotonic()
         self._events: deque[str] = deque(maxlen=_LAST_EVENTS)
         self._peaks = {"in_queue": 0, "out_queue": 0}
@@ -33,17 +33,23 @@ class Recorder:
         self._dropped = 0
         self._drop_logged = float("-inf")
 
-    def opened(self, **parameters: Any) -> None:  # noqa: ANN401 - whatever the log can print
+    def refused(self, status: int, path: str, reason: str) -> None:
+        """The handshake was answered with an HTTP status in place of an upgrade."""
+        self._metrics.refusals.labels(str(status)).inc()
+        self._log.info("handshake_refused", status=status, path=path, reason=reason)
+
+    def opened(self, call_id: str, **parameters: Any) -> None:  # noqa: ANN401 - whatever the log can print
         """The connection became a session."""
         self._metrics.connections.inc()
         self._note("opened")
+        self._log = self._log.bind(call_id=call_id)
         self._log.info("session_opened", **parameters)
 
     def queued(self, queue: str, length: int) -> None:
         """A queue (`in_queue` or `out_queue`) reached `length` messages."""
         self._peaks[queue] = max(self._peaks[queue], length)
 
-    def heard(self, seconds: float) -> None:
+    def processed(self, seconds: float) -> None:
         """So many seconds of audio went through voice activity detection."""
         self._audio_seconds += seconds
         self._metrics.live_audio.inc(seconds)
@@ -64,9 +70,9 @@ class Recorder:
         self._metrics.dropped_partials.inc()
         self._note("partial dropped")
 
-    def committed(self) -> None:
-        """The client sent a commit."""
-        self._note("commit")
+    def commanded(self, command: object) -> None:
+        """The client sent a command other than audio."""
+        self._note(type(command).__name__.lower())
 
     def decoded(self, seconds: float) -> None:
         """The engine worked so long on a result."""
@@ -74,7 +80,7 @@ class Recorder:
         self._metrics.inference.inc(seconds)
 
     def final(self, reason: str, segment_seq: int, first_token_ms: int, latency_ms: int) -> None:
-        """A final was handed to the send pump; times in ms."""
+        """A final was sent; times in ms."""
         self._metrics.segments.labels(reason).inc()
         self._metrics.final_latency.observe(latency_ms / 1000)
         if first_token_ms:
