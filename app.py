@@ -173,7 +173,10 @@ def _add_routes(app: FastAPI) -> None:
         responses=refusals,
         openapi_extra={
             "requestBody": {"required": True, "content": form},
-            "parameters": [{"name": "language", "in": "query", "schema": {"type": "string", "default": "auto"}}],
+            "parameters": [
+                {"name": "language", "in": "query", "schema": {"type": "string", "default": "auto"}},
+                {"name": "words", "in": "query", "schema": {"type": "boolean", "default": False}},
+            ],
         },
     )
     async def transcribe(request: Request) -> Response:

@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 from config import Settings  # noqa: E402 - after the path
 from observability.metrics import Metrics  # noqa: E402
-from protocol import http_messages, native_client_messages, native_server_messages  # noqa: E402
+from protocol import http_messages, native_client_messages, native_server_messages, timed_word  # noqa: E402
 from protocol.errors import CloseCode  # noqa: E402
 from protocol.events import Reason, WarningCode  # noqa: E402
 
@@ -49,7 +49,7 @@ def _table(name: str) -> str:
 
 def wire_models() -> dict[str, type[BaseModel]]:
     """Every public model of a message or an HTTP body, by its name."""
-    modules = (native_client_messages, native_server_messages, http_messages)
+    modules = (native_client_messages, native_server_messages, http_messages, timed_word)
     return {
         name: model
         for module in modules

@@ -7,10 +7,11 @@ last commit, so the result never depends on how the audio was cut into messages.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
+from inference.open_utterance import Frame, OpenUtterance, last_voiced_end, quietest_frame
+from inference.segmenter_actions import Action, Closed, Opened, Paused, Resumed
 from protocol.events import Reason
 from protocol.pcm import FRAME_SAMPLES, samples_of
 
@@ -20,10 +21,10 @@ ONSET_WINDOW = 5
 PRE_ROLL_MS = 300
 """Audio kept from before the first voiced frame: soft consonants at a word's start lie below any threshold.
 
-300 ms is what pocketsphinx's segmentation was measured with; fricatives last 50 to 200 ms.
+Fricatives last 50 to 200 ms.
 """
 PAUSE_MS = 200
-"""Silence after which the speaker may be done, so a final pass may start. Also the silence kept after the last word.
+"""Silence after which the final decode may start: the speaker may be done. Also the silence kept after the last word.
 
 Longer than the closure of a plosive (about 100 ms), so it seldom falls inside a word.
 """
@@ -31,10 +32,8 @@ IDLE_BLOCK_MS = 200
 """Longest stretch of audio that waits to be processed while nobody speaks."""
 _NEVER = 1 << 60
 """Samples: longer than any session."""
-CUT_WINDOW_FRAMES = 5
-"""An utterance that is too long is cut in the middle of its quietest 100 ms ..."""
 CUT_SEARCH_MS = 5_000
-"""... of its last 5 s, or of its second half if that is shorter."""
+"""An utterance that is too long is cut at the quietest point of its last 5 s (of its second half, if shorter)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,77 +48,6 @@ class SegmenterOptions:
     """Whether silence ends an utterance at all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """An utterance began: its audio starts at `start`, its voice at `voiced_start`."""
-
-    start: int
-    voiced_start: int
-
-
-@dataclass(frozen=True, slots=True)
-class Paused:
-    """The speaker may be done: if nothing more is voiced, the utterance's audio ends at `at`."""
-
-    at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Resumed:
-    """The speaker went on after a pause."""
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """The utterance ended."""
-
-    at: int
-    """End of its audio."""
-    voiced_end: int
-    """End of its last voiced frame."""
-    reason: Reason
-    decided_at: int
-    """End of the frame that decided it."""
-
-
-Action = Opened | Paused | Resumed | Closed
-
-
-class _Frame(NamedTuple):
-    start: int
-    end: int
-    loudness: float
-    voiced: bool
-
-
-class _Open:
-    """What is known of the utterance that is being heard. Its frames follow one another without a gap."""
-
-    __slots__ = ("_memory", "loudness", "paused_at", "start", "voiced", "voiced_before", "voiced_end")
-
-    def __init__(self, start: int, frames: Collection[_Frame], memory: int) -> None:
-        """`frames`: those of the onset; `memory`: how many of the last frames a cut may ask for."""
-        self.start = start
-        self.loudness = [frame.loudness for frame in frames]
-        """Of the last `memory` frames at least."""
-        self.voiced = [frame.voiced for frame in frames]
-        self.voiced_before = start
-        """End of the last voiced frame that is forgotten."""
-        self.voiced_end = max(frame.end for frame in frames if frame.voiced)
-        self.paused_at: int | None = None
-        self._memory = memory
-
-    def remember(self, loudness: Sequence[float], voiced: Sequence[bool], position: int) -> None:
-        """Take the next frames; the last one ends at `position`."""
-        self.loudness += loudness
-        self.voiced += voiced
-        surplus = len(self.voiced) - self._memory
-        if surplus > self._memory:  # seldom, because it copies
-            forgotten = _last_voiced_end(self.voiced[:surplus], position - self._memory * FRAME_SAMPLES)
-            self.voiced_before = forgotten or self.voiced_before
-            del self.loudness[:surplus], self.voiced[:surplus]
-
-
 class Segmenter:
     """Turns a stream of judged frames into utterance actions. Used by one thread."""
 
@@ -131,8 +59,8 @@ class Segmenter:
         self._silence = self._pause = 0
         self._next_options = options
         self._apply_options()
-        self._onset: deque[_Frame] = deque(maxlen=ONSET_WINDOW)
-        self._open: _Open | None = None
+        self._onset: deque[Frame] = deque(maxlen=ONSET_WINDOW)
+        self._open: OpenUtterance | None = None
         self._closed = False
         self._floor = 0
         self.position = 0
@@ -177,7 +105,7 @@ class Segmenter:
         """Whether the open utterance may end after `samples_until_decision`."""
         return self._open is not None and self._end_after(self._open) <= self.samples_until_decision
 
-    def _end_after(self, utterance: _Open) -> int:
+    def _end_after(self, utterance: OpenUtterance) -> int:
         """Samples after `position` before which the utterance cannot end, by its silence or its length."""
         return min(utterance.voiced_end + self._silence, utterance.start + self._longest) - self.position
 
@@ -209,7 +137,7 @@ class Segmenter:
                 first = self._advance(self._open, loudness, voiced, first, actions)
             elif self._onset or voiced[first]:
                 self._debounce_onset(
-                    _Frame(self.position, self.position + FRAME_SAMPLES, loudness[first], voiced[first])
+                    Frame(self.position, self.position + FRAME_SAMPLES, loudness[first], voiced[first])
                 )
                 self.position += FRAME_SAMPLES
                 first += 1
@@ -235,7 +163,7 @@ class Segmenter:
         actions: list[Action] = []
         if tail:
             start, self.position = self.position, self.position + tail
-            frame = _Frame(start, self.position, loudness, voiced)
+            frame = Frame(start, self.position, loudness, voiced)
             # A tail may be voice, but neither the silence nor the length that ends an utterance: `reason` does.
             if self._open is None:
                 self._debounce_onset(frame)
@@ -261,7 +189,12 @@ class Segmenter:
         self._apply_options()
 
     def _advance(
-        self, utterance: _Open, loudness: Sequence[float], voiced: Sequence[bool], first: int, actions: list[Action]
+        self,
+        utterance: OpenUtterance,
+        loudness: Sequence[float],
+        voiced: Sequence[bool],
+        first: int,
+        actions: list[Action],
     ) -> int:
         """Take frames from `first` on that are all voiced or all not, up to the next decision; the first not taken."""
         next_decision = utterance.start + self._longest
@@ -278,7 +211,7 @@ class Segmenter:
             self._cut(utterance, actions)
         return stop
 
-    def _debounce_onset(self, frame: _Frame) -> None:
+    def _debounce_onset(self, frame: Frame) -> None:
         """Keep the frames of the window from its first voiced one on: none while nobody speaks."""
         self._onset.append(frame)
         while self._onset and not self._onset[0].voiced:
@@ -287,17 +220,17 @@ class Segmenter:
     def _open_utterance(self, actions: list[Action]) -> None:
         voiced_start = self._onset[0].start
         start = max(self._floor, voiced_start - samples_of(PRE_ROLL_MS))
-        self._open = _Open(start, self._onset, self._memory)
+        self._open = OpenUtterance(start, self._onset, self._memory)
         self._onset.clear()
         actions.append(Opened(start, voiced_start))
 
-    def _take_voice(self, utterance: _Open, actions: list[Action]) -> None:
+    def _take_voice(self, utterance: OpenUtterance, actions: list[Action]) -> None:
         utterance.voiced_end = self.position
         if utterance.paused_at is not None:
             utterance.paused_at = None
             actions.append(Resumed())
 
-    def _take_silence(self, utterance: _Open, actions: list[Action]) -> None:
+    def _take_silence(self, utterance: OpenUtterance, actions: list[Action]) -> None:
         silence = self.position - utterance.voiced_end
         if utterance.paused_at is None and silence >= self._pause:
             utterance.paused_at = utterance.voiced_end + self._pause
@@ -305,15 +238,15 @@ class Segmenter:
         if utterance.paused_at is not None and silence >= self._silence:
             self._close(utterance.paused_at, utterance.voiced_end, Reason.ENDPOINT, actions)
 
-    def _cut(self, utterance: _Open, actions: list[Action]) -> None:
+    def _cut(self, utterance: OpenUtterance, actions: list[Action]) -> None:
         if utterance.paused_at is not None:
             self._close(utterance.paused_at, utterance.voiced_end, Reason.MAX_LENGTH, actions)
             return
         loudness, voiced, end = utterance.loudness, utterance.voiced, self.position
         searched = loudness[-self._memory :]
-        at = end - (len(searched) - _quietest(searched)) * FRAME_SAMPLES
+        at = end - (len(searched) - quietest_frame(searched)) * FRAME_SAMPLES
         rest = len(voiced) - (end - at) // FRAME_SAMPLES
-        voiced_end = _last_voiced_end(voiced[:rest], at) or utterance.voiced_before
+        voiced_end = last_voiced_end(voiced[:rest], at) or utterance.voiced_before
         self._close(at, voiced_end, Reason.MAX_LENGTH, actions)
         # What follows the cut is fed again as if it came now: it may hold the next utterance's onset.
         self.position = at
@@ -339,19 +272,3 @@ def _run(voiced: Sequence[bool], first: int) -> int:
         return voiced.index(not voiced[first], first)
     except ValueError:
         return len(voiced)
-
-
-def _last_voiced_end(voiced: Sequence[bool], end: int) -> int | None:
-    """Where the last voiced one of these frames ends, of which the last ends at `end`; None: none is."""
-    for number, voice in enumerate(reversed(voiced)):
-        if voice:
-            return end - number * FRAME_SAMPLES
-    return None
-
-
-def _quietest(loudness: Sequence[float]) -> int:
-    """The frame in the middle of the quietest 100 ms."""
-    power = [level**2 for level in loudness]
-    sums = [sum(power[i : i + CUT_WINDOW_FRAMES]) for i in range(max(1, len(power) - CUT_WINDOW_FRAMES + 1))]
-    quietest = sums.index(min(sums))
-    return min(quietest + CUT_WINDOW_FRAMES // 2, len(power) - 1)

@@ -13,7 +13,13 @@ import numpy as np
 from backends.base import ASRResult, ASRStream
 from inference.arrival_times import ArrivalTimes
 from inference.session_config import SessionConfig
-from inference.utterance_pipeline import UtteranceEnded, UtteranceEvent, UtterancePipeline, UtteranceStarted
+from inference.utterance_pipeline import (
+    UtteranceEnded,
+    UtteranceEvent,
+    UtterancePipeline,
+    UtteranceStarted,
+    shifted_words,
+)
 from inference.worker_queues import AudioSource, CommandMessage, EventSink, Inbound, SinkClosed
 from observability.connection_telemetry import ConnectionTelemetry
 from protocol import events
@@ -224,7 +230,7 @@ class SessionWorker:
         hypothesis = stream.partial()
         if hypothesis is not None:
             self._telemetry.decoded(hypothesis.inference_seconds)
-            utterance.update(hypothesis.text, now)
+            utterance.update(hypothesis.text, now, hypothesis.stable_chars)
         if self._finals:
             return
         event = self._state.next_partial(utterance, now)
@@ -244,10 +250,4 @@ class SessionWorker:
 
 
 def _final_text(result: ASRResult, offset_ms: int) -> FinalText:
-    if result.words is None:
-        return FinalText(result.text, result.language)
-    words = tuple(
-        events.Word(word.word, word.start_ms + offset_ms, word.end_ms + offset_ms, round(word.confidence, 3))
-        for word in result.words
-    )
-    return FinalText(result.text, result.language, words)
+    return FinalText(result.text, result.language, shifted_words(result, offset_ms))

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from backends.base import ASRResult
-from inference.utterance_pipeline import UtteranceEnded, UtteranceEvent, UtterancePipeline
+from inference.utterance_pipeline import UtteranceEnded, UtteranceEvent, UtterancePipeline, shifted_words
 from protocol.events import Reason
 from protocol.http_messages import Segment
 from protocol.pcm import Signal, ms, samples_of
+from protocol.timed_word import timed_words
 
 _BLOCK = samples_of(100)
 """Audio is processed in blocks of 100 ms, so that a cancellation is noticed soon."""
@@ -104,7 +105,13 @@ def _collect(piece: UtteranceEnded) -> tuple[Segment, ASRResult]:
         result = piece.result.result()
     except CancelledError as error:
         raise Cancelled from error
-    return Segment(start_ms=ms(piece.voiced_start), end_ms=ms(piece.voiced_end), text=result.text), result
+    segment = Segment(
+        start_ms=ms(piece.voiced_start),
+        end_ms=ms(piece.voiced_end),
+        text=result.text,
+        words=timed_words(shifted_words(result, ms(piece.start))),
+    )
+    return segment, result
 
 
 def _assemble(done: list[tuple[Segment, ASRResult]], samples: int) -> FileTranscript:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from backends.base import ASRResult, ASRStream, StreamOptions
-from inference.segmenter import Action, Closed, Opened, Paused, Resumed, Segmenter, SegmenterOptions
+from inference.segmenter import Segmenter, SegmenterOptions
+from inference.segmenter_actions import Action, Closed, Opened, Paused, Resumed
 from inference.vad import FrameDecisions, Vad
-from protocol.events import Reason
+from protocol.events import Reason, Word
 from protocol.pcm import FRAME_SAMPLES, Samples, Signal, to_signal
 
 
@@ -38,6 +39,16 @@ class UtteranceEnded:
 
 
 UtteranceEvent = UtteranceStarted | UtteranceEnded
+
+
+def shifted_words(result: ASRResult, offset_ms: int) -> tuple[Word, ...] | None:
+    """A result's words, timed from `offset_ms` before the utterance's first sample; None where there are none."""
+    if result.words is None:
+        return None
+    return tuple(
+        Word(word.word, word.start_ms + offset_ms, word.end_ms + offset_ms, round(word.confidence, 3))
+        for word in result.words
+    )
 
 
 class UtterancePipeline:

@@ -28,6 +28,8 @@ class ServerInfo:
     languages: frozenset[str] | None
     """Primary subtags that the engine recognises; None: any."""
     uses_hotwords: bool
+    has_words: bool
+    """Whether the engine can time the words of finals."""
     silence_ms: int
     """The server's own setting: silence in ms that ends an utterance."""
     vad_threshold: float
@@ -60,6 +62,8 @@ class SessionOptions:
     """Silence in ms that ends an utterance."""
     vad_threshold: float | None = None
     """RMS in 16-bit units below which nothing is voice."""
+    words: bool = False
+    """Whether finals shall have their words with times."""
     endpointing: bool = True
     """Whether silence ends an utterance."""
 

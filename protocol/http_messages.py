@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from protocol.events import WarningCode
+from protocol.timed_word import TimedWord
 
 RETRY_AFTER_SECONDS = 5
 """What a refused client is told to wait: about the time of a load, or of one long file."""
@@ -34,6 +35,8 @@ class Segment(BaseModel):
     """End of the last voiced sample, in ms of the file."""
     text: str
     """Its words."""
+    words: list[TimedWord] | None = None
+    """The words with their times; only with `words=true` in the query, where the engine can time them."""
 
 
 class Transcript(BaseModel):

@@ -22,6 +22,7 @@ from protocol.dialect import (
 )
 from protocol.errors import BadRequest, CloseCode, ServiceError
 from protocol.languages import require_supported
+from protocol.timed_word import timed_words
 
 MAX_MESSAGE_BYTES = 256 * 1024
 """Longest message a client may send, in bytes: 8 s of audio."""
@@ -55,6 +56,7 @@ class NativeDialect:
             partial_ms=params.partial_ms,
             silence_ms=params.vad_silence_ms,
             vad_threshold=params.vad_threshold,
+            words=params.words,
         )
 
     def refusal(self, error: ServiceError) -> HttpRefusal:
@@ -74,7 +76,8 @@ class NativeDialect:
             hotwords_used=bool(params.hotwords) and server.uses_hotwords,
             vad_silence_ms=server.silence_ms if params.vad_silence_ms is None else params.vad_silence_ms,
             vad_threshold=server.vad_threshold if params.vad_threshold is None else params.vad_threshold,
-            **params.model_dump(exclude={"hotwords", "vad_silence_ms", "vad_threshold"}),
+            words=params.words and server.has_words,
+            **params.model_dump(exclude={"hotwords", "vad_silence_ms", "vad_threshold", "words"}),
         )
         return [ready.to_json()]
 
@@ -187,7 +190,6 @@ class NativeDialect:
 
 
 def _final(event: events.Final, call_id: str, now: float) -> wire.Final:
-    words = event.words
     return wire.Final(
         call_id=call_id,
         created_at=now,
@@ -200,11 +202,6 @@ def _final(event: events.Final, call_id: str, now: float) -> wire.Final:
         end_ms=event.end_ms,
         reason=event.reason,
         language=event.language,
-        words=None
-        if words is None
-        else [
-            wire.TimedWord(word=each.word, start_ms=each.start_ms, end_ms=each.end_ms, confidence=each.confidence)
-            for each in words
-        ],
+        words=timed_words(event.words),
         id=event.commit_id,
     )

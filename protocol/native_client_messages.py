@@ -88,6 +88,8 @@ class ConnectParams(BaseModel):
     vad_threshold: Annotated[float, Field(ge=0, le=32768, allow_inf_nan=False)] | None = None
     """RMS in 16-bit units (0 to 32768) below which no frame is voiced; STT_VAD_THRESHOLD if it is not given. Silero
     ignores it."""
+    words: bool = False
+    """`true`: finals have `words`, where the engine can time them; it costs some latency."""
     events: Annotated[tuple[Literal["speech"], ...], BeforeValidator(_split_words)] = ()
     """More messages to send, separated by commas: `speech` adds `speech_started` and `speech_stopped`."""
 

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from protocol.events import Reason, WarningCode
+from protocol.timed_word import TimedWord
 
 
 class _ServerMessage(BaseModel):
@@ -50,6 +51,8 @@ class Ready(_ServerMessage):
     """Silence in ms that ends an utterance."""
     vad_threshold: float
     """RMS in 16-bit units below which no frame is voiced; Silero ignores it."""
+    words: bool
+    """Whether finals have `words`: they were asked for, and the engine can time them."""
     events: tuple[str, ...]
     """The messages that `events` asked for."""
 
@@ -88,21 +91,6 @@ class Partial(_ServerMessage):
     """`false`."""
 
 
-class TimedWord(BaseModel):
-    """One word of a final."""
-
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
-
-    word: str
-    """The word as recognised."""
-    start_ms: int
-    """Where it starts, in ms of the connection's audio."""
-    end_ms: int
-    """Where it ends, in ms of the connection's audio."""
-    confidence: float
-    """The engine's confidence, 0 to 1."""
-
-
 class Final(_ServerMessage):
     """The utterance's text, which no longer changes."""
 
@@ -129,7 +117,7 @@ class Final(_ServerMessage):
     language: str
     """The language recognised (primary subtag); the language asked for where the engine cannot tell."""
     words: list[TimedWord] | None = None
-    """The words with their times; absent where the engine gives none."""
+    """The words with their times; only with `words=true` in the query, where the engine can time them."""
     id: str | int | None = None
     """`id` of the commit that this final answers; absent if the commit had none."""
 

@@ -67,6 +67,7 @@ class AppContext:
             backend=backend.name,
             languages=backend.languages,
             uses_hotwords=backend.uses_hotwords,
+            has_words=backend.has_words,
             silence_ms=self.segmenter.silence_ms,
             vad_threshold=self.vad.threshold,
         )

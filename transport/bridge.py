@@ -84,7 +84,11 @@ def open_bridge(
     inbound = Inbox(context.queues, telemetry, context.bell, context.line, transport)
     outbound = OutboundQueue(context.queues, telemetry)
     stream = StreamOptions(
-        primary_subtag(options.language), options.hotwords, partial_ms=options.partial_ms, notify=inbound.wake
+        primary_subtag(options.language),
+        options.hotwords,
+        words=options.words,
+        partial_ms=options.partial_ms,
+        notify=inbound.wake,
     )
     segmenter = replace(context.segmenter, endpointing=options.endpointing)
     if options.silence_ms is not None:

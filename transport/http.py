@@ -84,9 +84,10 @@ class Transcriber:
         self, request: Request, cancellation: CancellationToken, log: FilteringBoundLogger
     ) -> Response:
         language = _language(request, self._context.lifecycle.backend.languages)
+        words = _flag(request, "words")
         async with _uploaded(request, self._options) as file:
             uploaded = time.monotonic()
-            options = StreamOptions(primary_subtag(language), live=False)
+            options = StreamOptions(primary_subtag(language), words=words, live=False)
             result = await self._in_thread(request, file, options, cancellation)
         self._context.metrics.audio.labels("http").inc(result.duration_ms / 1000)
         self._context.metrics.inference.inc(result.inference_seconds)
@@ -98,7 +99,7 @@ class Transcriber:
             segments=result.segments,
         )
         log.info("transcription_done", audio_ms=answer.duration_ms, latency_ms=answer.latency_ms)
-        return JSONResponse(answer.model_dump())
+        return JSONResponse(answer.model_dump(exclude_none=True))
 
     async def _in_thread(
         self, request: Request, file: BinaryIO, options: StreamOptions, cancellation: CancellationToken
@@ -197,6 +198,13 @@ def _language(request: Request, supported: frozenset[str] | None) -> str:
         raise BadRequest(f"language: {error}") from error
     require_supported(language, supported)
     return language
+
+
+def _flag(request: Request, name: str) -> bool:
+    value = request.query_params.get(name, "false").lower()
+    if value not in ("true", "false", "1", "0"):
+        raise BadRequest(f"{name}: must be true or false")
+    return value in ("true", "1")
 
 
 def _refusal(error: ServiceError) -> Response:

@@ -11,7 +11,8 @@ import numpy as np
 import structlog
 
 from backends.base import ASRResult, StreamOptions
-from inference.segmenter import Action, Segmenter, SegmenterOptions
+from inference.segmenter import Segmenter, SegmenterOptions
+from inference.segmenter_actions import Action
 from inference.session_config import SessionConfig
 from inference.session_worker import SessionWorker
 from inference.utterance_pipeline import UtterancePipeline

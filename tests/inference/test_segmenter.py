@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from inference.segmenter import Action, Closed, Opened, Paused, Resumed, Segmenter, SegmenterOptions
+from inference.segmenter import Segmenter, SegmenterOptions
+from inference.segmenter_actions import Action, Closed, Opened, Paused, Resumed
 from protocol.events import Reason
 from protocol.pcm import FRAME_SAMPLES, samples_of
 from tests.inference.fakes import feed, judge, ms_of

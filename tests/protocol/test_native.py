@@ -14,7 +14,9 @@ from protocol.dialect import Handshake, ServerInfo, SessionOptions
 from protocol.errors import BadRequest, InternalError
 from protocol.native import NativeDialect
 
-SERVER = ServerInfo("mock", frozenset({"de", "en"}), uses_hotwords=True, silence_ms=500, vad_threshold=300.0)
+SERVER = ServerInfo(
+    "mock", frozenset({"de", "en"}), uses_hotwords=True, has_words=True, silence_ms=500, vad_threshold=300.0
+)
 QUERY = "call_id=a&sample_rate=16000"
 BASE = {"call_id": "a", "created_at": 1.5}
 REFUSED = events.WarningCode.CONFIGURE_REFUSED
@@ -32,9 +34,9 @@ def told(event: events.Event, query: str = "") -> list[dict[str, Any]]:
 
 def test_open() -> None:
     """The query's parameters become the session's options; what is not given is the server's."""
-    asked = "language=de&hotwords=a,b&partial_ms=200&vad_silence_ms=700&vad_threshold=90"
+    asked = "language=de&hotwords=a,b&partial_ms=200&vad_silence_ms=700&vad_threshold=90&words=true"
     options = NativeDialect(SERVER).open(Handshake("", f"{QUERY}&{asked}", {}))
-    assert options == SessionOptions("a", "de", ("a", "b"), 200, 700, 90.0)
+    assert options == SessionOptions("a", "de", ("a", "b"), 200, 700, 90.0, words=True)
     assert NativeDialect(SERVER).open(Handshake("", QUERY, {})) == SessionOptions("a")
 
 
@@ -86,6 +88,7 @@ def test_hello() -> None:
         "hotwords_used": True,
         "vad_silence_ms": 700,
         "vad_threshold": 300.0,
+        "words": False,
         "events": ["speech"],
     }
 

@@ -15,6 +15,7 @@ from protocol import native_server_messages as server
 from protocol.errors import BadRequest
 from protocol.events import Reason
 from protocol.native_client_messages import ConnectParams, parse_client_text, parse_connect
+from protocol.timed_word import TimedWord
 
 
 def messages() -> list[type[BaseModel]]:
@@ -41,6 +42,7 @@ def test_defaults() -> None:
         "hotwords": (),
         "vad_silence_ms": None,
         "vad_threshold": None,
+        "words": False,
         "events": (),
     }
 
@@ -65,6 +67,8 @@ def test_defaults() -> None:
         ("vad_threshold", "0", 0.0),
         ("vad_threshold", "149.5", 149.5),
         ("vad_threshold", "32768", 32768.0),
+        ("words", "true", True),
+        ("words", "0", False),
         ("events", "", ()),
         ("events", "speech", ("speech",)),
         ("events", " speech ,", ("speech",)),
@@ -121,6 +125,7 @@ def test_good_parameter(name: str, value: str, parsed: object) -> None:
         ("vad_threshold", "-1", "input should be greater than or equal to 0"),
         ("vad_threshold", "32769", "input should be less than or equal to 32768"),
         ("vad_threshold", "nan", "input should be a finite number"),
+        ("words", "maybe", "input should be a valid boolean, unable to interpret input"),
         ("events", "speech,music", "input should be 'speech'"),
     ],
 )
@@ -219,7 +224,7 @@ FINAL: dict[str, Any] = {
 
 
 READY_FIELDS = "sample_rate codec channels frame_ms partial_ms language backend hotwords_used"
-READY_FIELDS += " vad_silence_ms vad_threshold events"
+READY_FIELDS += " vad_silence_ms vad_threshold words events"
 
 
 @pytest.mark.parametrize(
@@ -239,6 +244,7 @@ READY_FIELDS += " vad_silence_ms vad_threshold events"
                 hotwords_used=False,
                 vad_silence_ms=500,
                 vad_threshold=300,
+                words=True,
                 events=("speech",),
             ),
             READY_FIELDS,
@@ -260,7 +266,7 @@ def test_fields(message: Any, fields: str) -> None:  # noqa: ANN401 - any of the
 
 def test_final_as_json() -> None:
     """A final on the wire, word by word."""
-    word = server.TimedWord(word="hi", start_ms=3, end_ms=7, confidence=0.5)
+    word = TimedWord(word="hi", start_ms=3, end_ms=7, confidence=0.5)
     assert json.loads(server.Final(**FINAL, words=[word]).to_json()) == FINAL | {
         "type": "final",
         "final": True,
