@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from backends.pocketsphinx.options import PocketsphinxOptions
 from backends.qwen3.options import Qwen3Options
 from backends.registry import BackendOptions
+from backends.whisper.options import WhisperOptions
 from inference.segmenter import SegmenterOptions
 from inference.vad import VadOptions
 from inference.vad_factory import Detector
@@ -94,6 +95,9 @@ class Settings(BaseSettings):
     pocketsphinx_streams_per_worker: Annotated[int, Field(ge=1)] = 3
     """Utterances with partials at once for each of these; 35 MB each."""
 
+    whisper_model: Path = Path("base")
+    """whisper: folder of a model in CTranslate2's format."""
+
     vllm_model: str = "Qwen/Qwen3-ASR-1.7B"
     """qwen3: the model's name, or a folder."""
     vllm_gpu_memory: Annotated[float, Field(gt=0, le=1)] = 0.7
@@ -136,6 +140,7 @@ class Settings(BaseSettings):
         return BackendOptions(
             references=self.references,
             pocketsphinx=PocketsphinxOptions(self.pocketsphinx_workers, self.pocketsphinx_streams_per_worker),
+            whisper=WhisperOptions(model=self.whisper_model),
             qwen3=Qwen3Options(
                 model=self.vllm_model,
                 gpu_memory=self.vllm_gpu_memory,
