@@ -17,6 +17,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from starlette.types import Receive, Scope, Send
 
+import selection
 from backends import registry
 from config import Settings, SettingsRefused, load_settings
 from inference import vad_factory
@@ -44,16 +45,20 @@ DIALECTS: Mapping[str, NewDialect] = {"/v1/stt/ws": NativeDialect}
 _REFUSALS = (SettingsRefused, registry.BackendUnavailable, vad_factory.VadUnavailable)
 
 
-def check(settings: Settings | None = None) -> Settings:
-    """Cheap checks, before anything listens: settings in range, backend known and installed.
+def check(settings: Settings | None = None, say: Callable[[str], None] = lambda _: None) -> Settings:
+    """Cheap checks, before anything listens: settings in range, backend known and installed, its models on disk.
+
+    Returns the settings with the engine that `auto` takes in its place; `say` is called with the line that tells which.
 
     Raises:
         SettingsRefused: a setting is not usable.
         BackendUnavailable: the backend cannot run here.
         VadUnavailable: nor can the voice activity detector.
     """
-    settings = settings or load_settings()
+    settings = selection.resolve(settings or load_settings(), say)
     registry.check(settings.backend)
+    if settings.backend == "whisper":
+        settings.check_whisper()
     vad_factory.check(settings.vad)
     return settings
 
@@ -70,8 +75,11 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        read = check(settings)
+        chosen: list[str] = []
+        read = check(settings, chosen.append)
         logging.configure(read.log_level)
+        for line in chosen:
+            structlog.get_logger().info("backend_chosen", choice=line)
         sweeper = Sweeper()
 
         def ready() -> None:
@@ -212,10 +220,12 @@ app = create_app()
 
 def main() -> None:
     """Serve on STT_HOST and STT_PORT until a signal."""
+    chosen: list[str] = []
     try:
-        settings = check()
+        settings = check(say=chosen.append)
     except _REFUSALS as refusal:
         sys.exit(str(refusal))
+    sys.stdout.writelines(f"{line}\n" for line in chosen)
     logging.configure(settings.log_level)
 
     def announce() -> None:

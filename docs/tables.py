@@ -25,6 +25,9 @@ from protocol.events import Reason, WarningCode  # noqa: E402
 
 _TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
+_FOLDERS = {"references": "its own folder", "model_dir": "the user's cache folder"}
+"""Defaults that differ from machine to machine."""
+
 
 def pages() -> list[Path]:
     """Every page that may hold a table."""
@@ -69,7 +72,7 @@ def _rows(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 def _settings() -> str:
     rows = []
     for name, field in Settings.model_fields.items():
-        default = "its own folder" if name == "references" else str(field.default)
+        default = _FOLDERS.get(name, str(field.default))
         default = ",".join(field.default) if isinstance(field.default, tuple) else default
         rows.append((f"`STT_{name.upper()}`", f"`{default}`" if default else "(none)", _text(field.description)))
     return _rows(("setting", "default", "meaning"), rows)
