@@ -1,4 +1,4 @@
-"""What the tests say to a server with the qwen3 engine, and what they read of its answers."""
+"""Sessions that tests and measurements have with a server on the qwen3 engine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from protocol.pcm import to_pcm
 from tests.audio import silence
 from tests.backends.conformance import decode
 from tests.client import Message, session
-from tests.qwen3.conftest import spoken
+from tests.qwen3.conftest import make_speech
 from tests.server import Server
 
 CHUNK = 3200
@@ -22,11 +22,11 @@ UTTERANCES = 8
 
 def utterance(seed: int, seconds: float = 6.0) -> bytes:
     """Speech, and the silence that ends it."""
-    return to_pcm(spoken(seconds, seed)) + silence(800)
+    return to_pcm(make_speech(seconds, seed)) + silence(800)
 
 
-def said(server: Server, pcm: bytes, *, live: bool, **query: object) -> list[Message]:
-    """Finals of audio that is spoken, or sent as fast as it goes, and then committed."""
+def finals_of(server: Server, pcm: bytes, *, live: bool, **query: object) -> list[Message]:
+    """Finals of audio that is sent in real time (`live`) or as fast as it goes, and then committed."""
     with session(server.ws(**query)) as client:
         (client.speak if live else client.send)(pcm, CHUNK)
         client.commit()
@@ -34,29 +34,29 @@ def said(server: Server, pcm: bytes, *, live: bool, **query: object) -> list[Mes
     return [message for message in messages if message["type"] == "final"]
 
 
-def text(finals: Sequence[Message]) -> str:
-    """All of them, joined."""
+def joined_text(finals: Sequence[Message]) -> str:
+    """The texts of all finals."""
     return " ".join(final["text"] for final in finals if final["text"])
 
 
-def four_speakers(server: Server, alone: Qwen3Backend) -> tuple[list[int], list[float]]:
-    """What four people who speak at once wait for their finals, and what a decode takes meanwhile in an engine alone.
+def compare_final_latency(server: Server, alone: Qwen3Backend) -> tuple[list[int], list[float]]:
+    """Latency of finals of four speakers at once, and the duration of decodes in another engine meanwhile.
 
     Returns:
-        `latency_ms` of all finals of endpoints, ascending, and the time in ms of decodes in `alone` of as much speech,
-        ascending: on the same cores, now and then while they speak.
+        `latency_ms` of all finals at endpoints, and the time in ms of decodes of as much speech in the idle engine
+        `alone`, on the same cores; both ascending.
     """
     with ThreadPoolExecutor(4) as speakers:
-        talks = [speakers.submit(_talk, server, seed) for seed in range(4)]
+        talks = [speakers.submit(_speak, server, seed) for seed in range(4)]
         bare: list[float] = []
         while not all(talk.done() for talk in talks):
-            bare.append(round(1000 * decode(alone, spoken(3.0, len(bare))).inference_seconds, 1))
+            bare.append(round(1000 * decode(alone, make_speech(3.0, len(bare))).inference_seconds, 1))
             time.sleep(0.5)
     return sorted(latency for talk in talks for latency in talk.result()), sorted(bare)
 
 
-def _talk(server: Server, seed: int) -> list[int]:
+def _speak(server: Server, seed: int) -> list[int]:
     time.sleep(seed * 0.37)
     pcm = b"".join(utterance(100 * seed + number, 3.0) for number in range(UTTERANCES))
-    finals = said(server, pcm, live=True)
+    finals = finals_of(server, pcm, live=True)
     return [final["latency_ms"] for final in finals if final["reason"] == "endpoint"]

@@ -1,8 +1,8 @@
-"""What four speakers wait for their finals, beside a decode that has an engine for itself, on the same cores.
+"""Latency of finals of four speakers at once, and the duration of a decode in an idle engine on the same cores.
 
-    STT_VLLM_MODEL=references/tiny-qwen3-asr python -m tests.qwen3.measure_finals
+    STT_VLLM_MODEL=references/tiny-qwen3-asr python -m tests.qwen3.measure_final_latency
 
-Prints Markdown. Starts two engines: a server's, and one for the decodes alone.
+Prints Markdown. Starts two engines: the server's, and an idle one.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 
 from backends.qwen3.backend import Qwen3Backend
 from bench.stats import summary
-from tests.qwen3.conftest import OPTIONS, launch, warm
-from tests.qwen3.speakers import four_speakers
+from tests.qwen3.client_sessions import compare_final_latency
+from tests.qwen3.conftest import OPTIONS, launch, wait_until_ready
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
     try:
         with TemporaryDirectory() as folder, launch(Path(folder)) as server:
             alone.start()
-            latencies, bare = four_speakers(warm(server), alone)
+            latencies, bare = compare_final_latency(wait_until_ready(server), alone)
     finally:
         alone.close()
     sys.stdout.write("| ms | count | p50 | p95 | p99 |\n|---|---|---|---|---|\n")

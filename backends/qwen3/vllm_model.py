@@ -1,7 +1,7 @@
-"""The one place that knows vLLM: an `AsyncLLM`, its input and its output. Lives on one event loop.
+"""The only module that uses vLLM: an `AsyncLLM`, its input and its output, on one event loop.
 
-vLLM is imported when a model is built, in 8 s and more. It has types, which this project's own environment lacks, so
-what comes from it is `Any` here, and nowhere else.
+vLLM is imported when a model is built; the import takes 8 s and more. Objects of vLLM are `Any` here, and in no other
+module, because this project's own environment has no vLLM whose types mypy could read.
 """
 
 from __future__ import annotations
@@ -16,76 +16,76 @@ from typing import Any
 
 import numpy as np
 
-from backends.qwen3.guard import Guard
+from backends.qwen3.audio_items import MIN_ITEM_SAMPLES, WINDOW_SAMPLES
 from backends.qwen3.options import Qwen3Options
-from backends.qwen3.repetition import CERTAIN_COUNT, LONGEST_PATTERN
-from backends.qwen3.windows import LEAST, WINDOW
+from backends.qwen3.parent_death import ParentDeathSignal
+from backends.qwen3.repetition import MAX_PATTERN_TOKENS, STOP_COUNT
+from backends.qwen3.schedule import Ending
 from protocol.pcm import Signal
 
 _ENVIRONMENT = {
-    # Forking a server with many threads can hang the child, and engines are rebuilt while sessions are open.
+    # A fork of a server with many threads can hang the child, and engines are rebuilt while sessions are open.
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "WARNING",
-    # Read by vLLM's CPU build only: GiB for the KV cache, and no pinning of threads to cores of a shared machine.
+    # For vLLM's CPU build only: GiB for the KV cache, and threads that are not pinned to cores.
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
 }
-"""Set unless the operator did."""
+"""Environment variables that the operator may override."""
 
 _MONITOR = "MPClientEngineMonitor"
-"""vLLM's thread that waits for the end of its processes, and follows them."""
+"""Name of the thread in which vLLM waits for the end of its processes."""
 _END_SECONDS = 3.0
-"""Longest wait for a killed process, and for that thread."""
+"""Longest wait for the end of a killed process, and of that thread."""
 
 _PROCESSOR_CACHE_GB = 1.0
-"""Mel spectra kept on this side; 0.4 MB for a window of 8 s."""
+"""Size of the cache of mel spectra in this process; a window of 8 s has 0.4 MB."""
 
-_LONGEST_CLIP = 30 * LEAST
-"""Samples that the model's feature extractor names as its longest; what is longer works, and is not profiled."""
+_MAX_PROFILED_SAMPLES = 30 * MIN_ITEM_SAMPLES
+"""Longest clip that the model's feature extractor states; longer clips work, but vLLM cannot profile them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One audio item: float32 16 kHz, shape [n]; the same `key` promises the same samples."""
+    """One audio item: float32 16 kHz, shape [n]. Clips with equal keys must have equal samples."""
 
     key: str
     samples: Signal
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """A prompt with its audio."""
+class DecodeRequest:
+    """A prompt with its audio and its limits."""
 
     tokens: Sequence[int]
     clips: tuple[Clip, ...]
     """One for each placeholder in `tokens`."""
     max_tokens: int
     priority: int
-    """Lower is served first."""
+    """vLLM serves lower numbers first."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What the model wrote."""
+class DecodeOutput:
+    """The tokens that the model generated."""
 
     tokens: tuple[int, ...]
-    """Text only: no end of turn, no other markup."""
-    runaway: bool
-    """It was stopped at its cap, or because it repeated itself."""
+    """Without the end of turn and other markup."""
+    ending: Ending
     prompt_tokens: int
     cached_tokens: int
 
 
-class Lost(Exception):
-    """The engine misses audio that it was said to have: render it again, whole."""
+class CacheMiss(Exception):
+    """vLLM lacks the features of a clip that was sent before: render again, with `whole=True`."""
 
 
-class Vocabulary:
-    """A `Tokenizer`; any thread."""
+class ThreadSafeTokenizer:
+    """A `prompt.Tokenizer` for any thread."""
 
     def __init__(self, tokenizer: Any) -> None:  # noqa: ANN401 - of transformers
-        # A copy with a lock: tokenizers set their truncation at each call, and fail where two threads meet there.
+        # Tokenizers set their truncation at each call and fail if two threads do that at once. vLLM uses the original.
         self._tokenizer = copy.deepcopy(tokenizer)
         self._lock = threading.Lock()
         markup = {text: token for text, token in tokenizer.get_added_vocab().items() if text != "<asr_text>"}
@@ -103,16 +103,20 @@ class Vocabulary:
             text: str = self._tokenizer.decode(list(tokens), skip_special_tokens=False)
         return text
 
-    def words(self, tokens: Sequence[int]) -> tuple[int, ...]:
-        """`tokens` without markup, which in a prefix would break the prompt."""
+    def without_markup(self, tokens: Sequence[int]) -> tuple[int, ...]:
+        """Remove markup except `<asr_text>`: in a prefix it would break the prompt."""
         return tuple(token for token in tokens if token not in self._markup)
 
 
-class Model:
-    """An engine with its processes. Build it, use it and shut it down on one loop, in a thread that outlives it."""
+class VllmModel:
+    """vLLM with its processes. Create, use and shut it down on one event loop, in a thread that outlives the model."""
 
     def __init__(self, options: Qwen3Options) -> None:
-        """Start the processes; blocks for 20 s and more."""
+        """Start the processes; blocks for 20 s and more.
+
+        Raises:
+            Exception: whatever vLLM raises.
+        """
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         from vllm.renderers.inputs.preprocess import parse_model_prompt  # noqa: PLC0415 - heavy
@@ -123,70 +127,80 @@ class Model:
         self._engine: Any = AsyncLLM.from_vllm_config(_configuration(options), disable_log_stats=True)
         self._processes = set(multiprocessing.active_children()) - processes
         self._monitors = [thread for thread in set(threading.enumerate()) - threads if thread.name == _MONITOR]
-        self.vocabulary = Vocabulary(self._engine.get_tokenizer())
+        self.tokenizer = ThreadSafeTokenizer(self._engine.get_tokenizer())
 
     @property
     def dead(self) -> bool:
-        """Whether a process of it died, or it was shut down; any thread."""
+        """Whether one of the processes died, or `shutdown` was called; any thread."""
         engine = self._engine
         return engine is None or bool(engine.errored)
 
-    async def render(self, request: Request, *, whole: bool = False) -> Any:  # noqa: ANN401 - vLLM's EngineInput
-        """Make the engine's input: mel spectra of new clips. What is rendered must be sent: the engine keeps count.
+    async def render(self, request: DecodeRequest, *, whole: bool = False) -> Any:  # noqa: ANN401 - vLLM's EngineInput
+        """Compute vLLM's input: the tokens, and mel spectra of clips with new keys.
 
-        `whole`: also of clips that the engine was sent before.
+        The result must be passed to `generate` or `discard`: the renderer counts it as sent.
+
+        Args:
+            request: the prompt and its audio.
+            whole: include the spectra of clips that were sent before.
         """
         prompt = {
             "prompt_token_ids": list(request.tokens),
-            "multi_modal_data": {"audio": [_padded(clip.samples) for clip in request.clips]},
+            "multi_modal_data": {"audio": [_pad_to_minimum(clip.samples) for clip in request.clips]},
             "multi_modal_uuids": {"audio": [clip.key for clip in request.clips]},
         }
         parsed = self._parse(self._engine.model_config, prompt)
         (rendered,) = await self._engine.renderer.render_cmpl_async([parsed], skip_mm_cache=whole)
         return rendered
 
-    async def generate(self, rendered: Any, request: Request, name: str) -> Answer:  # noqa: ANN401 - as above
-        """Decode; cancelling it aborts the request.
+    async def generate(self, rendered: Any, request: DecodeRequest, name: str) -> DecodeOutput:  # noqa: ANN401 - as above
+        """Decode what `render` returned; a cancelled call aborts the request.
+
+        Args:
+            rendered: what `render` returned.
+            request: the request that was rendered.
+            name: not used before with this model.
 
         Raises:
-            Lost: see there.
+            CacheMiss: vLLM lacks features of a clip.
+            Exception: whatever vLLM raises.
         """
         output: Any = None
         parameters = self._sampling(request)
-        async for newest in self._engine.generate(rendered, parameters, name, priority=request.priority):
-            output = newest
-        said = output.outputs[0]
-        if said.finish_reason in ("error", "abort"):
-            raise Lost(f"{name} ended by {said.finish_reason}")
-        return Answer(
-            tokens=self.vocabulary.words(said.token_ids),
-            runaway=said.finish_reason != "stop",
+        async for latest in self._engine.generate(rendered, parameters, name, priority=request.priority):
+            output = latest
+        generated = output.outputs[0]
+        if generated.finish_reason in ("error", "abort"):
+            raise CacheMiss(f"{name} ended by {generated.finish_reason}")
+        return DecodeOutput(
+            tokens=self.tokenizer.without_markup(generated.token_ids),
+            ending=Ending(generated.finish_reason),
             prompt_tokens=len(output.prompt_token_ids),
             cached_tokens=output.num_cached_tokens or 0,
         )
 
-    async def discard(self, rendered: Any, request: Request, name: str) -> None:  # noqa: ANN401 - as above
-        """Send what was rendered and is not wanted any more, so that the engine has its clips; decode nothing."""
+    async def discard(self, rendered: Any, request: DecodeRequest, name: str) -> None:  # noqa: ANN401 - as above
+        """Send a rendered request and abort it: vLLM then has its clips, and decodes nothing."""
         await self._engine.add_request(name, rendered, _sampling(1), priority=request.priority)
         await self._engine.abort(name)
 
-    def _sampling(self, request: Request) -> Any:  # noqa: ANN401 - vLLM's SamplingParams
+    def _sampling(self, request: DecodeRequest) -> Any:  # noqa: ANN401 - vLLM's SamplingParams
         return _sampling(request.max_tokens)
 
     def shutdown(self) -> None:
-        """End the processes; they have nothing to lose, so at once. Idempotent."""
+        """Kill the processes at once: they hold no state that is needed. Idempotent."""
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.shutdown(timeout=0)
-        # A killed process ends when the kernel has taken its memory back, the GPU's included.
+        # The kernel frees a killed process's memory, also on the GPU, before the process ends.
         for process in self._processes:
             process.join(_END_SECONDS)
         for monitor in self._monitors:
             monitor.join(_END_SECONDS)
 
 
-def _padded(samples: Signal) -> Signal:
-    return samples if len(samples) >= LEAST else np.pad(samples, (0, LEAST - len(samples)))
+def _pad_to_minimum(samples: Signal) -> Signal:
+    return samples if len(samples) >= MIN_ITEM_SAMPLES else np.pad(samples, (0, MIN_ITEM_SAMPLES - len(samples)))
 
 
 def _sampling(max_tokens: int) -> Any:  # noqa: ANN401 - vLLM's SamplingParams
@@ -197,7 +211,7 @@ def _sampling(max_tokens: int) -> Any:  # noqa: ANN401 - vLLM's SamplingParams
         max_tokens=max_tokens,
         output_kind=RequestOutputKind.FINAL_ONLY,
         detokenize=False,
-        repetition_detection=RepetitionDetectionParams(max_pattern_size=LONGEST_PATTERN, min_count=CERTAIN_COUNT),
+        repetition_detection=RepetitionDetectionParams(max_pattern_size=MAX_PATTERN_TOKENS, min_count=STOP_COUNT),
     )
 
 
@@ -207,8 +221,8 @@ def _configuration(options: Qwen3Options) -> Any:  # noqa: ANN401 - vLLM's VllmC
     from vllm.usage.usage_lib import UsageContext  # noqa: PLC0415 - heavy
 
     cuda = current_platform.is_cuda()
-    longest = round(options.longest_seconds + 1) * LEAST
-    clip = WINDOW + LEAST if options.freeze_windows else min(longest, _LONGEST_CLIP)
+    longest = round(options.longest_seconds + 1) * MIN_ITEM_SAMPLES
+    clip = WINDOW_SAMPLES + MIN_ITEM_SAMPLES if options.freeze_windows else min(longest, _MAX_PROFILED_SAMPLES)
     arguments = AsyncEngineArgs(
         model=options.model,
         load_format=options.load_format,
@@ -221,13 +235,13 @@ def _configuration(options: Qwen3Options) -> Any:  # noqa: ANN401 - vLLM's VllmC
         block_size=options.block_size or (16 if cuda else 32),
         enable_prefix_caching=True,
         scheduling_policy="priority",
-        limit_mm_per_prompt={"audio": {"count": longest // WINDOW + 1, "length": clip}},
+        limit_mm_per_prompt={"audio": {"count": longest // WINDOW_SAMPLES + 1, "length": clip}},
         mm_processor_cache_gb=_PROCESSOR_CACHE_GB,
         disable_log_stats=True,
         enable_log_requests=False,
     )
     configuration = arguments.create_engine_config(UsageContext.ENGINE_CONTEXT)
-    # "Not configurable" from outside: it equals the batched tokens, 10 minutes of audio for everyone.
+    # vLLM has no option for this size: it would equal max_num_batched_tokens, 10 minutes of audio for all streams.
     configuration.scheduler_config.encoder_cache_size = options.encoder_cache_tokens
-    configuration.additional_config = Guard()
+    configuration.additional_config = ParentDeathSignal()
     return configuration

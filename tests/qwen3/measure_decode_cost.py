@@ -1,10 +1,10 @@
-"""The engine's work per second of audio, from its own numbers, beside re-decoding the whole clip at each refresh.
+"""Audio encoded and tokens computed per second of audio, compared with encoding the whole clip at each refresh.
 
-    STT_VLLM_MODEL=references/tiny-qwen3-asr python -m tests.qwen3.measure_work
+    STT_VLLM_MODEL=references/tiny-qwen3-asr python -m tests.qwen3.measure_decode_cost
 
-Prints two tables in Markdown: the work of refreshes, finals apart, at a cadence of 0.5 s with KV blocks of 32 tokens;
-and the last partial's word error rate with windows frozen and not frozen. Each refresh is awaited before the next piece
-of 20 ms is pushed, and none is put off because they take long: what is measured is the work, not this machine's speed.
+Prints two tables in Markdown. The first has the cost of refreshes and of finals, with a refresh each 0.5 s and KV
+blocks of 32 tokens. The second has the last partial's word error rate with windows frozen and not frozen. Each refresh
+ends before the next 20 ms are pushed, and no refresh is delayed, so the numbers do not depend on the machine's speed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from backends.base import StreamOptions
 from backends.qwen3.backend import Qwen3Backend
 from backends.qwen3.options import Qwen3Options
-from backends.qwen3.work import Work
+from backends.qwen3.stats import DecodeTotals
 from bench.wer import rate, score
 from protocol.pcm import FRAME_SAMPLES, SAMPLE_RATE, Signal
 from tests.backends.conformance import pieces
@@ -31,7 +31,7 @@ CADENCE = 0.5
 """Seconds of speech between two refreshes."""
 BLOCK = 32
 LENGTHS = (5, 10, 20, 30)
-"""Seconds of audio in an utterance whose work is measured."""
+"""Seconds of audio in an utterance whose cost is measured."""
 UTTERANCES = 50
 """Of 10 to 20 s, whose word error rate is measured."""
 PATIENCE = 60.0
@@ -40,12 +40,12 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What one utterance came to."""
+    """Cost and texts of one utterance."""
 
-    refreshes: Work
-    final_work: Work
+    refreshes: DecodeTotals
+    final_cost: DecodeTotals
     partial: str
-    """The last one."""
+    """The last partial's text."""
     final: str
 
 
@@ -67,40 +67,40 @@ def engine(*, freeze: bool) -> Qwen3Backend:
 
 
 def play(backend: Qwen3Backend, audio: Signal, tail: int = 0) -> Played:
-    """Push an utterance, each refresh awaited, then finish it, with `tail` samples for which no refresh was due."""
-    before, partial = backend.work(), ""
+    """Push an utterance, wait for each refresh, then push `tail` more samples and finish."""
+    before, partial = backend.stats(), ""
     stream = backend.stream(StreamOptions())
     for piece in pieces(audio, FRAME_SAMPLES):
         stream.push(piece)
-        settle(backend)
+        wait_until_idle(backend)
         newest = stream.partial()
         partial = partial if newest is None else newest.text
-    refreshed = backend.work()
+    refreshed = backend.stats()
     stream.push(audio[:tail])
     final = stream.finish(len(audio) + tail).result(PATIENCE).text
-    finished = backend.work()
+    finished = backend.stats()
     return Played(
         minus(refreshed.refreshes, before.refreshes), minus(finished.finals, refreshed.finals), partial, final
     )
 
 
-def settle(backend: Qwen3Backend) -> None:
+def wait_until_idle(backend: Qwen3Backend) -> None:
     """Wait until nothing is in flight."""
     deadline = time.monotonic() + PATIENCE
-    while backend.work().in_flight:
+    while backend.stats().in_flight:
         if time.monotonic() > deadline:
             sys.exit("a decode takes too long")
         time.sleep(0.0005)
 
 
-def minus(after: Work, before: Work) -> Work:
-    """The work between two looks."""
-    return Work(
+def minus(after: DecodeTotals, before: DecodeTotals) -> DecodeTotals:
+    """The difference of two totals."""
+    return DecodeTotals(
         *(late - early for late, early in zip(dataclasses.astuple(after), dataclasses.astuple(before), strict=True))
     )
 
 
-def computed(work: Work) -> int:
+def computed(work: DecodeTotals) -> int:
     """Prompt tokens that did not come from the cache."""
     return work.prompt_tokens - work.cached_tokens
 
@@ -110,8 +110,8 @@ def row(*cells: object) -> None:
     sys.stdout.write(f"| {' | '.join(map(str, cells))} |\n")
 
 
-def work_table(frozen: Sequence[Played], whole: Sequence[Played]) -> None:
-    """Print the work for each of LENGTHS; per second of audio, and as a part of the whole clip's."""
+def cost_table(frozen: Sequence[Played], whole: Sequence[Played]) -> None:
+    """Print the cost for each of LENGTHS, per second of audio and relative to the whole clip."""
     row(
         "audio",
         "decodes",
@@ -123,7 +123,7 @@ def work_table(frozen: Sequence[Played], whole: Sequence[Played]) -> None:
         "part",
     )
     row(*["---"] * 8)
-    for kind in ("refreshes", "final_work"):
+    for kind in ("refreshes", "final_cost"):
         for seconds, ours, theirs in zip(LENGTHS, frozen, whole, strict=True):
             mine, other = getattr(ours, kind), getattr(theirs, kind)
             row(
@@ -172,7 +172,7 @@ def main() -> None:
             played[name] = [play(backend, speech.signal) for speech in speeches]
         finally:
             backend.close()
-    work_table(work[True], work[False])
+    cost_table(work[True], work[False])
     error_table(speeches, played)
 
 

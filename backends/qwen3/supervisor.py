@@ -1,6 +1,6 @@
-"""The engine's life, on a thread and an event loop of its own: start, serve, die, be rebuilt, close.
+"""Starts the model, restarts it after its death, and ends it, on a thread and an event loop of its own.
 
-The thread outlives the engine's processes, which are killed when it ends (see `guard`).
+The thread outlives the engine's processes: Linux kills them when the thread ends (see `parent_death`).
 """
 
 from __future__ import annotations
@@ -16,35 +16,38 @@ from concurrent.futures import Future, InvalidStateError
 import structlog
 
 from backends.base import EngineError
-from backends.qwen3.guard import guard_forks
-from backends.qwen3.model import Model
 from backends.qwen3.options import Qwen3Options
+from backends.qwen3.parent_death import kill_forks_with_parent
+from backends.qwen3.vllm_model import VllmModel
 from backends.qwen3.warmup import warm_up
 
 FIRST_DELAY_SECONDS = 1.0
-"""Before an engine that died or did not start is tried again; twice as long after each start that fails."""
+"""Delay before a restart; doubled after each start that fails."""
 
-LONGEST_DELAY_SECONDS = 30.0
+MAX_DELAY_SECONDS = 30.0
 
 CLOSE_SECONDS = 8.0
-"""Longest wait for the thread: only an import of vLLM, which nothing can stop, takes more."""
+"""Longest wait for the thread. Only an import of vLLM, which cannot be interrupted, takes longer."""
 
-_LOOK_SECONDS = 0.1
-"""Between two looks at a thread that is to end."""
+_POLL_SECONDS = 0.1
+"""Between two checks whether a thread or process has ended."""
 
 
-class Life:
-    """Builds models, one after another, and lets `serve` have each for as long as that takes."""
+class EngineSupervisor:
+    """Builds one model after another and passes each to `serve`."""
 
     def __init__(
         self,
         options: Qwen3Options,
-        build: Callable[[Qwen3Options], Model],
-        serve: Callable[[Model], Awaitable[None]],
+        build: Callable[[Qwen3Options], VllmModel],
+        serve: Callable[[VllmModel], Awaitable[None]],
     ) -> None:
-        """`build` starts a model, and blocks for as long as that takes.
+        """Prepare; `start` starts the thread.
 
-        `serve` runs on `loop` and returns when its model is dead, or once `closing` is set.
+        Args:
+            options: passed to `build`.
+            build: starts a model; blocks.
+            serve: runs on `loop`; returns when its model is dead or `closing` is set.
         """
         self.loop = asyncio.new_event_loop()
         self.closing = threading.Event()
@@ -53,66 +56,66 @@ class Life:
         self._serve = serve
         self._ready: Future[None] = Future()
         self._stop = asyncio.Event()
-        """`closing`, for the loop."""
+        """Set with `closing`; for coroutines on the loop."""
         self._lock = threading.Lock()
-        # A daemon: a server that ends by an exception must not hang here, and the guard ends what it leaves.
+        # A daemon thread, so that a server that ends by an exception does not wait for it.
         self._thread = threading.Thread(target=self._run, name="qwen3-engine", daemon=True)
         self._building = False
-        self._others: set[multiprocessing.process.BaseProcess] = set()
-        """Processes that were there before the engine's."""
+        self._earlier_children: set[multiprocessing.process.BaseProcess] = set()
+        """Child processes that are not the engine's."""
 
     def start(self) -> None:
-        """Begin; blocks until the first model is warm.
+        """Start the thread and wait until the first model is warm. Call it once, from any thread.
 
         Raises:
-            EngineError: it does not start, or `close` was called.
+            EngineError: the model does not start, or `close` was called.
         """
         with self._lock:
             if self.closing.is_set():
                 raise EngineError("closed before it started")
-            self._others = set(multiprocessing.active_children())
+            self._earlier_children = set(multiprocessing.active_children())
             self._thread.start()
         self._ready.result()
 
-    def warm(self) -> None:
-        """Let `start` return; called by `serve` when its model can be used."""
-        with contextlib.suppress(InvalidStateError):  # warm again, or closed
+    def mark_ready(self) -> None:
+        """Let `start` return. `serve` calls it when its model can be used."""
+        with contextlib.suppress(InvalidStateError):  # a restarted model, or closed
             self._ready.set_result(None)
 
-    async def rest(self, seconds: float) -> None:
-        """Sleep, but not beyond the close."""
+    async def sleep(self, seconds: float) -> None:
+        """Sleep, at most until `close` is called."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), seconds)
 
     def close(self) -> None:
-        """End the processes and the thread; any other thread. Idempotent."""
+        """End the processes and the thread; any other thread may call it. Idempotent."""
         with self._lock:
             self.closing.set()
             started = self._thread.ident is not None
         with contextlib.suppress(RuntimeError):  # the loop is closed already
             self.loop.call_soon_threadsafe(self._stop.set)
-        with contextlib.suppress(InvalidStateError):  # done already
+        with contextlib.suppress(InvalidStateError):  # resolved already
             self._ready.set_exception(EngineError("closed while it started"))
         deadline = time.monotonic() + CLOSE_SECONDS
         while started and self._thread.is_alive() and time.monotonic() < deadline:
-            self._thread.join(_LOOK_SECONDS)
+            self._thread.join(_POLL_SECONDS)
             if self._building:
-                self._interrupt()
+                self._kill_starting_processes()
         if not started:
             self.loop.close()
 
-    def _interrupt(self) -> None:
-        """End a start that blocks the loop: it waits for its processes."""
-        for child in set(multiprocessing.active_children()) - self._others:
+    def _kill_starting_processes(self) -> None:
+        """Interrupt `build`, which blocks the loop while it waits for its processes."""
+        for child in set(multiprocessing.active_children()) - self._earlier_children:
             child.kill()
-            child.join(_LOOK_SECONDS)
+            child.join(_POLL_SECONDS)
 
     def _run(self) -> None:
-        guard_forks(threading.get_ident())
+        kill_forks_with_parent(threading.get_ident())
         with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
-            runner.run(self._live())
+            runner.run(self._supervise())
 
-    async def _live(self) -> None:
+    async def _supervise(self) -> None:
         delay = FIRST_DELAY_SECONDS
         while not self.closing.is_set():
             model = await self._build()
@@ -124,26 +127,26 @@ class Life:
                     model.shutdown()
             elif self._ready.exception() is not None:
                 return
-            await self.rest(delay)
-            delay = min(2 * delay, LONGEST_DELAY_SECONDS)
+            await self.sleep(delay)
+            delay = min(2 * delay, MAX_DELAY_SECONDS)
 
-    async def _build(self) -> Model | None:
-        """A warm model, or None: it did not start, and `start` or the log knows."""
-        model: Model | None = None
-        began = time.monotonic()
+    async def _build(self) -> VllmModel | None:
+        """A warm model; None: it did not start, and the failure was reported."""
+        model: VllmModel | None = None
+        started_at = time.monotonic()
         self._building = True
         try:
-            # This blocks the loop: nothing else lives on it now.
+            # Blocks the loop, on which nothing else runs now.
             model = self._new_model(self._options)
             await warm_up(model, self._options)
-        except Exception as error:  # noqa: BLE001 - whatever vLLM raises, there is no engine
+        except Exception as error:  # noqa: BLE001 - vLLM raises exceptions of many classes
             if model is not None:
                 model.shutdown()
             self._report(error)
             return None
         finally:
             self._building = False
-        structlog.get_logger().info("engine_warm", seconds=round(time.monotonic() - began, 1))
+        structlog.get_logger().info("engine_warm", seconds=round(time.monotonic() - started_at, 1))
         return model
 
     def _report(self, error: Exception) -> None:

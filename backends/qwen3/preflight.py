@@ -7,14 +7,14 @@ import importlib.metadata
 import importlib.util
 
 _NVML = "libnvidia-ml.so.1"
-"""Comes with NVIDIA's driver; unlike CUDA itself it can be asked without holding a GPU."""
+"""NVIDIA's management library, part of its driver. Unlike CUDA, it answers without holding a GPU."""
 
 
 def refusal() -> str | None:
     """Why STT_BACKEND=qwen3 cannot run here, as one plain sentence that says what to do; None: it can."""
     if importlib.util.find_spec("vllm") is None:
         return "STT_BACKEND=qwen3 needs its extra: run `uv sync --extra qwen3`, or set STT_BACKEND=pocketsphinx."
-    if not _is_cpu_build() and not gpus():
+    if not _is_cpu_build() and not gpu_count():
         return "STT_BACKEND=qwen3 needs an NVIDIA GPU with its driver, and there is none: set STT_BACKEND=pocketsphinx."
     return None
 
@@ -28,8 +28,8 @@ def _is_cpu_build() -> bool:
     return True
 
 
-def gpus() -> int:
-    """How many GPUs the driver has."""
+def gpu_count() -> int:
+    """How many GPUs the driver has; 0 without a driver."""
     try:
         nvml = ctypes.CDLL(_NVML)
     except OSError:
