@@ -19,10 +19,13 @@ UV = $(shell command -v uv || echo $(BIN)/uv)
 help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-serve: $(STAMPS)/serve  ## Run the server with real recognition on the CPU
-	@STT_BACKEND=$${STT_BACKEND:-pocketsphinx} $(BIN)/python app.py
+serve: $(STAMPS)/serve  ## Run the server with real recognition; the first run fetches the model base (148 MB)
+	@case "$${STT_BACKEND:-auto} $${STT_WHISPER_MODEL:-base}" in \
+	"auto base" | "whisper base") $(BIN)/python -m models pull base;; esac
+	@STT_BACKEND=$${STT_BACKEND:-auto} $(BIN)/python app.py
 
-test: $(STAMPS)/dev  ## Run the tests
+test: $(STAMPS)/dev  ## Run the tests; the first run fetches the models tiny.en and base (226 MB)
+	@$(BIN)/python -m models pull tiny.en base
 	$(BIN)/python -m pytest
 
 test-engine: $(ENGINE_STAMPS)/ready  ## Run the tests of qwen3 on real vLLM, on the CPU
@@ -36,7 +39,7 @@ lint: $(STAMPS)/dev
 
 types: $(STAMPS)/dev
 	$(BIN)/mypy
-	$(BIN)/mypy app.py config.py
+	$(BIN)/mypy app.py config.py selection.py
 
 layers: $(STAMPS)/dev
 	$(BIN)/lint-imports --no-cache

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from protocol.pcm import Signal
+
+Task = Literal["transcribe", "translate"]
+"""`translate`: the text is English, whatever the language of the speech."""
 
 
 def _nobody() -> None:
@@ -27,6 +30,15 @@ class StreamOptions:
 
     hotwords: tuple[str, ...] = ()
     """Words to expect, in the speaker's order."""
+
+    context: str = ""
+    """Text that came before the utterance or describes it; a hint, which an engine may ignore."""
+
+    words: bool = False
+    """Whether the final shall have words with times; an engine whose `has_words` is False ignores it."""
+
+    task: Task = "transcribe"
+    """`translate` only where `ASRBackend.translates`."""
 
     live: bool = True
     """False: a piece of a file. Nobody asks for partials, and it gives way to live finals."""
@@ -62,6 +74,8 @@ class ASRResult:
     """None where the engine has no word times."""
     inference_seconds: float = 0.0
     """Time the engine worked on this result, wall clock."""
+    stable_chars: int | None = None
+    """Leading characters of `text` that later hypotheses are not expected to change; None: the engine cannot tell."""
 
 
 class EngineError(Exception):
@@ -121,6 +135,16 @@ class ASRBackend(Protocol):
     @property
     def uses_hotwords(self) -> bool:
         """Whether `StreamOptions.hotwords` changes anything."""
+        ...
+
+    @property
+    def has_words(self) -> bool:
+        """Whether finals have words with times where `StreamOptions.words` asks for them."""
+        ...
+
+    @property
+    def translates(self) -> bool:
+        """Whether `StreamOptions.task` may be `translate`."""
         ...
 
     @property

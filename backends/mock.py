@@ -99,6 +99,8 @@ class MockBackend:
     name = "mock"
     languages: frozenset[str] | None = None
     uses_hotwords = False
+    has_words = False
+    translates = False
     batch_width = 1
 
     def __init__(self, references: Path) -> None:

@@ -11,8 +11,8 @@ from bench.report import Progress
 from bench.room import Talk, noises
 from bench.second_pass import decode_alone
 from bench.wer import Score, describe, score
-from inference.detectors import MakeVad
 from inference.vad import VadOptions
+from inference.vad_factory import MakeVad
 from protocol.pcm import Samples
 
 

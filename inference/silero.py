@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from inference.vad import Judged
+from inference.vad import FrameDecisions
 from protocol.pcm import FRAME_SAMPLES, SAMPLE_RATE, Signal, frame_rms
 
 WINDOW = 512
@@ -78,7 +78,7 @@ class SileroVad:
         """The last window's end, and what came after it."""
         self._voiced = False
 
-    def frames(self, signal: Signal) -> Judged:
+    def frames(self, signal: Signal) -> FrameDecisions:
         """Judge each whole 20 ms frame of `signal` (float32 [n])."""
         rms: list[float] = frame_rms(signal).tolist()
         pending = len(self._audio) - CONTEXT

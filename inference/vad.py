@@ -24,14 +24,14 @@ class VadOptions:
     """RMS, in 16-bit units, below which nothing is: 0 to 32768."""
 
 
-Judged = tuple[list[float], list[bool]]
+FrameDecisions = tuple[list[float], list[bool]]
 """RMS in 16-bit units of each frame, and whether it is voice."""
 
 
 class Vad(Protocol):
     """One source's voice activity detector. Used by one thread."""
 
-    def frames(self, signal: Signal) -> Judged:
+    def frames(self, signal: Signal) -> FrameDecisions:
         """Judge each whole 20 ms frame of `signal` (float32 [n]), which follows the frames judged before.
 
         What is said of a frame depends on the audio up to its end, never on how it was cut into calls.
@@ -46,7 +46,7 @@ class FixedVad:
         """`threshold` in 16-bit units, 0 to 32768."""
         self._threshold = threshold
 
-    def frames(self, signal: Signal) -> Judged:
+    def frames(self, signal: Signal) -> FrameDecisions:
         """Judge each whole 20 ms frame of `signal` (float32 [n])."""
         rms: list[float] = frame_rms(signal).tolist()
         return rms, [loudness >= self._threshold for loudness in rms]
@@ -160,7 +160,7 @@ class EnergyVad:
         """RMS in 16-bit units from which a frame now begins voice."""
         return self._onset
 
-    def frames(self, signal: Signal) -> Judged:
+    def frames(self, signal: Signal) -> FrameDecisions:
         """Judge each whole 20 ms frame of `signal` (float32 [n])."""
         rms: list[float] = frame_rms(signal).tolist()
         if self._beginning is None:

@@ -56,6 +56,16 @@ class Qwen3Backend:
         return True
 
     @property
+    def has_words(self) -> bool:
+        """See `ASRBackend`."""
+        return False
+
+    @property
+    def translates(self) -> bool:
+        """See `ASRBackend`."""
+        return False
+
+    @property
     def batch_width(self) -> int:
         """See `ASRBackend`."""
         return self._options.batch_slots
