@@ -212,7 +212,7 @@ def load_settings() -> Settings:
         first = error.errors()[0]
         raise SettingsRefused(_sentence(str(first["loc"][0]), first["input"], first["msg"])) from error
     conflict = settings.backends().qwen3.conflict()
-    if conflict is not None:
+    if conflict is not None and settings.backend in ("qwen3", "auto"):
         raise SettingsRefused(conflict)
     return settings
 

@@ -57,7 +57,7 @@ class Listener:
         items = split_into_items(len(signal), freeze=freeze)
         prompt = build_template(self._model.tokenizer, hotwords, language).tokens(len(items), prefix)
         clips = tuple(Clip(f"{name}:{item.key}", signal[item.start : item.stop]) for item in items)
-        request = DecodeRequest(prompt, clips, max_tokens=160, priority=0)
+        request = DecodeRequest(prompt, clips, max_tokens=160, max_repeats=20, priority=0)
         answer = await self._model.generate(await self._model.render(request), request, name)
         return (*prefix, *answer.tokens)
 

@@ -16,6 +16,7 @@ from backends.qwen3.audio_items import split_into_items
 from backends.qwen3.dispatcher import DecodeJob, Outcome, to_engine_error
 from backends.qwen3.engine import SharedEngine
 from backends.qwen3.prompt import PromptTemplate, Tokenizer, parse_transcript, roll_back
+from backends.qwen3.repetition import FINAL_STOP_COUNT, MAX_COUNT
 from backends.qwen3.schedule import (
     AbortDecode,
     Command,
@@ -188,7 +189,8 @@ class Qwen3Stream:
         self._sent_keys.update(item.key for item in new_items)
         clips = tuple(Clip(f"{self._name}-{item.key}", self._audio.slice(item.start, item.stop)) for item in items)
         tokens = self._options.template.tokens(len(clips), decode.prefix)
-        request = DecodeRequest(tokens, clips, decode.max_tokens, decode.purpose)
+        repeats = MAX_COUNT if decode.purpose is Purpose.REFRESH else FINAL_STOP_COUNT
+        request = DecodeRequest(tokens, clips, decode.max_tokens, repeats, decode.purpose)
         new_audio = sum(item.samples for item in new_items) / SAMPLE_RATE
         try:
             job = self._engine.submit(

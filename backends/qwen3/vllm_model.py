@@ -19,7 +19,7 @@ import numpy as np
 from backends.qwen3.audio_items import MIN_ITEM_SAMPLES, WINDOW_SAMPLES
 from backends.qwen3.options import Qwen3Options
 from backends.qwen3.parent_death import ParentDeathSignal
-from backends.qwen3.repetition import MAX_PATTERN_TOKENS, STOP_COUNT
+from backends.qwen3.repetition import MAX_PATTERN_TOKENS
 from backends.qwen3.schedule import Ending
 from protocol.pcm import Signal
 
@@ -62,6 +62,8 @@ class DecodeRequest:
     clips: tuple[Clip, ...]
     """One for each placeholder in `tokens`."""
     max_tokens: int
+    max_repeats: int
+    """Repetitions of a phrase in a row at which vLLM ends the text."""
     priority: int
     """vLLM serves lower numbers first."""
 
@@ -181,11 +183,11 @@ class VllmModel:
 
     async def discard(self, rendered: Any, request: DecodeRequest, name: str) -> None:  # noqa: ANN401 - as above
         """Send a rendered request and abort it: vLLM then has its clips, and decodes nothing."""
-        await self._engine.add_request(name, rendered, _sampling(1), priority=request.priority)
+        await self._engine.add_request(name, rendered, _sampling(1, request.max_repeats), priority=request.priority)
         await self._engine.abort(name)
 
     def _sampling(self, request: DecodeRequest) -> Any:  # noqa: ANN401 - vLLM's SamplingParams
-        return _sampling(request.max_tokens)
+        return _sampling(request.max_tokens, request.max_repeats)
 
     def shutdown(self) -> None:
         """Kill the processes at once: they hold no state that is needed. Idempotent."""
@@ -203,7 +205,7 @@ def _pad_to_minimum(samples: Signal) -> Signal:
     return samples if len(samples) >= MIN_ITEM_SAMPLES else np.pad(samples, (0, MIN_ITEM_SAMPLES - len(samples)))
 
 
-def _sampling(max_tokens: int) -> Any:  # noqa: ANN401 - vLLM's SamplingParams
+def _sampling(max_tokens: int, max_repeats: int) -> Any:  # noqa: ANN401 - vLLM's SamplingParams
     from vllm.sampling_params import RepetitionDetectionParams, RequestOutputKind, SamplingParams  # noqa: PLC0415
 
     return SamplingParams(
@@ -211,7 +213,7 @@ def _sampling(max_tokens: int) -> Any:  # noqa: ANN401 - vLLM's SamplingParams
         max_tokens=max_tokens,
         output_kind=RequestOutputKind.FINAL_ONLY,
         detokenize=False,
-        repetition_detection=RepetitionDetectionParams(max_pattern_size=MAX_PATTERN_TOKENS, min_count=STOP_COUNT),
+        repetition_detection=RepetitionDetectionParams(max_pattern_size=MAX_PATTERN_TOKENS, min_count=max_repeats),
     )
 
 
