@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from backends.base import StreamOptions
 from backends.qwen3.engine import SharedEngine
-from backends.qwen3.languages import NAMES
+from backends.qwen3.languages import ALIASES, NAMES
 from backends.qwen3.options import Qwen3Options
 from backends.qwen3.prompt import PromptTemplate, build_template
 from backends.qwen3.stats import CompletedDecode, EngineStats
@@ -48,7 +48,7 @@ class Qwen3Backend:
     @property
     def languages(self) -> frozenset[str] | None:
         """See `ASRBackend`."""
-        return frozenset(NAMES)
+        return frozenset(NAMES) | frozenset(ALIASES)
 
     @property
     def uses_hotwords(self) -> bool:

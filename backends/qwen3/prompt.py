@@ -71,13 +71,13 @@ def build_template(tokenizer: Tokenizer, hotwords: Sequence[str], language: str 
     Args:
         tokenizer: the model's.
         hotwords: words to expect; those that do not fit into `CONTEXT_TOKENS` are left out.
-        language: a primary subtag in `languages.NAMES`; None: the model detects the language.
+        language: a primary subtag in `languages.NAMES` or an alias; None: the model detects the language.
     """
     context = _context(tokenizer, hotwords)
     head = f"<|im_start|>system\n{context}<|im_end|>\n<|im_start|>user\n<|audio_start|>"
     tail = "<|audio_end|><|im_end|>\n<|im_start|>assistant\n"
     if language is not None:
-        tail += f"language {languages.NAMES[language]}{_TAG}"
+        tail += f"language {languages.name_of(language)}{_TAG}"
     (item,) = tokenizer.encode("<|audio_pad|>")
     return PromptTemplate(tuple(tokenizer.encode(head)), item, tuple(tokenizer.encode(tail)))
 
