@@ -17,7 +17,13 @@ from backends.qwen3.repetition import collapse_repeats
 from protocol.pcm import SAMPLE_RATE
 
 UNFIXED_REFRESHES = 2
-"""Refreshes without a prefix before the text is used as one (`unfixed_chunk_num` in the official client)."""
+"""Least number of refreshes without a prefix, before a text is used as one."""
+
+UNFIXED_SAMPLES = 4 * SAMPLE_RATE
+"""Least audio behind a text that is used as a prefix. The official client has two chunks of 2 s without a prefix."""
+
+FIRST_REFRESH_SAMPLES = SAMPLE_RATE
+"""Least audio in a refresh: shorter clips are often transcribed in a wrong language, or not at all."""
 
 
 class Purpose(IntEnum):
@@ -195,9 +201,12 @@ class Schedule:
     def _refresh_if_due(self, spacing: int | None) -> list[Command]:
         if spacing is None or not self._options.live or self._in_flight is not None or self._final is not None:
             return []
-        if self._samples - self._refreshed < spacing or not self._audible(self._samples):
+        if self._samples < FIRST_REFRESH_SAMPLES or self._samples - self._refreshed < spacing:
             return []
-        return self._start_refresh(use_prefix=self._refreshes >= UNFIXED_REFRESHES)
+        if not self._audible(self._samples):
+            return []
+        trusted = self._refreshes >= UNFIXED_REFRESHES and self._hypothesis_samples >= UNFIXED_SAMPLES
+        return self._start_refresh(use_prefix=trusted)
 
     def _start_refresh(self, *, use_prefix: bool) -> list[Command]:
         samples = refresh_end(self._refreshed, self._samples) if self._options.freeze else self._samples
