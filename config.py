@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 import models
@@ -44,6 +45,18 @@ def _split(value: object) -> object:
     if not isinstance(value, str):
         return value
     return tuple(part for part in (each.strip() for each in value.split(",")) if part)
+
+
+def _json_object(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        parsed = json.loads(value or "{}")
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not JSON ({error})") from error
+    if not isinstance(parsed, dict):
+        raise ValueError('it is not a JSON object such as {"dtype": "half"}')  # noqa: TRY004 - pydantic reads ValueError
+    return parsed
 
 
 class Settings(BaseSettings):
@@ -118,6 +131,10 @@ class Settings(BaseSettings):
 
     vllm_model: str = "Qwen/Qwen3-ASR-1.7B"
     """qwen3: the model's name, or a folder."""
+    vllm_revision: str = ""
+    """qwen3: commit, tag or branch of the model on the Hugging Face hub; empty: the newest."""
+    vllm_engine_args: Annotated[dict[str, JsonValue], NoDecode, BeforeValidator(_json_object)] = {}
+    """qwen3: more arguments of vLLM's engine, as a JSON object such as `{"dtype": "half"}`; they win over ours."""
     vllm_gpu_memory: Annotated[float, Field(gt=0, le=1)] = 0.7
     """qwen3: part of the GPU's memory to take."""
     vllm_max_tokens: Annotated[int, Field(ge=0)] = 0
@@ -190,6 +207,8 @@ class Settings(BaseSettings):
             whisper=self.whisper(),
             qwen3=Qwen3Options(
                 model=self.vllm_model,
+                revision=self.vllm_revision,
+                engine_args=self.vllm_engine_args,
                 gpu_memory=self.vllm_gpu_memory,
                 max_tokens=self.vllm_max_tokens,
                 max_inference_batch_size=self.vllm_max_inference_batch_size,
