@@ -87,13 +87,33 @@ def test_digital_silence_costs_nothing(shared: Qwen3Backend) -> None:
 
 
 @pytest.mark.skipif(not model_is_tiny(), reason="repeats one tone")
-def test_a_loop_ends_early(shared: Qwen3Backend) -> None:
-    """A text that repeats itself ends long before its limit, without the repetitions."""
+def test_a_loop_ends_a_refresh_early(shared: Qwen3Backend) -> None:
+    """A refresh whose text repeats itself ends long before its limit, without the repetitions."""
     speech = speak(["one"] * 36, 1).signal
-    before = shared.stats().finals.text_tokens
-    text = decode(shared, speech).text
-    assert len(text.split()) < 20
-    assert shared.stats().finals.text_tokens - before < 36
+    before = shared.stats().refreshes.text_tokens
+    stream = shared.stream(StreamOptions())
+    stream.push(speech)
+    wait_until_idle(shared)
+    partial = stream.partial()
+    stream.cancel()
+    assert partial is not None
+    assert len(partial.text.split()) < 20
+    assert shared.stats().refreshes.text_tokens - before < 36
+
+
+@pytest.mark.skipif(not model_is_tiny(), reason="repeats one tone")
+def test_text_after_repetitions_stays(shared: Qwen3Backend) -> None:
+    """A final keeps the words that follow a word said 25 times, and has that word once."""
+    assert decode(shared, speak(["one"] * 25 + ["two", "three"], 1).signal).text == "one two three"
+
+
+def test_arguments_for_vllm_reach_it() -> None:
+    """An argument that vLLM does not know is named, and an argument that vLLM refuses is vLLM's to refuse."""
+    for arguments, reason in (({"dtipe": "half"}, "does not know: dtipe"), ({"dtype": "int3"}, "dtype")):
+        backend = Qwen3Backend(replace(OPTIONS, engine_args=arguments))
+        with pytest.raises(EngineError, match=reason):
+            backend.start()
+        backend.close()
 
 
 def test_partials_grow_over_closed_windows(shared: Qwen3Backend) -> None:
