@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -10,6 +12,7 @@ from backends.qwen3.engine import SharedEngine
 from backends.qwen3.languages import ALIASES, NAMES
 from backends.qwen3.options import Qwen3Options
 from backends.qwen3.prompt import PromptTemplate, build_template
+from backends.qwen3.restart_policy import DEFAULT_POLICY, RestartPolicy
 from backends.qwen3.stats import CompletedDecode, EngineStats
 from backends.qwen3.stream import Qwen3Stream, UtteranceOptions
 from backends.qwen3.vllm_model import VllmModel
@@ -17,6 +20,13 @@ from backends.qwen3.vllm_model import VllmModel
 
 def _ignore(_: CompletedDecode) -> None:
     """Do nothing."""
+
+
+def end_process() -> None:
+    """End the server with status 1. Nothing is left to drain: every session ended when the engine failed."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 class Qwen3Backend:
@@ -27,6 +37,8 @@ class Qwen3Backend:
         options: Qwen3Options,
         build: Callable[[Qwen3Options], VllmModel] = VllmModel,
         on_completed: Callable[[CompletedDecode], None] = _ignore,
+        restart_policy: RestartPolicy = DEFAULT_POLICY,
+        give_up: Callable[[], None] = end_process,
     ) -> None:
         """Prepare the engine; `start` starts it.
 
@@ -34,9 +46,11 @@ class Qwen3Backend:
             options: the model and the engine's sizes.
             build: starts a model; blocks.
             on_completed: called for each completed decode, on the engine's loop; must not wait.
+            restart_policy: when an engine that failed is restarted.
+            give_up: called on the engine's thread when the policy allows no further restart.
         """
         self._options = options
-        self._engine = SharedEngine(options, build, on_completed)
+        self._engine = SharedEngine(options, build, on_completed, restart_policy, give_up)
         # A session opens many utterances with the same hotwords.
         self._template = lru_cache(maxsize=options.max_num_seqs)(self._build_template)
 

@@ -14,6 +14,7 @@ from backends.base import EngineError
 from backends.qwen3.dispatcher import POLL_SECONDS, DecodeJob, Dispatcher, Outcome
 from backends.qwen3.options import Qwen3Options
 from backends.qwen3.refresh_throttle import RefreshThrottle
+from backends.qwen3.restart_policy import RestartPolicy
 from backends.qwen3.schedule import Purpose
 from backends.qwen3.stats import CompletedDecode, EngineStats, StatsCollector
 from backends.qwen3.supervisor import EngineSupervisor
@@ -28,11 +29,13 @@ class SharedEngine:
         options: Qwen3Options,
         build: Callable[[Qwen3Options], VllmModel],
         on_completed: Callable[[CompletedDecode], None],
+        restart_policy: RestartPolicy,
+        give_up: Callable[[], None],
     ) -> None:
         """Prepare an engine; `start` starts it. See `Qwen3Backend` for the arguments."""
         self._options = options
         self._on_completed = on_completed
-        self._supervisor = EngineSupervisor(options, build, self._serve)
+        self._supervisor = EngineSupervisor(options, build, self._serve, restart_policy, give_up)
         self._lock = threading.Lock()
         """Protects all attributes below. No callback runs under it."""
         self._numbers = itertools.count(1)
