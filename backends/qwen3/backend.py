@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 from backends.base import StreamOptions
 from backends.qwen3.engine import SharedEngine
 from backends.qwen3.languages import ALIASES, NAMES
+from backends.qwen3.metrics import engine_metrics
 from backends.qwen3.options import Qwen3Options
 from backends.qwen3.prompt import PromptTemplate, build_template
 from backends.qwen3.restart_policy import DEFAULT_POLICY, RestartPolicy
 from backends.qwen3.stats import CompletedDecode, EngineStats
 from backends.qwen3.stream import Qwen3Stream, UtteranceOptions
 from backends.qwen3.vllm_model import VllmModel
+from observability.engine_metrics import EngineMetric
 
 
 def _ignore(_: CompletedDecode) -> None:
@@ -106,6 +108,10 @@ class Qwen3Backend:
     def stats(self) -> EngineStats:
         """All decodes since the backend was created; any thread."""
         return self._engine.stats()
+
+    def metrics(self) -> Iterator[EngineMetric]:
+        """See `ReportsMetrics`."""
+        return engine_metrics(self._engine.stats(), self._engine.state())
 
     def close(self) -> None:
         """See `ASRBackend`."""

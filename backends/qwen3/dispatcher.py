@@ -98,6 +98,11 @@ class Dispatcher:
         self._fruitless_polls = 0
         """Polls with jobs in the engine since it last had an output."""
 
+    @property
+    def queued(self) -> int:
+        """Jobs that wait to be rendered or for a slot; any thread."""
+        return len(self._queue) + len(self._waiting_batch)
+
     def poll_hung(self) -> bool:
         """Whether the engine hangs. Call every `POLL_SECONDS`."""
         # Aborted jobs prove nothing: a speaker who pauses and resumes would hide a hung engine for ever.

@@ -12,6 +12,7 @@ import structlog
 
 from backends.base import EngineError
 from backends.qwen3.dispatcher import POLL_SECONDS, DecodeJob, Dispatcher, Outcome
+from backends.qwen3.metrics import EngineState
 from backends.qwen3.options import Qwen3Options
 from backends.qwen3.refresh_throttle import RefreshThrottle
 from backends.qwen3.restart_policy import RestartPolicy
@@ -82,6 +83,16 @@ class SharedEngine:
         with self._lock:
             return self._stats.snapshot(self._throttle.in_flight)
 
+    def state(self) -> EngineState:
+        """The load now."""
+        with self._lock:
+            return EngineState(
+                {purpose: self._throttle.in_flight_for(purpose) for purpose in Purpose},
+                self._dispatcher.queued if self._dispatcher is not None else 0,
+                self._throttle.spacing(time.monotonic()),
+                self._supervisor.restarts,
+            )
+
     def submit(
         self, purpose: Purpose, request: DecodeRequest, new_audio: float, on_done: Callable[[Outcome], None]
     ) -> DecodeJob:
@@ -147,7 +158,9 @@ class SharedEngine:
             if self._jobs.pop(job.number, None) is None:
                 return
             self._throttle.decode_ended(job.purpose)
-            if completed is not None:
+            if completed is None:
+                self._stats.decode_failed()
+            else:
                 self._stats.decode_completed(completed)
                 if completed.purpose is Purpose.REFRESH:
                     self._throttle.refresh_took(completed.timing.total, time.monotonic())
