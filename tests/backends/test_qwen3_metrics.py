@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -66,3 +68,14 @@ def test_other_engines_report_nothing() -> None:
     registry = CollectorRegistry()
     register_engine(registry, MockBackend(ROOT / "references"))
     assert list(registry.collect()) == []
+
+
+def test_the_documented_metrics_are_those_there_are() -> None:
+    """The table in docs/qwen3.md has each metric of the engine, and no other."""
+    page = (ROOT / "docs" / "qwen3.md").read_text()
+    documented = set(re.findall(r"^\| `(stt_engine_[a-z_]+)`", page, re.MULTILINE))
+    with running() as (backend, _):
+        registry = CollectorRegistry()
+        register_engine(registry, backend)
+        reported = {f"{each.name}_total" if each.type == "counter" else each.name for each in registry.collect()}
+    assert documented == reported
