@@ -188,10 +188,9 @@ class Schedule:
             return self._start_refresh(use_prefix=False)
         return [self._update_hypothesis(decode, result), *self._refresh_if_due(spacing)]
 
-    def refresh_failed(self, number: int) -> None:
-        """The refresh `number` failed. Later samples start another one, without a prefix."""
-        if self._in_flight is not None and self._in_flight.number == number:
-            self._in_flight, self._hypothesis, self._refreshes = None, (), 0
+    def refresh_failed(self) -> None:
+        """The refresh that was in flight failed. Later samples start another one, without a prefix."""
+        self._in_flight, self._hypothesis, self._refreshes = None, (), 0
 
     def cancelled(self) -> list[Command]:
         """Nobody wants a result any more."""

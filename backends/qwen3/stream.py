@@ -30,7 +30,7 @@ from backends.qwen3.schedule import (
     ScheduleOptions,
     StartDecode,
 )
-from backends.qwen3.vllm_model import Clip, DecodeRequest
+from backends.qwen3.vllm_model import Clip, DecodeOutput, DecodeRequest
 from protocol.pcm import SAMPLE_RATE, Signal
 
 
@@ -145,28 +145,31 @@ class Qwen3Stream:
                 return
             job, self._job = self._job[1], None
             try:
-                self._accept(decode, job, outcome)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is logged and fails this utterance
-                structlog.get_logger().exception("utterance_failed", job=job.number)
-                self._fail(to_engine_error(error))
+                if isinstance(outcome, EngineError):
+                    self._decode_failed(decode, outcome)
+                else:
+                    self._accept(decode, job, outcome)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is logged and fails this decode
+                structlog.get_logger().exception("decode_result_failed", job=job.number)
+                self._decode_failed(decode, to_engine_error(error))
             news = not self._finished and (self._new_partial is not None or isinstance(self._outcome, EngineError))
         self._deliver()
         if news:
             self._options.notify()
 
-    def _accept(self, decode: Decode, job: DecodeJob, outcome: Outcome) -> None:
-        if isinstance(outcome, EngineError):
-            if decode.purpose is Purpose.REFRESH and self._engine.healthy():
-                # Only the final must succeed: without this refresh the speaker sees one partial less.
-                structlog.get_logger().warning("refresh_failed", job=job.number, reason=str(outcome))
-                self._schedule.refresh_failed(decode.number)
-            else:
-                self._fail(outcome)
-            return
-        if outcome.ending is Ending.LENGTH and decode.max_tokens == self._max_tokens:
+    def _accept(self, decode: Decode, job: DecodeJob, output: DecodeOutput) -> None:
+        if output.ending is Ending.LENGTH and decode.max_tokens == self._max_tokens:
             structlog.get_logger().warning("text_cut_off", job=job.number, max_tokens=decode.max_tokens)
-        result = DecodeResult(outcome.tokens, outcome.ending, job.age)
+        result = DecodeResult(output.tokens, output.ending, job.age)
         self._execute(self._schedule.decoded(decode.number, result, self._engine.refresh_spacing()))
+
+    def _decode_failed(self, decode: Decode, error: EngineError) -> None:
+        if decode.purpose is Purpose.REFRESH and self._engine.healthy():
+            # Only the final must succeed: without this refresh the client sees one partial less.
+            structlog.get_logger().warning("refresh_failed", reason=str(error))
+            self._schedule.refresh_failed()
+        else:
+            self._fail(error)
 
     def _execute(self, commands: Sequence[Command]) -> None:
         """Execute the schedule's commands. The caller holds the lock, so jobs reach the engine in their order."""

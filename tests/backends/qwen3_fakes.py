@@ -34,12 +34,14 @@ class FakeTokenizer:
 
     def __init__(self) -> None:
         self.error: Exception | None = None
+        self.failures = 0
 
     def encode(self, text: str) -> list[int]:
         return [1] if text.startswith("<|") and text.endswith("pad|>") else [2, 3]
 
     def decode(self, tokens: Sequence[int]) -> str:
         if self.error is not None:
+            self.failures += 1
             raise self.error
         return "language English<asr_text>" + "".join(map(chr, tokens))
 

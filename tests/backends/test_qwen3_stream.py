@@ -100,3 +100,17 @@ def test_a_failed_refresh_costs_one_partial() -> None:
         stream.push(noise(2.0))
         eventually(lambda: stream.partial() is not None)
         assert stream.finish(4 * SAMPLE_RATE).result(DEADLINE).text == "hello"
+
+
+def test_a_refresh_that_cannot_be_parsed_costs_one_partial() -> None:
+    """An exception behind a refresh's answer leaves the utterance its later partials and its final."""
+    with running() as (backend, model):
+        model.tokenizer.error = OverflowError("out of range")
+        stream = backend.stream(StreamOptions())
+        stream.push(noise(2.0))
+        eventually(lambda: model.tokenizer.failures)
+        assert stream.partial() is None
+        model.tokenizer.error = None
+        stream.push(noise(2.0))
+        eventually(lambda: stream.partial() is not None)
+        assert stream.finish(4 * SAMPLE_RATE).result(DEADLINE).text == "hello"
