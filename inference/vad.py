@@ -55,7 +55,7 @@ class FixedVad:
 ONSET_RATIO = 2.0
 """Voice begins at so many times the floor's RMS, 6 dB ..."""
 RELEASE_RATIO = 1.5
-"""... and goes on above so many, 3.5 dB. Both are chosen with `python -m bench.endpoints --half tune`."""
+"""... and goes on above so many, 3.5 dB. Both are chosen with `python -m bench.endpoints noise --half tune`."""
 BLOCK_FRAMES = 25
 """Frames after which the floor is sought anew: 500 ms."""
 MEMORY_BLOCKS = 10
