@@ -14,7 +14,6 @@ from bench.common.websocket_client import StreamClient
 from protocol.pcm import FRAME_MS
 
 SLOTS = 200  # points in time within the 20 ms of a frame, 0.1 ms apart, at which a client may send
-_CHECK_EVERY = 5  # frames between two checks whether all clients are exhausted
 MAX_LATE_MS = 20.0  # the generator was the limit if the p99 of its lateness is above this
 MAX_CPU = 0.9  # ... or its part of one core above this
 
@@ -70,7 +69,7 @@ class PacedSender:
                 for client in clients:
                     client.send_next()
             frames += 1
-            if frames % _CHECK_EVERY == 0 and all(client.exhausted for client in self.clients):
+            if frames % 5 == 0 and all(client.exhausted for client in self.clients):
                 return
 
     def stop(self) -> None:

@@ -23,9 +23,8 @@ def median(values: Sequence[float]) -> float | None:
 
 def summary(values: Sequence[float], digits: int = 1) -> Summary:
     """Count and 50th, 95th and 99th percentile, rounded to `digits`."""
-    return {"count": len(values)} | {
-        f"p{percent}": rounded(percentile(values, percent), digits) for percent in (50, 95, 99)
-    }
+    named = {f"p{percent}": rounded(percentile(values, percent), digits) for percent in (50, 95, 99)}
+    return {"count": len(values)} | named
 
 
 def rounded(value: float | None, digits: int = 2) -> float | None:

@@ -3,11 +3,9 @@
 The normaliser treats reference and hypothesis alike:
 1. Unicode NFKC and case folding; typographic apostrophes become `'`.
 2. mr -> mister, mrs -> missus, dr -> doctor.
-3. In English, whole numbers of up to six digits are spelled as words (`42` -> `forty two`, `1,500` -> `one thousand
-   five hundred`). Years are read as numbers, not in pairs.
+3. In English, whole numbers of up to six digits are spelled (`1,500` -> `one thousand five hundred`), years too.
 4. A word consists of letters, digits and inner apostrophes. All other characters separate words, hyphens included.
-5. Each Chinese character and each Japanese kana is one word, and in Korean each syllable. For these languages the rate
-   is therefore a character error rate.
+5. Each Chinese character, Japanese kana and Korean syllable is one word: the rate is a character error rate.
 """
 
 from __future__ import annotations

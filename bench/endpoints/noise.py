@@ -20,15 +20,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-import numpy as np
-
 from bench.common.noisy_scenes import NOISES, STEADY, Scene, halves, noises, scenes
 from bench.common.offline_segmentation import Detector, Segmentation, covered, detectors_by_name, matched, segment
 from bench.common.recordings import Recording, load
 from bench.common.report import Progress, Row, conditions, integers, parser, table, words, write_json
 from bench.common.server_process import ROOT
 from bench.common.stats import median, rounded
-from protocol.pcm import FRAME_SAMPLES, ms, samples_of
+from protocol.pcm import FRAME_SAMPLES, Signal, ms, samples_of
 
 IN_TIME = samples_of(1_000)
 CLEAN = "clean"
@@ -83,11 +81,7 @@ class Cell:
 
 
 def measure(
-    scene: Scene,
-    detectors: Mapping[str, Detector],
-    kinds: Mapping[str, np.typing.NDArray[np.float32]],
-    ratios: Sequence[int],
-    levels: Sequence[int],
+    scene: Scene, detectors: Mapping[str, Detector], kinds: Mapping[str, Signal], ratios: list[int], levels: list[int]
 ) -> Iterator[Cell]:
     """One cell for each detector under each condition. `kinds`: the noises; `ratios` in dB; `levels` in dBFS."""
     for level in levels:
@@ -99,9 +93,9 @@ def measure(
             for name, detector in detectors.items():
                 began = time.process_time()
                 found = segment(samples, detector())
-                cpu_us = (time.process_time() - began) * 1e6
+                spent = time.process_time() - began
                 counts = count(scene, clean.setdefault(name, found), found)
-                counts.cpu_us = cpu_us
+                counts.cpu_us = spent * 1e6
                 yield Cell(name, noise, ratio, level, counts)
 
 
@@ -149,8 +143,7 @@ def main(arguments: Sequence[str]) -> None:
     made.add_argument("--threshold", type=float, default=300, help="STT_VAD_THRESHOLD (300)")
     made.add_argument("--noises", type=words, default=NOISES, metavar="N,N", help=f"({','.join(NOISES)})")
     made.add_argument("--ratios", type=integers, default=[20, 10, 5, 0], metavar="DB,DB", help="SNR (20,10,5,0)")
-    made.add_argument("--levels", type=integers, default=[-6, -12, -18, -24, -30], metavar="DB,DB",
-                      help="peak levels in dBFS (=-6,-12,-18,-24,-30)")  # fmt: skip
+    made.add_argument("--levels", type=integers, default=[-6, -12, -18, -24, -30], metavar="DB,DB", help="peaks, dBFS")
     given = made.parse_args(arguments)
     recordings: list[Recording] = load(ROOT / "references") + (load(given.folder) if given.folder else [])
     tune, report = halves(recordings)
@@ -162,10 +155,10 @@ def main(arguments: Sequence[str]) -> None:
     progress = Progress(len(all_scenes))
     for number, scene in enumerate(all_scenes):
         progress.step(f"scene {number + 1}")
-        made_noises = noises(len(scene.signal), number, others)
-        cells += measure(
-            scene, detectors, {name: made_noises[name] for name in given.noises}, given.ratios, given.levels
-        )
+        kinds = {
+            name: noise for name, noise in noises(len(scene.signal), number, others).items() if name in given.noises
+        }
+        cells += measure(scene, detectors, kinds, given.ratios, given.levels)
     print(f"{given.half} half: {len(all_scenes)} scenes, {sum(each.seconds for each in all_scenes) / 60:.1f} minutes")
     clean, noisy = [[each for each in cells if (each.noise == CLEAN) == wanted] for wanted in (True, False)]
     steady = [each for each in noisy if each.noise in STEADY]

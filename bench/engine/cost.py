@@ -23,8 +23,7 @@ from bench.common.report import Progress, conditions, integers, parser, table, w
 from bench.common.server_process import APP, ROOT, ServerProcess, server_settings
 from bench.common.stats import rounded
 
-READY_SECONDS = 900.0
-WARM_SECONDS = 5.0
+READY_SECONDS, WARM_SECONDS = 900.0, 5.0
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -24,7 +24,6 @@ from bench.load.pairs import BARE_SOCKET, Target
 
 TARGETS = {"bare": BARE_SOCKET, "server": Target()}
 SERVER_BUSY = 0.9  # the server was the limit if it used at least this part of its core
-_WARM_UP_SECONDS = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ async def connect_repeatedly(port: int, seconds: float, *, wait_for_message: boo
 async def measure(server: ServerProcess, name: str, seconds: float) -> Window:
     """Measure one window after a short warm-up."""
     speaks = not TARGETS[name].silent
-    await connect_repeatedly(server.port, _WARM_UP_SECONDS, wait_for_message=speaks)
+    await connect_repeatedly(server.port, 0.3, wait_for_message=speaks)
     began, cpu, own = time.monotonic(), server.cpu_seconds(), time.process_time()
     done, errors = await connect_repeatedly(server.port, seconds, wait_for_message=speaks)
     passed, cpu, own = time.monotonic() - began, server.cpu_seconds() - cpu, time.process_time() - own

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +65,7 @@ def run(
     progress = Progress(len(given.streams) * given.rounds * len(targets))
     windows: list[tuple[str, Level]] = []
     with background:
-        for streams, _, (name, target) in (
-            (streams, number, item)
-            for streams in given.streams
-            for number in range(given.rounds)
-            for item in targets.items()
-        ):
+        for streams, _, (name, target) in product(given.streams, range(given.rounds), targets.items()):
             progress.step(f"{name}, {streams} streams")
             with ServerProcess(target.arguments, settings, cores, root=target.root, niceness=niceness) as server:
                 windows.append((name, meter.measure(server, streams, silent_server=target.silent)))
@@ -82,10 +78,8 @@ def run(
 
 def row(windows: Sequence[tuple[str, Level]], target: str, baseline: str, streams: int) -> dict[str, Any]:
     """One line of the table: medians over the windows of one target, percentiles over all its finals."""
-    mine, other = (
-        [each for of, each in windows if (of, each.streams) == (name, streams)] for name in (target, baseline)
-    )
-    ratios = [one.cpu_ms / two.cpu_ms for one, two in zip(mine, other, strict=True)]
+    mine, first = ([one for of, one in windows if (of, one.streams) == (name, streams)] for name in (target, baseline))
+    ratios = [one.cpu_ms / two.cpu_ms for one, two in zip(mine, first, strict=True) if two.cpu_ms]
     endpoints = summary([value for each in mine for value in each.endpoints])
 
     def middle(name: str, digits: int = 2) -> float | None:
@@ -96,7 +90,7 @@ def row(windows: Sequence[tuple[str, Level]], target: str, baseline: str, stream
         "target": target,
         "cpu_ms": middle("cpu_ms"),
         "ratio": rounded(median(ratios)),
-        "ratios": f"{min(ratios):.2f}-{max(ratios):.2f}",
+        "ratios": f"{min(ratios):.2f}-{max(ratios):.2f}" if ratios else None,
         "loop_ms": middle("event_loop_cpu_ms"),
         "wake_ups": middle("wake_ups", 1),
         "cores": middle("cores"),

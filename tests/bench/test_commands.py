@@ -66,7 +66,7 @@ def test_overhead(tool: Tool) -> None:
     ran = tool("overhead")
     assert [window["target"] for window in ran["windows"]] == ["baseline", "server"]
     baseline, server = ran["rows"]
-    assert baseline["cpu_ms"] > 0
+    assert (baseline["finals"], server["ratio"] is None or server["ratio"] > 0) == (0, True)
     assert (server["dropped"], server["errors"]) == (0, 0)
     assert server["threads"] <= 1
 
