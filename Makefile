@@ -28,9 +28,8 @@ test: $(STAMPS)/dev  ## Run the tests; the first run fetches the models tiny.en 
 	@$(BIN)/python -m models pull tiny.en base
 	$(BIN)/python -m pytest
 
-test-all: $(STAMPS)/dev  ## Run the tests, with client libraries, browsers and short fuzzing
-	@$(BIN)/python -m models pull tiny.en base
-	$(BIN)/python -m pytest -m "not soak"
+test-all: test  ## Run the tests, then those with client libraries, browsers and short fuzzing
+	$(BIN)/python -m pytest -m "slow and not soak"
 
 soak: $(STAMPS)/dev  ## Run the tests that take over 3 minutes each
 	@$(BIN)/python -m models pull tiny.en base
