@@ -59,6 +59,7 @@ def test_defaults() -> None:
         ("language", "AUTO", "AUTO"),
         ("language", "zh-Hant-TW", "zh-Hant-TW"),
         ("language", "yue", "yue"),
+        ("language", "en_US", "en-US"),
         ("hotwords", "", ()),
         ("hotwords", " a, b c ,,d", ("a", "b c", "d")),
         ("hotwords", ",".join(["x" * 64] * 100), ("x" * 64,) * 100),
@@ -106,7 +107,6 @@ def test_good_parameter(name: str, value: str, parsed: object) -> None:
             for tag in (
                 "",
                 "e",
-                "en_US",
                 "en-",
                 "-en",
                 "en us",
