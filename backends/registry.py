@@ -9,8 +9,9 @@ from pathlib import Path
 
 from backends.base import ASRBackend
 from backends.pocketsphinx.options import PocketsphinxOptions
-from backends.qwen3 import machine
+from backends.qwen3 import preflight
 from backends.qwen3.options import Qwen3Options
+from backends.whisper.options import WhisperOptions
 
 
 class BackendUnavailable(Exception):
@@ -25,6 +26,7 @@ class BackendOptions:
     """Folder of the recordings that `mock` replays."""
     pocketsphinx: PocketsphinxOptions
     qwen3: Qwen3Options
+    whisper: WhisperOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,11 @@ class BackendSpec:
     create: Callable[[BackendOptions], ASRBackend]
     refusal: Callable[[], str | None] = lambda: None
     """Why it cannot run here, as one plain sentence that says what to do; None: it can. Cheap."""
+
+
+def installed(package: str) -> bool:
+    """Whether a package can be imported; it is not."""
+    return importlib.util.find_spec(package) is not None
 
 
 def _mock(options: BackendOptions) -> ASRBackend:
@@ -49,9 +56,21 @@ def _pocketsphinx(options: BackendOptions) -> ASRBackend:
 
 
 def _no_pocketsphinx() -> str | None:
-    if importlib.util.find_spec("pocketsphinx") is not None:
+    if installed("pocketsphinx"):
         return None
     return "STT_BACKEND=pocketsphinx needs its extra: run `uv sync --extra pocketsphinx`, or set STT_BACKEND=mock."
+
+
+def _whisper(options: BackendOptions) -> ASRBackend:
+    from backends.whisper.backend import WhisperBackend
+
+    return WhisperBackend(options.whisper)
+
+
+def _no_whisper() -> str | None:
+    if installed("faster_whisper"):
+        return None
+    return "STT_BACKEND=whisper needs its extra: run `uv sync --extra whisper`, or set STT_BACKEND=mock."
 
 
 def _qwen3(options: BackendOptions) -> ASRBackend:
@@ -63,10 +82,11 @@ def _qwen3(options: BackendOptions) -> ASRBackend:
 BACKENDS: Mapping[str, BackendSpec] = {
     "mock": BackendSpec(_mock),
     "pocketsphinx": BackendSpec(_pocketsphinx, _no_pocketsphinx),
-    "qwen3": BackendSpec(_qwen3, machine.refusal),
+    "qwen3": BackendSpec(_qwen3, preflight.refusal),
+    "whisper": BackendSpec(_whisper, _no_whisper),
 }
 
-PLANNED = frozenset({"whisper", "nemo"})
+PLANNED = frozenset({"nemo"})
 """Names the roadmap promises and this version does not have."""
 
 

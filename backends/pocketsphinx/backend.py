@@ -73,6 +73,16 @@ class PocketsphinxBackend:
         return False
 
     @property
+    def has_words(self) -> bool:
+        """See `ASRBackend`; its finals have them, asked for or not."""
+        return True
+
+    @property
+    def translates(self) -> bool:
+        """See `ASRBackend`."""
+        return False
+
+    @property
     def batch_width(self) -> int:
         """See `ASRBackend`: a piece for each worker, and the next, so that none waits until that was heard."""
         return self._workers + 1

@@ -13,13 +13,13 @@ from typing import get_args
 import numpy as np
 import numpy.typing as npt
 
-from backends.base import ASRResult
-from inference import detectors
-from inference.listener import Ended, Listener
-from inference.segmenter import Segmenter, SegmenterOptions
-from inference.vad import EnergyVad, FixedVad, Judged, Vad, VadOptions
+from backends.base import ASRResult, StreamOptions
+from inference import vad_factory
+from inference.segmenter import SegmenterOptions
+from inference.utterance_pipeline import UtteranceEnded, UtterancePipeline
+from inference.vad import EnergyVad, FixedVad, FrameDecisions, Vad, VadOptions
+from protocol.events import Reason
 from protocol.pcm import FRAME_SAMPLES, Samples, Signal, samples_of, to_signal
-from protocol.schema import Reason
 
 CHUNK = samples_of(200)  # samples that a session processes at once while there is no speech
 _EMPTY = np.zeros(0, np.int16)
@@ -39,13 +39,13 @@ def detectors_by_name(names: str, threshold: float) -> dict[str, Detector]:
 def _detector(name: str, options: VadOptions) -> Detector:
     if name == "fixed":
         return lambda: FixedVad(options.threshold)
-    for known in get_args(detectors.Detector):
+    for known in get_args(vad_factory.Detector):
         if name == known:
             try:
-                detectors.check(known)
-            except detectors.VadUnavailable as error:
+                vad_factory.check(known)
+            except vad_factory.VadUnavailable as error:
                 raise SystemExit(str(error)) from error
-            make = detectors.load(known)
+            make = vad_factory.load(known)
             return lambda: make(options)
     raise SystemExit(f"unknown detector: {name}")
 
@@ -100,7 +100,7 @@ class _DecisionRecorder:
         self._vad = vad
         self.voiced: list[bool] = []
 
-    def frames(self, signal: Signal) -> Judged:
+    def frames(self, signal: Signal) -> FrameDecisions:
         decisions = self._vad.frames(signal)
         self.voiced += decisions[1]
         return decisions
@@ -109,12 +109,12 @@ class _DecisionRecorder:
 def segment(samples: Samples, vad: Vad) -> Segmentation:
     """Segment the audio of one connection (int16, shape [n]), 200 ms at a time."""
     recorder = _DecisionRecorder(vad)
-    pipeline = Listener(recorder, Segmenter(SegmenterOptions()), _LengthRecorder)
+    pipeline = UtterancePipeline(recorder, SegmenterOptions(), lambda _: _LengthRecorder(), StreamOptions())
     events: list[object] = []
     for first in range(0, len(samples), CHUNK):
-        events += pipeline.hear(samples[first : first + CHUNK])
-        while pipeline.behind:
-            events += pipeline.hear(_EMPTY)
+        events += pipeline.feed(samples[first : first + CHUNK])
+        while pipeline.has_backlog:
+            events += pipeline.feed(_EMPTY)
     events += pipeline.end(Reason.ENDPOINT)
     voiced = np.array(recorder.voiced[: len(samples) // FRAME_SAMPLES], bool)
     utterances = [
@@ -123,11 +123,11 @@ def segment(samples: Samples, vad: Vad) -> Segmentation:
             end=each.start + each.stream.samples,
             voiced_start=each.voiced_start,
             voiced_end=each.voiced_end,
-            decided_at=each.known,
+            decided_at=each.decided_at,
             ended_by_silence=each.reason is Reason.ENDPOINT,
         )
         for each in events
-        if isinstance(each, Ended) and isinstance(each.stream, _LengthRecorder)
+        if isinstance(each, UtteranceEnded) and isinstance(each.stream, _LengthRecorder)
     ]
     return Segmentation(utterances, voiced)
 

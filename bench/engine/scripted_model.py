@@ -12,9 +12,10 @@ from dataclasses import replace
 from itertools import cycle, islice
 from typing import Any
 
-from backends.qwen3.model import Answer, Model, Request
 from backends.qwen3.options import Qwen3Options
-from backends.qwen3.prompt import Frame, Tokenizer, frame
+from backends.qwen3.prompt import PromptTemplate, Tokenizer, build_template
+from backends.qwen3.schedule import Ending
+from backends.qwen3.vllm_model import DecodeOutput, DecodeRequest, VllmModel
 from protocol.pcm import SAMPLE_RATE
 
 TOKENS_PER_SECOND = 4.0  # ordinary speech: two and a half words a second, one and a half tokens a word
@@ -26,15 +27,15 @@ class Script:
     """The text of each utterance, without hotwords and without a forced language."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self._frame: Frame = frame(tokenizer, (), None)
+        self._template: PromptTemplate = build_template(tokenizer, (), None)
         self._header = tokenizer.encode(_HEADER)
         self._words = tokenizer.encode(_WORDS)
 
-    def tokens_due(self, request: Request) -> range:
+    def tokens_due(self, request: DecodeRequest) -> range:
         """Script positions of the request's audio behind the text in its prompt; at least one."""
         tokens = list(request.tokens)
-        last_item = len(tokens) - 1 - tokens[::-1].index(self._frame.item)
-        start = len(tokens) - last_item - 1 - len(self._frame.tail)
+        last_item = len(tokens) - 1 - tokens[::-1].index(self._template.item)
+        start = len(tokens) - last_item - 1 - len(self._template.tail)
         seconds = sum(len(clip.samples) for clip in request.clips) / SAMPLE_RATE
         stop = len(self._header) + round(seconds * TOKENS_PER_SECOND)
         return range(start, max(start + 1, min(stop, start + request.max_tokens - 1)))
@@ -45,20 +46,20 @@ class Script:
         return tokens[part.start : part.stop]
 
 
-class ScriptedModel(Model):
-    """A `Model` of random weights."""
+class ScriptedModel(VllmModel):
+    """A `VllmModel` of random weights."""
 
     def __init__(self, options: Qwen3Options) -> None:
-        """See `Model`."""
+        """See `VllmModel`."""
         super().__init__(options)
-        self._script = Script(self.vocabulary)
+        self._script = Script(self.tokenizer)
 
-    async def generate(self, rendered: Any, request: Request, name: str) -> Answer:  # noqa: ANN401 - see `Model`
-        """See `Model`."""
+    async def generate(self, rendered: Any, request: DecodeRequest, name: str) -> DecodeOutput:  # noqa: ANN401 - see `VllmModel`
+        """See `VllmModel`."""
         answer = await super().generate(rendered, request, name)
-        return replace(answer, tokens=tuple(self._script.read(self._script.tokens_due(request))), runaway=False)
+        return replace(answer, tokens=tuple(self._script.read(self._script.tokens_due(request))), ending=Ending.STOP)
 
-    def _sampling(self, request: Request) -> Any:  # noqa: ANN401 - see `Model`
+    def _sampling(self, request: DecodeRequest) -> Any:  # noqa: ANN401 - see `VllmModel`
         parameters = super()._sampling(request)
         part = self._script.tokens_due(request)
         parameters.max_tokens = len(part) + 1  # the end of the text is one

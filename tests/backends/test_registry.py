@@ -12,8 +12,9 @@ import pytest
 from backends.pocketsphinx.options import PocketsphinxOptions
 from backends.qwen3.options import Qwen3Options
 from backends.registry import BACKENDS, PLANNED, BackendOptions, BackendUnavailable, check, create
+from backends.whisper.options import WhisperOptions
 
-USABLE = "set STT_BACKEND=qwen3 or STT_BACKEND=pocketsphinx or STT_BACKEND=mock"
+USABLE = "set STT_BACKEND=whisper or STT_BACKEND=qwen3 or STT_BACKEND=pocketsphinx or STT_BACKEND=mock"
 
 
 def refusal(name: str) -> str:
@@ -54,7 +55,9 @@ def test_planned_and_present_are_apart() -> None:
 
 def test_create_builds_without_starting() -> None:
     """`create` gives the backend of that name, which reads nothing and is not healthy before it is started."""
-    backend = create("mock", BackendOptions(Path("nowhere"), PocketsphinxOptions(), Qwen3Options()))
+    backend = create(
+        "mock", BackendOptions(Path("nowhere"), PocketsphinxOptions(), Qwen3Options(), WhisperOptions(Path()))
+    )
     assert backend.name == "mock"
     assert not backend.healthy()
 
@@ -63,7 +66,8 @@ def test_checking_imports_no_engine() -> None:
     """Knowing every backend, and checking one, imports neither an engine nor its module."""
     code = (
         "import sys; from backends.registry import check; check('mock'); "
-        "heavy = ('pocketsphinx', 'vllm', 'torch', 'backends.mock', 'backends.qwen3.backend'); "
+        "heavy = ('pocketsphinx', 'faster_whisper', 'ctranslate2', 'vllm', 'torch'); "
+        "heavy += ('backends.mock', 'backends.qwen3.backend', 'backends.whisper.backend'); "
         "print([name for name in heavy if name in sys.modules])"
     )
     root = Path(__file__).resolve().parents[2]

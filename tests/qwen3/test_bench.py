@@ -1,4 +1,4 @@
-"""The load test of the engine, end to end; what it measures on a tiny shape means nothing."""
+"""The load test of the engine, end to end; its numbers for the tiny shape mean nothing."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.qwen3.conftest import MODEL, is_tiny
+from tests.qwen3.conftest import MODEL, model_is_tiny
 from tests.server import ROOT
 
 
-@pytest.mark.skipif(not is_tiny(), reason="the shapes are completed from the tiny checkpoint")
+@pytest.mark.skipif(not model_is_tiny(), reason="the shapes are completed from the tiny checkpoint")
 def test_the_tiny_shape(tmp_path: Path) -> None:
-    """Live streams are served by dummy weights, and the times of refreshes and finals are told by part."""
+    """The command serves live streams with random weights and reports the times of refreshes and finals by part."""
     command = [sys.executable, "-m", "bench.engine", "qwen3-capacity", "--shape", "tiny", "--tiny", MODEL]
     command += ["--levels", "2", "--seconds", "8", "--warm", "2", "--utterances", "3", "--limit-ms", "60000"]
     command += ["--json", str(tmp_path / "ran")]
@@ -23,7 +23,7 @@ def test_the_tiny_shape(tmp_path: Path) -> None:
         try:
             bench.wait()
         finally:
-            bench.terminate()  # and with it its server, should the test be out of time
+            bench.terminate()  # a test that is out of time must end the bench, which ends its server
     assert bench.returncode == 0
     ran = json.loads((tmp_path / "ran").read_text())
 

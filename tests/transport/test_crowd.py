@@ -14,9 +14,9 @@ from bench.common.paced_sender import SLOTS, PacedSender, sending
 from bench.common.websocket_client import Opcode, StreamClient, client_frame, commit_all, connected
 from tests.audio import reference, silence, text_of
 from tests.server import Server, eventually
-from transport.sessions import CROWD
+from transport.admission import BATCHING_THRESHOLD
 
-SPEAKERS = CROWD + 16
+SPEAKERS = BATCHING_THRESHOLD + 16
 _AUDIO = silence(200) + reference("hello") + silence(700) + reference("price")[:32_000] + silence(700)
 
 

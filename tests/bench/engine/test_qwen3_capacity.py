@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backends.qwen3.model import Clip, Request
-from backends.qwen3.prompt import ROLLBACK, frame
+from backends.qwen3.prompt import ROLLBACK, build_template
+from backends.qwen3.vllm_model import Clip, DecodeRequest
 from bench.common.recordings import Recording, load
 from bench.common.server_process import ROOT
 from bench.engine import model_shape
@@ -19,9 +19,9 @@ from protocol.pcm import SAMPLE_RATE
 from tests.backends.test_qwen3_prompt import TOKENS
 
 
-def asked(seconds: float, prefix: tuple[int, ...], max_tokens: int = 500) -> Request:
+def asked(seconds: float, prefix: tuple[int, ...], max_tokens: int = 500) -> DecodeRequest:
     clip = Clip("a", np.zeros(round(seconds * SAMPLE_RATE / 2), np.float32))
-    return Request(frame(TOKENS, (), None).tokens(2, prefix), (clip, clip), max_tokens, 0)
+    return DecodeRequest(build_template(TOKENS, (), None).tokens(2, prefix), (clip, clip), max_tokens, 0)
 
 
 def test_a_script_goes_on_where_the_prefix_ends() -> None:
