@@ -20,11 +20,12 @@ def primary_subtag(tag: str) -> str | None:
 
 
 def check_language(tag: str) -> str:
-    """Return `tag` if it is `auto` or has the shape of a BCP-47 tag.
+    """Return `tag` if it is `auto` or has the shape of a BCP-47 tag; `en_US`, as POSIX spells it, becomes `en-US`.
 
     Raises:
         ValueError: it has not.
     """
+    tag = tag.replace("_", "-")
     if not _LANGUAGE_TAG.fullmatch(tag):
         raise ValueError("must be auto or a BCP-47 tag such as en or zh-CN")
     return tag

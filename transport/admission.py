@@ -22,7 +22,7 @@ DRAIN_RESERVE_SECONDS = 1.0
 """Part of the drain's time kept for telling those who are not done that it is over."""
 
 WATCH_SECONDS = 0.25
-"""Between two looks at whether the engine lives: how long a session that says nothing may believe in a dead one."""
+"""Seconds between two checks of the engine: how late a session without an open utterance learns of its death."""
 
 ServiceStatus = Literal["loading", "ok", "dead", "draining"]
 
@@ -135,7 +135,7 @@ class Admission:
     async def watch(self) -> None:
         """Tell all sessions when the engine dies; until cancelled.
 
-        An utterance hears of it from its stream. Between utterances there is none: its speaker would go on, to nobody.
+        An open utterance learns of it from its stream; between utterances a session has no stream.
         """
         while True:
             if self._backend.status == "dead":
@@ -144,7 +144,7 @@ class Admission:
             await asyncio.sleep(WATCH_SECONDS)
 
     async def drain(self, seconds: float) -> None:
-        """Let nobody in; let sessions say their last words and requests finish, all within `seconds`."""
+        """Admit nothing more; let sessions send their last finals and requests finish, all within `seconds`."""
         self._draining = True
         deadline = asyncio.get_running_loop().time() + seconds
         for session in list(self._sessions):

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: speakers get their last words before uvicorn closes their sockets.
+"""SIGTERM and SIGINT: sessions get their last finals before uvicorn closes their sockets.
 
 uvicorn closes every WebSocket with 1012 before the lifespan's shutdown runs, so a drain there comes too late. This
 stands in front of the signal handlers that uvicorn installed, and hands the signal on when the drain is done.

@@ -60,7 +60,8 @@ def draw(frames: str) -> Samples:
     for number, each in enumerate(frames):
         if each == "V":
             steps = np.arange(number * FRAME_SAMPLES, (number + 1) * FRAME_SAMPLES)
-            audio[number * FRAME_SAMPLES : (number + 1) * FRAME_SAMPLES] = LOUD - steps * 7919 % 1000
+            wave = (LOUD - steps * 7919 % 1000) * np.where(steps % 2, 1, -1)
+            audio[number * FRAME_SAMPLES : (number + 1) * FRAME_SAMPLES] = wave
     return audio
 
 
