@@ -9,32 +9,25 @@ A clean run is the same detector over the same talk at the same level without no
   in time %        of these, those for which one ended within 1 s of the same point
   kept %           frames that are voice in the clean run's utterances and lie inside an utterance
   pauses %         known pauses between recordings in which no utterance's voice goes on through the middle
-  words lost %     words (with --words: pocketsphinx aligns them) of which more than half lies outside all utterances
   false/min        utterances a minute in which the clean run has no voice at all
   later p50        ms by which ends came later than the clean run's, of those in time
-With --wer pocketsphinx alone, without a server, reads the utterances of some talks, English and with known texts:
-  wer              word error rate of each detector's utterances
-  oracle           of the same noisy audio, cut where the clean run of the first detector in --vads cuts
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from bench.audio import Clip, load
 from bench.ears import Heard, covered, hear, matched, vads
-from bench.reading import readable, word_errors
 from bench.report import Progress, Row, conditions, finish, parser, rounded, table
 from bench.room import NOISES, STEADY, Talk, halves, noises, talks
 from bench.server import ROOT
 from bench.stats import median
-from bench.words import Words, aligned
 from inference.detectors import MakeVad
 from inference.vad import VadOptions
 from protocol.pcm import FRAME_SAMPLES, Samples, ms, samples_of
@@ -62,8 +55,6 @@ class Tally:
     kept: int = 0
     pauses: int = 0
     parted: int = 0
-    words: int = 0
-    lost: int = 0
     false_starts: int = 0
     later_ms: list[int] = field(default_factory=list)
 
@@ -79,7 +70,6 @@ class Tally:
             "in time %": _percent(self.in_time, self.utterances),
             "kept %": _percent(self.kept, self.voiced),
             "pauses %": _percent(self.parted, self.pauses),
-            "words lost %": _percent(self.lost, self.words),
             "false/min": rounded(self.false_starts / self.minutes, 2) if self.minutes else None,
             "later p50": rounded(median(self.later_ms), 0),
         }
@@ -118,7 +108,6 @@ class Grid:
     levels: Sequence[int]
     options: VadOptions
     babblers: Sequence[Clip]
-    words: Words
 
     def cells(self, talk: Talk, number: int) -> Iterator[Cell]:
         """Every cell for one talk."""
@@ -130,7 +119,7 @@ class Grid:
             for name, clean in cleans.items():
                 if YARDSTICK in cleans:
                     condition = Condition(name, AS_YARDSTICK, None, level)
-                    yield Cell(condition, count(talk, cleans[YARDSTICK], clean, self.words))
+                    yield Cell(condition, count(talk, cleans[YARDSTICK], clean))
             for noise in self.noises:
                 for ratio in self.ratios:
                     samples = talk.heard(level, made[noise], ratio)
@@ -140,10 +129,10 @@ class Grid:
         for name, make in self.vads.items():
             heard = cleans[name] if where.noise == CLEAN else hear(samples, make(self.options))
             condition = Condition(name, where.noise, where.snr_db, where.level_dbfs)
-            yield Cell(condition, count(talk, cleans[name], heard, self.words))
+            yield Cell(condition, count(talk, cleans[name], heard))
 
 
-def count(talk: Talk, clean: Heard, heard: Heard, words: Words) -> Tally:
+def count(talk: Talk, clean: Heard, heard: Heard) -> Tally:
     """Compare one hearing with the clean one."""
     expected, found = _ends(clean), _ends(heard)
     differences = matched(expected, found, IN_TIME)
@@ -151,11 +140,6 @@ def count(talk: Talk, clean: Heard, heard: Heard, words: Words) -> Tally:
     inside = heard.inside()
     spoken = covered(len(inside), [(each.voiced_start, each.voiced_end) for each in heard.utterances])
     middles = [(start + end) // 2 // FRAME_SAMPLES for start, end in talk.pauses]
-    spans = [
-        (placed.start + start, placed.start + end)
-        for placed in talk.placed
-        for start, end in words.get(placed.clip.name, ())
-    ]
     return Tally(
         minutes=talk.seconds / 60,
         utterances=len(expected),
@@ -164,8 +148,6 @@ def count(talk: Talk, clean: Heard, heard: Heard, words: Words) -> Tally:
         kept=int((voice & inside).sum()),
         pauses=len(middles),
         parted=sum(not spoken[middle] for middle in middles),
-        words=len(spans),
-        lost=sum(_lost(inside, start, end) for start, end in spans),
         false_starts=sum(not _overlaps(voice, each.voiced_start, each.voiced_end) for each in heard.utterances),
         later_ms=[ms(difference) for difference in differences],
     )
@@ -176,18 +158,8 @@ def _ends(heard: Heard) -> list[int]:
     return [each.known for each in heard.utterances if each.reason is Reason.ENDPOINT and each.known <= last]
 
 
-def _lost(inside: np.typing.NDArray[np.bool_], start: int, end: int) -> bool:
-    frames = inside[start // FRAME_SAMPLES : -(-end // FRAME_SAMPLES)]
-    return bool(frames.mean() < 0.5) if len(frames) else False
-
-
 def _overlaps(voice: np.typing.NDArray[np.bool_], start: int, end: int) -> bool:
     return bool(voice[start // FRAME_SAMPLES : -(-end // FRAME_SAMPLES)].any())
-
-
-def wer_row(row: Mapping[str, Any]) -> Row:
-    """As a line of the table."""
-    return {name: value["wer"] if isinstance(value, dict) else value for name, value in row.items()}
 
 
 def summed(cells: Sequence[Cell], *names: str) -> list[Row]:
@@ -218,7 +190,6 @@ def main() -> None:
         given.levels,
         VadOptions(given.threshold),
         others,
-        aligned(chosen) if given.words else {},
     )
     cells: list[Cell] = []
     bar = Progress(len(conversation))
@@ -227,23 +198,7 @@ def main() -> None:
         cells += grid.cells(talk, number)
     bar.end()
     report_cells(cells, conversation, given.half)
-    where = [(noise, ratio) for noise in given.noises.split(",") for ratio in given.ratios]
-    level = given.levels[0]
-    reading = (
-        word_errors(
-            talks(readable(chosen))[: given.wer],
-            vads=grid.vads,
-            options=grid.options,
-            level=level,
-            where=where,
-            babblers=others,
-        )
-        if given.wer
-        else []
-    )
-    if reading:
-        print("Word error rate of pocketsphinx alone\n" + table([wer_row(row) for row in reading]))
-    finish(given.json, ran | {"cells": [asdict(cell) for cell in cells], "word_errors": reading})
+    finish(given.json, ran | {"cells": [asdict(cell) for cell in cells]})
 
 
 def arguments() -> argparse.Namespace:
@@ -259,8 +214,6 @@ def arguments() -> argparse.Namespace:
         "--levels", type=integers_of, default=LEVELS, metavar="DB,DB", help="peaks, dBFS (=-6,-12,-18,-24,-30)"
     )
     made.add_argument("--quieter", type=float, default=0.0, metavar="DB", help="of every second recording (0)")
-    made.add_argument("--words", action="store_true", help="count lost words")
-    made.add_argument("--wer", type=int, default=0, metavar="TALKS", help="read so many talks, at the first level (0)")
     return made.parse_args()
 
 

@@ -10,9 +10,8 @@ from typing import Any
 import httpx
 
 from bench import conversation
-from bench.audio import Clip, Disc, Playlist, cut, wav
+from bench.audio import Clip, Disc, Playlist, wav
 from bench.report import Progress
-from bench.second_pass import decode_alone
 from bench.server import Server, silence_ms
 from bench.stats import summary
 from bench.talk import Talk, talk, times_of
@@ -21,8 +20,6 @@ from bench.wheel import Wheel, run
 
 GAP_MS = 1000
 """Silence after every recording."""
-PRE_ROLL_MS, POST_ROLL_MS = 300, 200
-"""What the server decodes before an utterance's first voiced sample and after its last."""
 LARGEST_OFFSET_MS = 3000
 HTTP_SECONDS = 600.0
 
@@ -101,26 +98,6 @@ class Listening:
             self.bar.part(number / len(self.clips))
         hearing.times["latency_ms"] = summary(latencies)
         return hearing
-
-    def bare(self) -> Hearing:
-        """Every recording whole through pocketsphinx's second pass, without a server."""
-        self.bar.step("bare second pass")
-        hearing = Hearing("bare pass", [])
-        decoded = decode_alone(clip.pcm for clip in self.clips)
-        for clip, (text, _) in zip(self.clips, decoded, strict=True):
-            _add(hearing, clip, text)
-        hearing.times["pass_ms"] = summary([passed for _, passed in decoded])
-        return hearing
-
-    def bare_times(self, said: Talk) -> dict[str, float | int | None]:
-        """Times in ms of the bare second pass over the very utterances that the server cut, repeats left out."""
-        self.bar.step("bare second pass, same utterances")
-        pieces: dict[tuple[str, int, int], bytes] = {}
-        for part, heard in said.parts():
-            for each in heard:
-                start, end = each.start_ms - part.start_ms, each.end_ms - part.start_ms
-                pieces[part.clip.name, start, end] = cut(part.clip.pcm, start - PRE_ROLL_MS, end + POST_ROLL_MS)
-        return summary([passed for _, passed in decode_alone(pieces.values())])
 
 
 def _hearing(way: str, said: Talk) -> Hearing:

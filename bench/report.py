@@ -18,7 +18,7 @@ from typing import Any
 
 from bench.server import ROOT
 
-_PACKAGES = ("uvicorn", "websockets", "uvloop", "starlette", "fastapi", "janus", "numpy", "pydantic", "pocketsphinx")
+_PACKAGES = ("uvicorn", "websockets", "uvloop", "starlette", "fastapi", "janus", "numpy", "pydantic", "ctranslate2")
 _BAR = 30
 
 Row = Mapping[str, object]

@@ -20,7 +20,7 @@ ONSET_WINDOW = 5
 PRE_ROLL_MS = 300
 """Audio kept from before the first voiced frame: soft consonants at a word's start lie below any threshold.
 
-300 ms is what pocketsphinx's segmentation was measured with; fricatives last 50 to 200 ms.
+Fricatives last 50 to 200 ms.
 """
 PAUSE_MS = 200
 """Silence after which the speaker may be done, so a final pass may start. Also the silence kept after the last word.

@@ -13,9 +13,9 @@ _NVML = "libnvidia-ml.so.1"
 def refusal() -> str | None:
     """Why STT_BACKEND=qwen3 cannot run here, as one plain sentence that says what to do; None: it can."""
     if importlib.util.find_spec("vllm") is None:
-        return "STT_BACKEND=qwen3 needs its extra: run `uv sync --extra qwen3`, or set STT_BACKEND=pocketsphinx."
+        return "STT_BACKEND=qwen3 needs its extra: run `uv sync --extra qwen3`, or set STT_BACKEND=whisper."
     if not _is_cpu_build() and not gpus():
-        return "STT_BACKEND=qwen3 needs an NVIDIA GPU with its driver, and there is none: set STT_BACKEND=pocketsphinx."
+        return "STT_BACKEND=qwen3 needs an NVIDIA GPU with its driver, and there is none: set STT_BACKEND=whisper."
     return None
 
 
