@@ -14,7 +14,7 @@ ENGINE_ENV := HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_KVCACHE_SPACE=1 VL
 UV = $(shell command -v uv || echo $(BIN)/uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-engine lint types layers check lock lock-engine clean
+.PHONY: help serve test test-all soak test-engine lint types layers check lock lock-engine clean
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -27,6 +27,13 @@ serve: $(STAMPS)/serve  ## Run the server with real recognition; the first run f
 test: $(STAMPS)/dev  ## Run the tests; the first run fetches the models tiny.en and base (226 MB)
 	@$(BIN)/python -m models pull tiny.en base
 	$(BIN)/python -m pytest
+
+test-all: test  ## Run the tests, then those with client libraries, browsers and short fuzzing
+	$(BIN)/python -m pytest -m "slow and not soak"
+
+soak: $(STAMPS)/dev  ## Run the tests that take over 3 minutes each
+	@$(BIN)/python -m models pull tiny.en base
+	$(BIN)/python -m pytest -m soak --timeout 7200
 
 test-engine: $(ENGINE_STAMPS)/ready  ## Run the tests of qwen3 on real vLLM, on the CPU
 	$(ENGINE_ENV) $(ENGINE_BIN)/python -m pytest tests/qwen3/ -v

@@ -13,12 +13,12 @@ import models
 from backends.qwen3.options import Qwen3Options
 from backends.registry import BackendOptions
 from backends.whisper.options import Device, WhisperOptions
-from inference.detectors import Detector
 from inference.segmenter import SegmenterOptions
 from inference.vad import VadOptions
+from inference.vad_factory import Detector
+from transport.app_context import SocketOptions
 from transport.http import UploadOptions
 from transport.queues import QueueOptions
-from transport.services import SocketOptions
 
 _PREFIX = "STT_"
 

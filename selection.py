@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import models
 from backends import registry
-from backends.qwen3 import machine, weights
+from backends.qwen3 import preflight, weights
 from config import Settings
 from models import Model
 
@@ -89,7 +89,7 @@ def _rank(model: Model) -> int:
 
 def facts(settings: Settings) -> Facts:
     """Look at this machine; nothing heavy is imported, and the network is not asked."""
-    gpu = machine.gpus() > 0
+    gpu = preflight.gpu_count() > 0
     return Facts(
         gpu=gpu,
         qwen3_extra=registry.installed("vllm"),

@@ -1,7 +1,7 @@
 """The seam every engine fits: one `ASRBackend` a process, one `ASRStream` an utterance.
 
 An engine never sees silence between utterances, never decides where an utterance ends, and never waits inside
-`push` or `partial`: those are called from the thread that also hears the speaker.
+`push` or `partial`: both are called from the thread that also segments the audio.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from protocol.pcm import Signal
 
+Task = Literal["transcribe", "translate"]
+"""`translate`: the text is English, whatever the language of the speech."""
 
-def _nobody() -> None:
-    """Nobody wants to know."""
+
+def _ignore() -> None:
+    """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +31,23 @@ class StreamOptions:
     hotwords: tuple[str, ...] = ()
     """Words to expect, in the speaker's order."""
 
+    context: str = ""
+    """Text that came before the utterance or describes it; a hint, which an engine may ignore."""
+
+    words: bool = False
+    """Whether the final shall have words with times; an engine whose `has_words` is False ignores it."""
+
+    task: Task = "transcribe"
+    """`translate` only where `ASRBackend.translates`."""
+
     live: bool = True
     """False: a piece of a file. Nobody asks for partials, and it gives way to live finals."""
 
     partial_ms: int = 500
     """Least time in ms between two partials that the speaker is shown: the engine need not have news more often."""
 
-    notify: Callable[[], None] = field(default=_nobody, compare=False, repr=False)
-    """Called, from any thread, when `ASRStream.partial` has something new, so that nobody has to poll. Never waits."""
+    notify: Callable[[], None] = field(default=_ignore, compare=False, repr=False)
+    """Called from any thread when `ASRStream.partial` has something new: the worker need not poll. Never waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +69,13 @@ class ASRResult:
 
     text: str
     language: str | None = None
-    """Primary subtag of the language heard or forced; None where the engine cannot tell."""
+    """Primary subtag of the language recognised or forced; None where the engine cannot tell."""
     words: tuple[Word, ...] | None = None
     """None where the engine has no word times."""
     inference_seconds: float = 0.0
     """Time the engine worked on this result, wall clock."""
+    stable_chars: int | None = None
+    """Leading characters of `text` that later hypotheses are not expected to change; None: the engine cannot tell."""
 
 
 class EngineError(Exception):
@@ -121,6 +135,16 @@ class ASRBackend(Protocol):
     @property
     def uses_hotwords(self) -> bool:
         """Whether `StreamOptions.hotwords` changes anything."""
+        ...
+
+    @property
+    def has_words(self) -> bool:
+        """Whether finals have words with times where `StreamOptions.words` asks for them."""
+        ...
+
+    @property
+    def translates(self) -> bool:
+        """Whether `StreamOptions.task` may be `translate`."""
         ...
 
     @property

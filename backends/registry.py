@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends.base import ASRBackend
-from backends.qwen3 import machine
+from backends.qwen3 import preflight
 from backends.qwen3.options import Qwen3Options
 from backends.whisper.options import WhisperOptions
 
@@ -48,10 +48,9 @@ def _mock(options: BackendOptions) -> ASRBackend:
 
 
 def _whisper(options: BackendOptions) -> ASRBackend:
-    from backends.whisper.backend import WhisperBackend  # type: ignore[import-not-found,unused-ignore]
+    from backends.whisper.backend import WhisperBackend
 
-    backend: ASRBackend = WhisperBackend(options.whisper)
-    return backend
+    return WhisperBackend(options.whisper)
 
 
 def _no_whisper() -> str | None:
@@ -68,7 +67,7 @@ def _qwen3(options: BackendOptions) -> ASRBackend:
 
 BACKENDS: Mapping[str, BackendSpec] = {
     "mock": BackendSpec(_mock),
-    "qwen3": BackendSpec(_qwen3, machine.refusal),
+    "qwen3": BackendSpec(_qwen3, preflight.refusal),
     "whisper": BackendSpec(_whisper, _no_whisper),
 }
 

@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from backends.base import ASRResult
+from backends.base import ASRResult, StreamOptions
 from bench.ears import listen
 from bench.server import silence_ms
-from inference.listener import Ended, Listener
-from inference.segmenter import Segmenter, SegmenterOptions
+from inference.segmenter import SegmenterOptions
+from inference.session_worker import POLL_IDLE_SECONDS, POLL_SPEECH_SECONDS
+from inference.utterance_pipeline import UtteranceEnded, UtterancePipeline
 from inference.vad import EnergyVad, VadOptions
-from inference.worker import POLL_IDLE_SECONDS, POLL_SPEECH_SECONDS
+from protocol.events import Reason
 from protocol.pcm import BYTES_PER_SAMPLE, FRAME_SAMPLES, SAMPLE_RATE, Samples, Signal, to_pcm
-from protocol.schema import Reason
 from transport.inbox import AHEAD_SECONDS
 
 
@@ -105,27 +105,27 @@ class Ears:
 
     def cut(self, pcm: bytes) -> list[Cut]:
         """Utterances of a recording (PCM16LE, 16 kHz) that is sent live, in messages of 20 ms, and committed."""
-        listener = Listener(EnergyVad(self.vad_threshold), Segmenter(self.segmenter), _Notes)
+        listener = UtterancePipeline(EnergyVad(self.vad_threshold), self.segmenter, lambda _: _Notes(), StreamOptions())
         samples: Samples = np.frombuffer(pcm, "<i2")
         pieces = (samples[first:stop] for first, stop in _looks(listener, len(samples)))
         return [_cut(each) for each in listen(listener, pieces, Reason.COMMIT)]
 
 
-def _looks(listener: Listener, samples: int) -> Iterator[tuple[int, int]]:
+def _looks(listener: UtterancePipeline, samples: int) -> Iterator[tuple[int, int]]:
     """First sample and end of what a connection's worker hears at each of its looks.
 
     It looks when the audio has reached what is due, and otherwise now and then: see `transport.inbox`.
     """
     taken = 0
     while taken < samples:
-        nap = POLL_SPEECH_SECONDS if listener.expectant else POLL_IDLE_SECONDS
-        wanted = min(taken + round((nap - AHEAD_SECONDS) * SAMPLE_RATE), max(listener.due, taken + 1))
+        nap = POLL_SPEECH_SECONDS if listener.speech_possible else POLL_IDLE_SECONDS
+        wanted = min(taken + round((nap - AHEAD_SECONDS) * SAMPLE_RATE), max(listener.next_decision_at, taken + 1))
         arrived = -(-wanted // FRAME_SAMPLES) * FRAME_SAMPLES
         yield taken, min(arrived, samples)
         taken = arrived
 
 
-def _cut(ended: Ended) -> Cut:
+def _cut(ended: UtteranceEnded) -> Cut:
     notes = ended.stream
     if not isinstance(notes, _Notes):
         raise TypeError("these ears were given another engine")

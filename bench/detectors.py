@@ -15,8 +15,8 @@ from bench.ears import WAKE_UP, hear, vads
 from bench.report import Progress, Row, conditions, finish, parser, table
 from bench.room import Talk, pink, talks
 from bench.server import ROOT
-from inference.detectors import MakeVad
 from inference.vad import VadOptions
+from inference.vad_factory import MakeVad
 from protocol.pcm import Samples, to_signal
 
 LEVEL_DBFS = -6.0

@@ -10,14 +10,14 @@ from typing import get_args
 import numpy as np
 import numpy.typing as npt
 
-from backends.base import ASRResult
-from inference import detectors
-from inference.detectors import MakeVad
-from inference.listener import Ended, Listener
-from inference.segmenter import Segmenter, SegmenterOptions
-from inference.vad import FixedVad, Judged, Vad
+from backends.base import ASRResult, StreamOptions
+from inference import vad_factory
+from inference.segmenter import SegmenterOptions
+from inference.utterance_pipeline import UtteranceEnded, UtterancePipeline
+from inference.vad import FixedVad, FrameDecisions, Vad
+from inference.vad_factory import MakeVad
+from protocol.events import Reason
 from protocol.pcm import FRAME_SAMPLES, Samples, Signal, samples_of
-from protocol.schema import Reason
 
 WAKE_UP = samples_of(200)
 """Samples that a worker hears at once while nobody speaks."""
@@ -36,13 +36,13 @@ def vads(names: str) -> dict[str, MakeVad]:
 def _make(name: str) -> MakeVad:
     if name == "fixed":
         return lambda options: FixedVad(options.threshold)
-    for known in get_args(detectors.Detector):
+    for known in get_args(vad_factory.Detector):
         if name == known:
             try:
-                detectors.check(known)
-            except detectors.VadUnavailable as refusal:
+                vad_factory.check(known)
+            except vad_factory.VadUnavailable as refusal:
                 raise SystemExit(str(refusal)) from refusal
-            return detectors.load(known)
+            return vad_factory.load(known)
     raise SystemExit(f"no such detector here: {name}")
 
 
@@ -106,7 +106,7 @@ class _Overheard:
         self._vad = vad
         self.voiced: list[bool] = []
 
-    def frames(self, signal: Signal) -> Judged:
+    def frames(self, signal: Signal) -> FrameDecisions:
         """As the detector."""
         judged = self._vad.frames(signal)
         self.voiced += judged[1]
@@ -116,29 +116,29 @@ class _Overheard:
 def hear(samples: Samples, vad: Vad, options: SegmenterOptions | None = None) -> Heard:
     """Run one connection's audio (int16 [n]) through its listener, 200 ms at a time."""
     overheard = _Overheard(vad)
-    listener = Listener(overheard, Segmenter(options or SegmenterOptions()), _Stream)
+    listener = UtterancePipeline(overheard, options or SegmenterOptions(), lambda _: _Stream(), StreamOptions())
     pieces = (samples[first : first + WAKE_UP] for first in range(0, len(samples), WAKE_UP))
     ended = listen(listener, pieces, Reason.ENDPOINT)
     voiced = np.array(overheard.voiced[: len(samples) // FRAME_SAMPLES], bool)
     return Heard([_utterance(each) for each in ended], voiced)
 
 
-def listen(listener: Listener, pieces: Iterable[Samples], reason: Reason) -> list[Ended]:
+def listen(listener: UtterancePipeline, pieces: Iterable[Samples], reason: Reason) -> list[UtteranceEnded]:
     """All utterances that end in audio (int16 [n]) heard piece by piece; the last is ended for `reason`."""
     heard: list[object] = []
     for piece in pieces:
-        heard += listener.hear(piece)
-        while listener.behind:
-            heard += listener.hear(_NOTHING)
+        heard += listener.feed(piece)
+        while listener.has_backlog:
+            heard += listener.feed(_NOTHING)
     heard += listener.end(reason)
-    return [each for each in heard if isinstance(each, Ended)]
+    return [each for each in heard if isinstance(each, UtteranceEnded)]
 
 
-def _utterance(ended: Ended) -> Utterance:
+def _utterance(ended: UtteranceEnded) -> Utterance:
     if not isinstance(ended.stream, _Stream):
         raise TypeError("not a stream of these ears")
     end = ended.start + ended.stream.samples
-    return Utterance(ended.start, end, ended.voiced_start, ended.voiced_end, ended.known, ended.reason)
+    return Utterance(ended.start, end, ended.voiced_start, ended.voiced_end, ended.decided_at, ended.reason)
 
 
 def covered(frames: int, spans: list[tuple[int, int]]) -> npt.NDArray[np.bool_]:

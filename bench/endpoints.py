@@ -28,10 +28,10 @@ from bench.report import Progress, Row, conditions, finish, parser, rounded, tab
 from bench.room import NOISES, STEADY, Talk, halves, noises, talks
 from bench.server import ROOT
 from bench.stats import median
-from inference.detectors import MakeVad
 from inference.vad import VadOptions
+from inference.vad_factory import MakeVad
+from protocol.events import Reason
 from protocol.pcm import FRAME_SAMPLES, Samples, ms, samples_of
-from protocol.schema import Reason
 
 IN_TIME = samples_of(1_000)
 CLEAN = "clean"

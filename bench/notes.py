@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-from backends.qwen3.work import Done
+from backends.qwen3.stats import CompletedDecode
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _NAP_SECONDS = 0.02
@@ -28,11 +28,11 @@ class Notes:
     """What happened since it was last asked. Appended to on other threads; taken on the event loop."""
 
     def __init__(self) -> None:
-        self._done: list[Done] = []
+        self._done: list[CompletedDecode] = []
         self._late_ms: list[float] = []
         self._napper: asyncio.Task[None] | None = None
 
-    def note(self, done: Done) -> None:
+    def note(self, done: CompletedDecode) -> None:
         """A decode is done; on the engine's thread."""
         self._done.append(done)
 
@@ -49,10 +49,10 @@ class Notes:
             "decodes": [
                 {
                     "purpose": each.purpose.name.lower(),
-                    **asdict(each.took),
-                    "prompt_tokens": each.answer.prompt_tokens,
-                    "cached_tokens": each.answer.cached_tokens,
-                    "text_tokens": len(each.answer.tokens),
+                    **asdict(each.timing),
+                    "prompt_tokens": each.output.prompt_tokens,
+                    "cached_tokens": each.output.cached_tokens,
+                    "text_tokens": len(each.output.tokens),
                 }
                 for each in done
             ],

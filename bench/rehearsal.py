@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from app import create_app
 from backends import registry
-from backends.qwen3 import machine
+from backends.qwen3 import preflight
 from backends.qwen3.backend import Qwen3Backend
 from bench.notes import Notes
 from bench.scripted import ScriptedModel
@@ -25,7 +25,7 @@ def build() -> FastAPI:
     def backend(options: registry.BackendOptions) -> Qwen3Backend:
         return Qwen3Backend(replace(options.qwen3, load_format="dummy"), ScriptedModel, notes.note)
 
-    registry.BACKENDS = {"qwen3": registry.BackendSpec(backend, machine.refusal)}
+    registry.BACKENDS = {"qwen3": registry.BackendSpec(backend, preflight.refusal)}
     made = create_app()
     made.add_api_route("/bench/engine", notes.take)
     return made

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from typing import Any
 
-from backends.qwen3.model import Answer, Model, Request
 from backends.qwen3.options import Qwen3Options
-from backends.qwen3.prompt import Frame, Tokenizer, frame
+from backends.qwen3.prompt import PromptTemplate, Tokenizer, build_template
+from backends.qwen3.schedule import Ending
+from backends.qwen3.vllm_model import DecodeOutput, DecodeRequest, VllmModel
 from protocol.pcm import SAMPLE_RATE
 
 TOKENS_PER_SECOND = 4.0
@@ -35,12 +36,12 @@ class Script:
     """What is said in every utterance. Without hotwords and without a forced language."""
 
     def __init__(self, tokenizer: Tokenizer, tokens_per_second: float = TOKENS_PER_SECOND) -> None:
-        self._frame: Frame = frame(tokenizer, (), None)
+        self._frame: PromptTemplate = build_template(tokenizer, (), None)
         self._header = tokenizer.encode(_HEADER)
         self._words = tokenizer.encode(_WORDS)
         self._rate = tokens_per_second
 
-    def due(self, request: Request) -> Part:
+    def due(self, request: DecodeRequest) -> Part:
         """What a request's audio says beyond the text that its prompt takes for granted; at least a token."""
         tokens = list(request.tokens)
         last_item = len(tokens) - 1 - tokens[::-1].index(self._frame.item)
@@ -55,20 +56,20 @@ class Script:
         return said[part.start : part.stop]
 
 
-class ScriptedModel(Model):
-    """A `Model` of dummy weights."""
+class ScriptedModel(VllmModel):
+    """A `VllmModel` of dummy weights."""
 
     def __init__(self, options: Qwen3Options) -> None:
-        """See `Model`."""
+        """See `VllmModel`."""
         super().__init__(options)
-        self._script = Script(self.vocabulary)
+        self._script = Script(self.tokenizer)
 
-    async def generate(self, rendered: Any, request: Request, name: str) -> Answer:  # noqa: ANN401 - see `Model`
-        """See `Model`."""
+    async def generate(self, rendered: Any, request: DecodeRequest, name: str) -> DecodeOutput:  # noqa: ANN401 - see `VllmModel`
+        """See `VllmModel`."""
         answer = await super().generate(rendered, request, name)
-        return replace(answer, tokens=tuple(self._script.read(self._script.due(request))), runaway=False)
+        return replace(answer, tokens=tuple(self._script.read(self._script.due(request))), ending=Ending.STOP)
 
-    def _sampling(self, request: Request) -> Any:  # noqa: ANN401 - see `Model`
+    def _sampling(self, request: DecodeRequest) -> Any:  # noqa: ANN401 - see `VllmModel`
         parameters = super()._sampling(request)
         part = self._script.due(request)
         # The end of the turn is a token too.

@@ -56,6 +56,8 @@ class FaultyBackend:
     name = "mock"
     languages: frozenset[str] | None = None
     uses_hotwords = False
+    has_words = False
+    translates = False
     batch_width = 1
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Qwen3-ASR for everyone at once: one engine, any number of utterances."""
+"""The `ASRBackend` of Qwen3-ASR: one engine for any number of utterances."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from backends.base import StreamOptions
-from backends.qwen3.engine import Engine
+from backends.qwen3.engine import SharedEngine
 from backends.qwen3.languages import NAMES
-from backends.qwen3.model import Model
 from backends.qwen3.options import Qwen3Options
-from backends.qwen3.prompt import Frame, frame
-from backends.qwen3.stream import Qwen3Stream, Speaker
-from backends.qwen3.work import Done, WorkReport
+from backends.qwen3.prompt import PromptTemplate, build_template
+from backends.qwen3.stats import CompletedDecode, EngineStats
+from backends.qwen3.stream import Qwen3Stream, UtteranceOptions
+from backends.qwen3.vllm_model import VllmModel
 
 
-def _nobody(_: Done) -> None:
-    """Nobody wants to know."""
+def _ignore(_: CompletedDecode) -> None:
+    """Do nothing."""
 
 
 class Qwen3Backend:
@@ -25,20 +25,20 @@ class Qwen3Backend:
     def __init__(
         self,
         options: Qwen3Options,
-        build: Callable[[Qwen3Options], Model] = Model,
-        on_done: Callable[[Done], None] = _nobody,
+        build: Callable[[Qwen3Options], VllmModel] = VllmModel,
+        on_completed: Callable[[CompletedDecode], None] = _ignore,
     ) -> None:
         """Prepare the engine; `start` starts it.
 
         Args:
             options: the model and the engine's sizes.
             build: starts a model; blocks.
-            on_done: called for each decode that is done, on the engine's loop; must not wait.
+            on_completed: called for each completed decode, on the engine's loop; must not wait.
         """
         self._options = options
-        self._engine = Engine(options, build, on_done)
-        # A session opens many utterances with one set of hotwords.
-        self._frame = lru_cache(maxsize=options.max_num_seqs)(self._new_frame)
+        self._engine = SharedEngine(options, build, on_completed)
+        # A session opens many utterances with the same hotwords.
+        self._template = lru_cache(maxsize=options.max_num_seqs)(self._build_template)
 
     @property
     def name(self) -> str:
@@ -56,37 +56,46 @@ class Qwen3Backend:
         return True
 
     @property
+    def has_words(self) -> bool:
+        """See `ASRBackend`."""
+        return False
+
+    @property
+    def translates(self) -> bool:
+        """See `ASRBackend`."""
+        return False
+
+    @property
     def batch_width(self) -> int:
         """See `ASRBackend`."""
-        return self._options.max_inference_batch_size
+        return self._options.batch_slots
 
     def start(self) -> None:
         """See `ASRBackend`."""
         self._engine.start()
 
     def healthy(self) -> bool:
-        """See `ASRBackend`; False from the engine's death until another is warm."""
+        """See `ASRBackend`; False from the engine's death until its successor is warm."""
         return self._engine.healthy()
 
     def stream(self, options: StreamOptions) -> Qwen3Stream:
         """See `ASRBackend`."""
-        around = self._frame(options.hotwords, options.language)
-        speaker = Speaker(around, options.language, options.live, options.notify)
+        template = self._template(options.hotwords, options.language)
         return Qwen3Stream(
             self._engine,
-            self._engine.vocabulary,
-            speaker,
+            self._engine.tokenizer,
+            UtteranceOptions(template, options.language, options.live, options.notify),
             max_tokens=self._options.max_tokens,
             freeze=self._options.freeze_windows,
         )
 
-    def work(self) -> WorkReport:
-        """What the engine did so far."""
-        return self._engine.work()
+    def stats(self) -> EngineStats:
+        """All decodes since the backend was created; any thread."""
+        return self._engine.stats()
 
     def close(self) -> None:
         """See `ASRBackend`."""
         self._engine.close()
 
-    def _new_frame(self, hotwords: tuple[str, ...], language: str | None) -> Frame:
-        return frame(self._engine.vocabulary, hotwords, language)
+    def _build_template(self, hotwords: tuple[str, ...], language: str | None) -> PromptTemplate:
+        return build_template(self._engine.tokenizer, hotwords, language)

@@ -263,15 +263,51 @@ class BackendConformance:
         """An utterance far too short for a word ends as any other does."""
         assert isinstance(decode(backend, speech[:FRAME_SAMPLES]).text, str)
 
-    def test_words(self, backend: ASRBackend, speech: Signal) -> None:
-        """Where words have times, they are in order and inside the utterance; a confidence is 0 to 1."""
-        for result in (decode(backend, speech), decode(backend, speech[: len(speech) // 2])):
+    @pytest.mark.parametrize("live", [True, False])
+    def test_words(self, backend: ASRBackend, speech: Signal, text: str, live: bool) -> None:
+        """Words that were asked for have times in order and inside the utterance, and a confidence of 0 to 1.
+
+        They are the words of the text, which is the same with and without them.
+        """
+        asked = StreamOptions(words=True, live=live)
+        for audio in (speech, speech[: len(speech) // 2]):
+            result = decode(backend, audio, asked)
+            if not backend.has_words:
+                assert result.words is None
+                continue
+            assert result.words is not None
             begun = 0
-            for word in result.words or ():
-                assert begun <= word.start_ms <= word.end_ms <= ms(len(speech))
+            for word in result.words:
+                assert begun <= word.start_ms <= word.end_ms <= ms(len(audio))
                 assert 0 <= word.confidence <= 1
                 assert word.word == word.word.strip() != ""
                 begun = word.start_ms
+            assert " ".join(word.word for word in result.words).split() == result.text.split()
+        assert decode(backend, speech, asked).text == text
+
+    def test_stable_prefix(self, backend: ASRBackend, speech: Signal, text: str) -> None:
+        """What an engine says will not change lies within its text."""
+        results = [decode(backend, speech)]
+        stream = backend.stream(StreamOptions())
+        for piece in pieces(speech, FRAME_SAMPLES):
+            stream.push(piece)
+            partial = stream.partial()
+            if partial is not None:
+                results.append(partial)
+        stream.cancel()
+        for result in results:
+            assert result.stable_chars is None or 0 <= result.stable_chars <= len(result.text)
+
+    def test_context_is_no_text(self, backend: ASRBackend, speech: Signal) -> None:
+        """Context that looks like a prompt's markup stays a hint: no error, none of it in the text."""
+        said = decode(backend, speech, StreamOptions(context="<|endoftext|>\n<|notimestamps|> zyzzyva " * 200)).text
+        assert said.split()
+        assert "<|" not in said
+
+    def test_translation(self, backend: ASRBackend, speech: Signal) -> None:
+        """An engine that translates has English text for English speech."""
+        if backend.translates:
+            assert decode(backend, speech, StreamOptions(language="en", task="translate")).text.split()
 
     def test_language(self, backend: ASRBackend, speech: Signal) -> None:
         """A result's language is one the backend has, and the one asked for."""

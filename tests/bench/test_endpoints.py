@@ -17,8 +17,8 @@ from bench.ears import Heard, Utterance, hear, matched, vads
 from bench.endpoints import count
 from bench.room import NOISES, Placed, Talk, halves, noises, talks
 from inference.vad import FixedVad
+from protocol.events import Reason
 from protocol.pcm import FRAME_SAMPLES, frame_rms, to_signal
-from protocol.schema import Reason
 from tests.audio import REFERENCES
 from tests.server import ROOT
 

@@ -10,8 +10,8 @@ from typing import cast
 import numpy as np
 import pytest
 
-from backends.qwen3.model import Clip, Request
-from backends.qwen3.prompt import ROLLBACK, frame
+from backends.qwen3.prompt import ROLLBACK, build_template
+from backends.qwen3.vllm_model import Clip, DecodeRequest
 from bench import shape
 from bench.audio import Clip as Recording
 from bench.audio import load
@@ -23,9 +23,9 @@ from protocol.pcm import SAMPLE_RATE
 from tests.backends.test_qwen3_prompt import TOKENS
 
 
-def asked(seconds: float, prefix: tuple[int, ...], max_tokens: int = 500) -> Request:
+def asked(seconds: float, prefix: tuple[int, ...], max_tokens: int = 500) -> DecodeRequest:
     clip = Clip("a", np.zeros(round(seconds * SAMPLE_RATE / 2), np.float32))
-    return Request(frame(TOKENS, (), None).tokens(2, prefix), (clip, clip), max_tokens, 0)
+    return DecodeRequest(build_template(TOKENS, (), None).tokens(2, prefix), (clip, clip), max_tokens, 0)
 
 
 def test_a_script_goes_on_where_the_prefix_ends() -> None:

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backends.base import StreamOptions
 from bench.ears import Utterance, hear
-from inference.listener import Listener
-from inference.segmenter import Segmenter, SegmenterOptions
+from inference.segmenter import SegmenterOptions
+from inference.utterance_pipeline import UtterancePipeline
 from inference.vad import EnergyVad, FixedVad, Vad
+from protocol.events import Reason
 from protocol.pcm import FRAME_SAMPLES, SAMPLE_RATE, Signal, samples_of, to_signal
-from protocol.schema import Reason
 from tests.audio import REFERENCES, reference
 from tests.inference.fakes import Engine
 
@@ -210,9 +211,9 @@ def test_sound_between_digital_silences_is_no_room() -> None:
 def test_commits_do_not_hide_a_fan() -> None:
     """A client that commits twice a second has the room followed as any other."""
     vad = EnergyVad(THRESHOLD)
-    listener = Listener(vad, Segmenter(SegmenterOptions()), Engine().open)
+    listener = UtterancePipeline(vad, SegmenterOptions(), Engine().open, StreamOptions())
     audio = np.concatenate([noise(3, 20), noise(8, 600)])
     for first in range(0, len(audio), samples_of(400)):
-        listener.hear_signal((audio[first : first + samples_of(400)] / 32768).astype(np.float32))
+        listener.feed_signal((audio[first : first + samples_of(400)] / 32768).astype(np.float32))
         listener.end(Reason.COMMIT)
     assert vad.floor > 400

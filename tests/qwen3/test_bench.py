@@ -1,4 +1,4 @@
-"""The load test of the engine, end to end; what it measures on a tiny shape means nothing."""
+"""The load test of the engine, end to end; its numbers for the tiny shape mean nothing."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import sys
 
 import pytest
 
-from tests.qwen3.conftest import MODEL, is_tiny
+from tests.qwen3.conftest import MODEL, model_is_tiny
 from tests.server import ROOT
 
 
-@pytest.mark.skipif(not is_tiny(), reason="the shapes are completed from the tiny checkpoint")
+@pytest.mark.skipif(not model_is_tiny(), reason="the shapes are completed from the tiny checkpoint")
 def test_the_tiny_shape() -> None:
-    """Live streams are served by dummy weights, and the times of refreshes and finals are told by part."""
+    """The load test serves live streams with dummy weights and reports the times of refreshes and finals by part."""
     command = [sys.executable, "-m", "bench.engine", "--shape", "tiny", "--tiny", MODEL, "--levels", "2"]
     command += ["--seconds", "8", "--warm", "2", "--utterances", "3", "--slo-ms", "60000"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as bench:
         try:
             out, _ = bench.communicate()
         finally:
-            bench.terminate()  # and it its server, should the test be out of time
+            bench.terminate()  # a test that is out of time must end the bench, which ends its server
     assert bench.returncode == 0
     ran = json.loads(out)
 

@@ -15,9 +15,9 @@ from bench.load import Speaker, connected, last_words
 from bench.wheel import WHEEL_SLOTS, Wheel, turning
 from tests.audio import reference, silence, text_of
 from tests.server import Server, eventually
-from transport.sessions import CROWD
+from transport.admission import BATCHING_THRESHOLD
 
-SPEAKERS = CROWD + 16
+SPEAKERS = BATCHING_THRESHOLD + 16
 _AUDIO = silence(200) + reference("hello") + silence(700) + reference("price")[:32_000] + silence(700)
 
 

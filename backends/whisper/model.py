@@ -1,0 +1,239 @@
+"""A loaded Whisper model: CTranslate2's calls on numpy arrays. Every method may be called from any thread.
+
+The encoder is fed what was said, not always 30 s: states of encoded silence, computed once, complete the decoder's
+window. The decoder must see that silence follows: after a short window it repeats itself without end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ctranslate2
+import numpy as np
+import numpy.typing as npt
+import tokenizers
+from faster_whisper.feature_extractor import FeatureExtractor
+from faster_whisper.tokenizer import Tokenizer
+
+from backends.base import EngineError, Task
+from backends.whisper.options import Device
+from protocol.pcm import SAMPLE_RATE, Signal
+
+Array = npt.NDArray[Any]
+"""Encoder states: [batch, positions, d_model], float32, or float16 on a GPU. Spectra: [mels, frames], float32."""
+
+FRAMES_PER_SECOND = 100
+"""Of the log-mel spectrogram; the encoder halves them."""
+WINDOW_FRAMES = 30 * FRAMES_PER_SECOND
+"""The window that Whisper was trained on."""
+TRAILING_FRAMES = FRAMES_PER_SECOND
+"""Encoded behind the speech; with 0.2 s, 8 of 176 partials repeated themselves, with 1 s none."""
+LEAST_FRAMES = 5 * FRAMES_PER_SECOND
+"""Encoded of the shortest utterance."""
+STEP_FRAMES = FRAMES_PER_SECOND
+"""Encoded lengths are multiples of it, so that utterances of like length share a batch."""
+MAX_TOKENS = 448
+"""Of prompt and text (`n_text_ctx`)."""
+MAX_PROMPT_TOKENS = 200
+"""Of hotwords and context; with as many tokens of text they stay under `MAX_TOKENS`."""
+_MULTILINGUAL_VOCABULARY = 51_865
+"""Tokens of the smallest multilingual vocabulary; CTranslate2 tells models apart by it."""
+_LOWEST_PRIORITY = 19
+"""Niceness of threads that give way to all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """The best text of one decode."""
+
+    tokens: tuple[int, ...]
+    mean_log_prob: float
+    """Of its tokens and the end of text."""
+    no_speech_prob: float
+    """Probability that the window has no speech, by the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What the model runs on."""
+
+    device: str
+    """`cpu` or `cuda`."""
+    compute_type: str
+
+
+def choose_hardware(device: Device, compute_type: str) -> Hardware:
+    """Resolve `auto`.
+
+    Raises:
+        EngineError: there is no such device.
+    """
+    gpus = ctranslate2.get_cuda_device_count()
+    if device == "cuda" and not gpus:
+        raise EngineError("STT_WHISPER_DEVICE=cuda, but no CUDA device is there: set STT_WHISPER_DEVICE=cpu")
+    chosen = "cuda" if gpus and device != "cpu" else "cpu"
+    if compute_type == "auto":
+        wanted = ("float16", "int8_float16") if chosen == "cuda" else ("int8",)
+        supported = ctranslate2.get_supported_compute_types(chosen)
+        compute_type = next((each for each in wanted if each in supported), "default")
+    return Hardware(chosen, compute_type)
+
+
+class Model:
+    """One model in memory."""
+
+    def __init__(self, folder: Path, hardware: Hardware, workers: int, *, background: bool = False) -> None:
+        """Load `folder`; blocks for a second or more.
+
+        Args:
+            folder: CTranslate2 files and tokenizer.json.
+            hardware: from `choose_hardware`.
+            workers: decodes at once, a core each.
+            background: whether other threads shall go first where cores are short (Linux).
+
+        Raises:
+            EngineError: the files cannot be loaded.
+        """
+        self.hardware = hardware
+        build = partial(
+            ctranslate2.models.Whisper,
+            str(folder),
+            device=hardware.device,
+            compute_type=hardware.compute_type,
+            inter_threads=workers,
+            intra_threads=1,
+        )
+        try:
+            self._tokens = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+            self._model = _in_background(build) if background else build()
+        except Exception as error:  # tokenizers raises Exception itself
+            raise EngineError(f"the Whisper model in {folder} cannot be loaded: {error}") from error
+        self._extractor = FeatureExtractor(feature_size=self._model.n_mels)
+        self.languages = _languages(self._tokens, multilingual=self._model.is_multilingual)
+        self.translates = self._model.is_multilingual and not _is_distilled(folder, self._model.n_mels)
+        silence = self._extractor(np.zeros(30 * SAMPLE_RATE, np.float32))[:, :WINDOW_FRAMES]
+        self._silence = self._encode_batch([silence], WINDOW_FRAMES)
+        # Measured: base is as good with a window of 20 s and a fifth faster; tiny.en repeated itself.
+        self._least_states = 1000 if self._silence.shape[2] == 512 else WINDOW_FRAMES // 2
+
+    @property
+    def multilingual(self) -> bool:
+        """Whether it detects languages and takes one in the prompt."""
+        return bool(self._model.is_multilingual)
+
+    def features(self, signal: Signal) -> Array:
+        """Log-mel spectrogram of at most 30 s: float32 [n] -> float32 [mels, frames]."""
+        spectrum: Array = self._extractor(signal)
+        return spectrum[:, :WINDOW_FRAMES]
+
+    def encode(self, spectra: Sequence[Array], *, whole_window: bool) -> list[Array]:
+        """States of each spectrum, [1, positions, d_model]; `whole_window`: encode 30 s, as Whisper was trained."""
+        lengths = [WINDOW_FRAMES if whole_window else encoded_frames(each.shape[1]) for each in spectra]
+        states: list[Array] = list(spectra)
+        for length in sorted(set(lengths)):
+            chosen = [index for index, each in enumerate(lengths) if each == length]
+            batch = self._encode_batch([spectra[index] for index in chosen], length)
+            for row, index in enumerate(chosen):
+                states[index] = self._complete(batch[row : row + 1])
+        return states
+
+    def generate(self, states: Array, prompts: list[list[int]], limit: int, beams: int) -> list[Hypothesis]:
+        """Decode a batch; all prompts have the same number of tokens, and no text more than `limit`."""
+        prompt = len(prompts[0])
+        results = self._model.generate(
+            ctranslate2.StorageView.from_array(states),
+            prompts,
+            beam_size=beams,
+            # CTranslate2 allows at most half of it for the text, and what the prompt leaves.
+            max_length=min(MAX_TOKENS, max(2 * limit, limit + prompt)),
+            return_scores=True,
+            return_no_speech_prob=True,
+        )
+        return [_hypothesis(result) for result in results]
+
+    def detect_languages(self, states: Array) -> list[str]:
+        """Most probable language of each, a primary subtag; the model is multilingual."""
+        found = self._model.detect_language(ctranslate2.StorageView.from_array(states))
+        return [_SUBTAGS.get(code := each[0][0][2:-2], code) for each in found]
+
+    def align(self, states: Array, language: str, tokens: list[int], frames: int) -> tuple[Array, list[float]]:
+        """Seconds at which each token and the end begin, and the tokens' probabilities; `states` of one utterance."""
+        start = self.tokenizer(language, "transcribe").sot_sequence
+        (result,) = self._model.align(ctranslate2.StorageView.from_array(states), start, [tokens], frames)
+        path = np.array(result.alignments)
+        first = np.pad(np.diff(path[:, 0]), (1, 0), constant_values=1).astype(bool)
+        return path[first, 1] * 2 / FRAMES_PER_SECOND, list(result.text_token_probs)
+
+    def tokenizer(self, language: str, task: Task) -> Tokenizer:
+        """Tokenizer and control tokens for a language it has."""
+        code = _CODES.get(language, language)
+        return Tokenizer(self._tokens, self.multilingual, task=task, language=code)
+
+    def unload(self) -> None:
+        """Free the weights; nothing may be decoded any more."""
+        self._model.unload_model()
+
+    def _encode_batch(self, spectra: Sequence[Array], frames: int) -> Array:
+        batch = np.stack([np.pad(each, ((0, 0), (0, frames - each.shape[1]))) for each in spectra])
+        view = self._model.encode(ctranslate2.StorageView.from_array(batch), to_cpu=True)
+        states: Array = np.asarray(view)
+        return states
+
+    def _complete(self, states: Array) -> Array:
+        """Append states of silence from the same positions."""
+        encoded = states.shape[1]
+        total = self._least_states if encoded < self._least_states else WINDOW_FRAMES // 2
+        return np.concatenate((states, self._silence[:, encoded:total]), axis=1)
+
+
+def encoded_frames(frames: int) -> int:
+    """Frames to encode for an utterance of `frames`: even, and with silence behind it where there is room."""
+    steps = -(-(frames + TRAILING_FRAMES) // STEP_FRAMES)
+    return min(WINDOW_FRAMES, max(LEAST_FRAMES, steps * STEP_FRAMES))
+
+
+def _in_background(build: partial[Any]) -> Any:  # noqa: ANN401 - a CTranslate2 model has no type
+    """CTranslate2's threads inherit the niceness of the thread that builds the model."""
+
+    def build_nicely() -> Any:  # noqa: ANN401 - likewise
+        if hasattr(os, "setpriority") and os.uname().sysname == "Linux":  # elsewhere it is the whole process's
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
+        return build()
+
+    with ThreadPoolExecutor(1, "whisper-load") as thread:
+        return thread.submit(build_nicely).result()
+
+
+def _hypothesis(result: Any) -> Hypothesis:  # noqa: ANN401 - likewise
+    tokens = tuple(result.sequences_ids[0])
+    # CTranslate2 divides the sum by the number of tokens without the end of text.
+    mean = result.scores[0] * len(tokens) / (len(tokens) + 1)
+    return Hypothesis(tokens, mean, result.no_speech_prob)
+
+
+def _languages(tokens: tokenizers.Tokenizer, *, multilingual: bool) -> frozenset[str]:
+    if not multilingual:
+        return frozenset({"en"})
+    control = [token.content for _, token in sorted(tokens.get_added_tokens_decoder().items())]
+    first, last = control.index("<|startoftranscript|>"), control.index("<|translate|>")
+    codes = (token[2:-2] for token in control[first + 1 : last])
+    return frozenset(_SUBTAGS.get(code, code) for code in codes)
+
+
+def _is_distilled(folder: Path, mels: int) -> bool:
+    """Whether it is large-v3-turbo or distil-large-v3, which have few decoder layers and do not translate."""
+    heads = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("alignment_heads", [])
+    return mels == 128 and bool(heads) and max(layer for layer, _ in heads) < 4
+
+
+_SUBTAGS = {"jw": "jv"}
+"""Whisper's codes that are not BCP 47's."""
+_CODES = {subtag: code for code, subtag in _SUBTAGS.items()}

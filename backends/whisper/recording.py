@@ -1,0 +1,64 @@
+"""An utterance's audio, and the spans of at most one window that it is decoded in. Pure."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from protocol.pcm import SAMPLE_RATE, Signal, frame_rms, samples_of
+
+LONGEST_SPAN = 29 * SAMPLE_RATE
+"""Samples of a span: Whisper's window has 30 s, of which the last must be silence."""
+_CUT_SEARCH = 5 * SAMPLE_RATE
+"""Samples at the end of a span that is too long, in which the quietest place is looked for."""
+_CUT_FRAMES = 5
+"""Length of that place: 100 ms."""
+_FIRST_ROOM = 5 * SAMPLE_RATE
+
+
+class Recording:
+    """Grows as audio comes. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._samples = np.zeros(_FIRST_ROOM, np.float32)
+        self._length = 0
+        self._sound: int | None = None
+        self._cuts = [0]
+        """Starts of the spans; each but the last is closed."""
+
+    def __len__(self) -> int:
+        return self._length
+
+    def append(self, samples: Signal) -> None:
+        """Copy the next samples; what is not a finite number becomes silence."""
+        end = self._length + len(samples)
+        if end > len(self._samples):
+            self._samples = np.concatenate((self._samples, np.zeros(end, np.float32)))
+        fresh = self._samples[self._length : end]
+        np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0, copy=True).clip(-1, 1, out=fresh)
+        if self._sound is None and fresh.any():
+            self._sound = self._length + int(fresh.nonzero()[0][0])
+        self._length = end
+        while end - self._cuts[-1] > LONGEST_SPAN:
+            self._cuts.append(self._cut(self._cuts[-1]))
+
+    def audible(self, samples: int) -> bool:
+        """Whether the first `samples` are anything but zeros."""
+        return self._sound is not None and self._sound < samples
+
+    def cut(self, start: int, end: int) -> Signal:
+        """A copy."""
+        return self._samples[start:end].copy()
+
+    def spans(self, samples: int) -> list[tuple[int, int]]:
+        """Spans of the first `samples` samples: where they are cut depends on nothing behind them."""
+        starts = [0]
+        for cut in self._cuts[1:]:
+            if samples - starts[-1] > LONGEST_SPAN:
+                starts.append(cut)
+        return list(zip(starts, [*starts[1:], samples], strict=True))
+
+    def _cut(self, start: int) -> int:
+        first = start + LONGEST_SPAN - _CUT_SEARCH
+        power = np.square(frame_rms(self._samples[first : start + LONGEST_SPAN]))
+        quietest = int(np.convolve(power, np.ones(_CUT_FRAMES), "valid").argmin())
+        return first + samples_of(20 * quietest + 10 * _CUT_FRAMES)

@@ -1,0 +1,126 @@
+"""Which decode is next, for all utterances and files: jobs in, batches out. Pure: no thread, no clock, no model.
+
+Finals go before partials, and live speech before files. Files have threads of their own, which the operating system
+lets run when the others leave cores idle; while anybody speaks only one of them works.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+class Kind(Enum):
+    """What a decode is for."""
+
+    FINAL = "final"
+    PARTIAL = "partial"
+    FILE = "file"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes of the machine."""
+
+    threads: int
+    """Live decodes at once, and as many of files while nobody speaks."""
+    live_batch: int = 1
+    """Live utterances in one decode: a batch waits for its longest, and on a CPU it gains little."""
+    file_batch: int = 4
+    """Pieces of files in one decode while nobody speaks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch(Generic[Item]):
+    """Jobs of one kind to decode together."""
+
+    kind: Kind
+    jobs: list[Item]
+
+
+FIRST_PARTIAL_SECONDS = 0.8
+"""New audio between two partials of an utterance that has no text yet: 0.5 s of voice behind the 0.3 s before it."""
+PARTIAL_SECONDS = 1.0
+"""New audio between two partials, with cores to spare: at 0.5 s partials cost twice as much and change more often."""
+PARTIAL_SHARE = 0.5
+"""Of the cores' time that partials may take."""
+_SMOOTHING = 0.2
+"""Weight of the newest decode in the mean."""
+
+
+class Scheduler(Generic[Item]):
+    """Queues of jobs. Not thread-safe: its owner holds a lock."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._queues: dict[Kind, deque[Item]] = {kind: deque() for kind in Kind}
+        self._running = dict.fromkeys(Kind, 0)
+        """Batches in work."""
+        self._live = 0
+        """Live utterances that are open."""
+        self._partial_cost = 0.0
+        """Mean seconds of a partial's decode; 0: none was decoded."""
+
+    @property
+    def jobs(self) -> list[Item]:
+        """Jobs that wait."""
+        return [job for queue in self._queues.values() for job in queue]
+
+    def live_opened(self) -> None:
+        """A live utterance began."""
+        self._live += 1
+
+    def live_closed(self) -> None:
+        """A live utterance has its final, or was dropped."""
+        self._live -= 1
+
+    def submit(self, kind: Kind, job: Item) -> None:
+        """Queue a job."""
+        self._queues[kind].append(job)
+
+    def withdraw(self, kind: Kind, job: Item) -> bool:
+        """Forget a job; False: it is in work or done."""
+        if job not in self._queues[kind]:
+            return False
+        self._queues[kind].remove(job)
+        return True
+
+    def next_live(self) -> Batch[Item] | None:
+        """Live jobs for a thread that is free."""
+        if self._queues[Kind.FINAL]:
+            return self._take(Kind.FINAL, self._limits.live_batch)
+        # One thread stays free for the next final, if there are two.
+        if self._queues[Kind.PARTIAL] and self._running[Kind.PARTIAL] < max(1, self._limits.threads - 1):
+            return self._take(Kind.PARTIAL, self._limits.live_batch)
+        return None
+
+    def next_file(self) -> Batch[Item] | None:
+        """Pieces of files for a thread that is free."""
+        if not self._queues[Kind.FILE]:
+            return None
+        if not self._live:
+            return self._take(Kind.FILE, self._limits.file_batch)
+        return self._take(Kind.FILE, 1) if not self._running[Kind.FILE] else None
+
+    def finished(self, batch: Batch[Item], seconds: float) -> None:
+        """A batch was decoded, in so many seconds."""
+        self._running[batch.kind] -= 1
+        if batch.kind is Kind.PARTIAL:
+            cost = seconds / len(batch.jobs)
+            before = self._partial_cost or cost
+            self._partial_cost = before + _SMOOTHING * (cost - before)
+
+    def partial_spacing(self, *, first: bool) -> float:
+        """Seconds of new audio that an utterance needs for its next partial; `first`: it has no text yet."""
+        fair = self._live * self._partial_cost / (self._limits.threads * PARTIAL_SHARE)
+        return max(fair, FIRST_PARTIAL_SECONDS if first else PARTIAL_SECONDS)
+
+    def _take(self, kind: Kind, most: int) -> Batch[Item]:
+        queue = self._queues[kind]
+        jobs = [queue.popleft() for _ in range(min(most, len(queue)))]
+        self._running[kind] += 1
+        return Batch(kind, jobs)

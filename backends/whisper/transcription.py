@@ -1,0 +1,136 @@
+"""How utterances become text: greedy for partials, with beams and a second decode of the doubtful for finals.
+
+Each function takes a batch; every utterance's text is the same alone and in any batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from backends.base import Task, Word
+from backends.whisper.hallucination import is_hallucination
+from backends.whisper.model import Array, Hypothesis, Model
+from backends.whisper.prompt import prompt_tokens
+from backends.whisper.text import REPETITIONS, collapse, repeats, runs_away, token_limit
+from backends.whisper.words import timed_words
+from protocol.pcm import SAMPLE_RATE, Signal
+
+DOUBTFUL_LOG_PROB = -0.5
+"""Mean log-probability below which a final is decoded again on the full window: in noise that brings most of the full
+window's accuracy for a third to a half of its cost."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Request:
+    """One span of an utterance to decode."""
+
+    signal: Signal
+    """At most 30 s."""
+    language: str | None
+    """Forced, or known from before; None: it is detected."""
+    task: Task = "transcribe"
+    hotwords: tuple[str, ...] = ()
+    context: str = ""
+    words: bool = False
+    """Whether a final shall have words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What was said in a span."""
+
+    text: str
+    """Empty: nothing, or what the model made of it is not to be believed."""
+    language: str
+    words: tuple[Word, ...] | None = None
+    no_speech_prob: float = 0.0
+    mean_log_prob: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Decoded:
+    hypothesis: Hypothesis
+    text: str
+    language: str
+    states: Array
+    runaway: bool
+
+    @property
+    def hallucination(self) -> bool:
+        return is_hallucination(self.hypothesis.no_speech_prob, self.hypothesis.mean_log_prob)
+
+
+def decode_partials(model: Model, requests: Sequence[Request]) -> list[Transcript]:
+    """Hypotheses of what was said so far; empty where the decoder ran away."""
+    decoded = _decode(model, requests, beams=1, whole_window=False)
+    return [_transcript(each, "" if each.runaway or repeats(each.text) else each.text) for each in decoded]
+
+
+def decode_finals(model: Model, requests: Sequence[Request], beams: int) -> list[Transcript]:
+    """What was said in each span."""
+    decoded = _decode(model, requests, beams=beams, whole_window=False)
+    doubtful = [index for index, each in enumerate(decoded) if _is_doubtful(each)]
+    if doubtful:
+        again = _decode(model, [requests[index] for index in doubtful], beams=beams, whole_window=True)
+        for index, each in zip(doubtful, again, strict=True):
+            decoded[index] = each
+    return [_final(model, request, each) for request, each in zip(requests, decoded, strict=True)]
+
+
+def _is_doubtful(decoded: _Decoded) -> bool:
+    if decoded.hallucination:
+        return False
+    return decoded.runaway or repeats(decoded.text) or decoded.hypothesis.mean_log_prob < DOUBTFUL_LOG_PROB
+
+
+def _final(model: Model, request: Request, decoded: _Decoded) -> Transcript:
+    text = collapse(decoded.text, 1 if decoded.runaway else REPETITIONS)
+    words = None
+    if request.words:
+        said = "" if decoded.hallucination else text
+        words = timed_words(model, decoded.states, request.signal, said, decoded.language)
+    return _transcript(decoded, text, None if words is None else tuple(words))
+
+
+def _transcript(decoded: _Decoded, text: str, words: tuple[Word, ...] | None = None) -> Transcript:
+    hypothesis = decoded.hypothesis
+    believed = "" if decoded.hallucination else text
+    return Transcript(believed, decoded.language, words, hypothesis.no_speech_prob, hypothesis.mean_log_prob)
+
+
+def _decode(model: Model, requests: Sequence[Request], *, beams: int, whole_window: bool) -> list[_Decoded]:
+    states = model.encode([model.features(each.signal) for each in requests], whole_window=whole_window)
+    languages = _languages(model, requests, states)
+    prompts = [
+        prompt_tokens(model.tokenizer(language, each.task), each.hotwords, each.context)
+        for each, language in zip(requests, languages, strict=True)
+    ]
+    limits = [
+        token_limit(len(each.signal) / SAMPLE_RATE, "en" if each.task == "translate" else language)
+        for each, language in zip(requests, languages, strict=True)
+    ]
+    found: list[_Decoded | None] = [None] * len(requests)
+    # CTranslate2 takes prompts of one length, and windows of one length.
+    shapes = [(len(prompt), state.shape[1]) for prompt, state in zip(prompts, states, strict=True)]
+    for shape in sorted(set(shapes)):
+        group = [index for index, each in enumerate(shapes) if each == shape]
+        hypotheses = model.generate(
+            np.concatenate([states[index] for index in group]),
+            [prompts[index] for index in group],
+            max(limits[index] for index in group),
+            beams,
+        )
+        for index, hypothesis in zip(group, hypotheses, strict=True):
+            text = model.tokenizer(languages[index], "transcribe").decode(list(hypothesis.tokens)).strip()
+            runaway = runs_away(text, len(hypothesis.tokens), limits[index])
+            found[index] = _Decoded(hypothesis, text, languages[index], states[index], runaway)
+    return [each for each in found if each is not None]
+
+
+def _languages(model: Model, requests: Sequence[Request], states: Sequence[Array]) -> list[str]:
+    if not model.multilingual:
+        return ["en"] * len(requests)
+    return [each.language or model.detect_languages(its)[0] for each, its in zip(requests, states, strict=True)]
