@@ -32,6 +32,8 @@ class Reason(StrEnum):
 class WarningCode(StrEnum):
     """What a warning is about; the same codes on the socket and over HTTP."""
 
+    UNKNOWN_MESSAGE = "unknown_message"
+    """The client sent text that is no message of this protocol. It is ignored; only the first is reported."""
     CONFIGURE_REFUSED = "configure_refused"
     """A `configure` message had a value that the server cannot use; the settings stay as they were."""
 
@@ -81,6 +83,14 @@ class Reject:
 
 
 @dataclass(frozen=True, slots=True)
+class Unknown:
+    """A message that the dialect does not know. It is counted; the first is answered with a `Warning`."""
+
+    message: str
+    """A fact about the message, in words, that does not repeat it."""
+
+
+@dataclass(frozen=True, slots=True)
 class KeepAlive:
     """The client is still there. Nothing answers it."""
 
@@ -90,7 +100,7 @@ class Finish:
     """End the open utterance and report its final, then `Finished`. What the client sends afterwards is ignored."""
 
 
-Command = Audio | Commit | Clear | Configure | Reject | KeepAlive | Finish
+Command = Audio | Commit | Clear | Configure | Reject | Unknown | KeepAlive | Finish
 
 
 # Events

@@ -82,20 +82,22 @@ class NativeDialect:
         return [ready.to_json()]
 
     def take(self, message: str | bytes) -> Sequence[events.Command]:
-        """Binary is audio, text is one of the client's messages.
-
-        Raises:
-            BadRequest: text that is no message of this protocol.
-        """
+        """Binary is audio, text is one of the client's messages; so is binary that holds such a text."""
         if isinstance(message, bytes):
-            return (events.Audio(message),)
+            if message[:1] != b"{" or message[-1:] != b"}":
+                return (events.Audio(message),)
+            command = self._read(message)
+            return (events.Audio(message) if isinstance(command, events.Unknown) else command,)
+        return (self._read(message),)
+
+    def _read(self, message: str | bytes) -> events.Command:
         try:
-            return (self._command(client.parse_client_text(message)),)
+            return self._command(client.parse_client_message(message))
         except ValidationError as error:
             first = error.errors()[0]
             if first["loc"][:1] == ("configure",):
-                return (events.Reject(events.WarningCode.CONFIGURE_REFUSED, client.explain(first)),)
-            raise BadRequest("text message is not one of commit, clear, configure, keepalive, finish") from error
+                return events.Reject(events.WarningCode.CONFIGURE_REFUSED, client.explain(first))
+            return events.Unknown("text message is not one of commit, clear, configure, keepalive, finish")
 
     def _command(
         self, message: client.Commit | client.Clear | client.Configure | client.KeepAlive | client.Finish

@@ -159,8 +159,8 @@ def parse_connect(query: dict[str, str]) -> ConnectParams:
         raise BadRequest(explain(error.errors()[0])) from error
 
 
-def parse_client_text(text: str) -> Commit | Clear | Configure | KeepAlive | Finish:
-    """Check a client's text message.
+def parse_client_message(text: str | bytes) -> Commit | Clear | Configure | KeepAlive | Finish:
+    """Check a client's message.
 
     Raises:
         ValidationError: it is no message of this protocol, or one of its fields is wrong.

@@ -21,7 +21,7 @@ from backends.qwen3.options import Qwen3Options
 from backends.qwen3.prompt import build_template, roll_back
 from backends.qwen3.schedule import UNFIXED_REFRESHES
 from backends.qwen3.vllm_model import Clip, DecodeRequest, VllmModel
-from bench.wer import edits
+from bench.common.word_error_rate import edits
 from references.tiny_lessons import SEEDS
 from tests.qwen3.tones import RATE, Manner, Signal, Speech, chatter, hum
 

@@ -20,11 +20,12 @@ from protocol.errors import (
     ServerRestarting,
     ServiceError,
 )
-from protocol.events import Audio, Event, Final, Finish, KeepAlive, Reason
+from protocol.events import Audio, Command, Event, Final, Finish, KeepAlive, Reason, Reject, Unknown, WarningCode
 from session.state import elapsed_ms
 from transport import frames
 from transport.app_context import AppContext
 from transport.bridge import Bridge, open_bridge
+from transport.message_flood import MessageFlood
 
 _CLOSE_SECONDS = 1.0
 """How long a client may take to answer a close frame."""
@@ -63,6 +64,7 @@ class Connection:
         """A send failed, and the client's close code may still be unread."""
         self._aborted = False
         self._last_message = time.monotonic()
+        self._unknown_messages = MessageFlood()
 
     async def run(self, opened: SessionOptions | ServiceError) -> None:
         """Serve the accepted socket; returns when it is closed and its thread has ended."""
@@ -165,12 +167,22 @@ class Connection:
         for command in self._dialect.take(data if data is not None else text or ""):
             if isinstance(command, Audio):
                 bridge.inbound.put_audio(command.data, now)
-            elif not isinstance(command, KeepAlive):
-                self._telemetry.commanded(command)
-                self._finishing = self._finishing or isinstance(command, Finish)
-                bridge.inbound.put_command(command, now)
+            else:
+                self._obey(command, bridge, now)
         if bridge.inbound.throttled:
             await bridge.inbound.throttle()
+
+    def _obey(self, command: Command, bridge: Bridge, now: float) -> None:
+        self._telemetry.commanded(command)
+        match command:
+            case KeepAlive():
+                pass
+            case Unknown(message):
+                if self._unknown_messages.count(now) == 1:
+                    bridge.inbound.put_command(Reject(WarningCode.UNKNOWN_MESSAGE, message), now)
+            case _:
+                self._finishing = self._finishing or isinstance(command, Finish)
+                bridge.inbound.put_command(command, now)
 
     def _open_bridge(self) -> Bridge | None:
         if self._bridge_decided.is_set():

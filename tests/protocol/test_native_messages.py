@@ -14,7 +14,7 @@ from protocol import native_client_messages as client
 from protocol import native_server_messages as server
 from protocol.errors import BadRequest
 from protocol.events import Reason
-from protocol.native_client_messages import ConnectParams, parse_client_text, parse_connect
+from protocol.native_client_messages import ConnectParams, parse_client_message, parse_connect
 from protocol.timed_word import TimedWord
 
 
@@ -191,7 +191,7 @@ def test_any_query(query: dict[str, str], is_good: bool) -> None:
 )
 def test_client_message(text: str, message: object) -> None:
     """A message is known by its type; fields that are unknown or null count for nothing."""
-    assert parse_client_text(text) == message
+    assert parse_client_message(text) == message
 
 
 NO_MESSAGES = """commit|"commit"|null|[]|{}|{"type":"Commit"}|{"type":["commit"]}|{"type":"stop"}|[|{"type":"commit\""""
@@ -201,7 +201,7 @@ NO_MESSAGES = """commit|"commit"|null|[]|{}|{"type":"Commit"}|{"type":["commit"]
 def test_no_client_message(text: str) -> None:
     """Any other text is none."""
     with pytest.raises(ValidationError):
-        parse_client_text(text)
+        parse_client_message(text)
 
 
 # Server messages

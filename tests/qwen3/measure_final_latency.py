@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from backends.qwen3.backend import Qwen3Backend
-from bench.stats import summary
+from bench.common.stats import summary
 from tests.qwen3.client_sessions import compare_final_latency
 from tests.qwen3.conftest import OPTIONS, launch, wait_until_ready
 

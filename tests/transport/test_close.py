@@ -89,7 +89,10 @@ def test_a_send_that_fails_does_not_hide_the_clients_own_code(code: int) -> None
     assert 'code="1006"' not in metrics
 
 
-@pytest.mark.parametrize(("refused", "code"), [({"bytes": bytes(MAX_MESSAGE_BYTES + 1)}, 1009), ({"text": "?"}, 1008)])
+@pytest.mark.parametrize(
+    ("refused", "code"),
+    [({"bytes": bytes(MAX_MESSAGE_BYTES + 1)}, 1009), ({"text": "?" * (MAX_MESSAGE_BYTES + 1)}, 1009)],
+)
 def test_a_refused_message_does_not_outlive_its_connection(refused: dict[str, Any], code: int) -> None:
     """No circle of objects holds it until Python looks for circles: one client could fill the memory meanwhile."""
 

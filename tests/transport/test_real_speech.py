@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bench.wer import Score, rate, score
+from bench.common.word_error_rate import Score, rate, score
 from tests.audio import REFERENCES, reference, silence, text_of
 from tests.client import Message, conversation, session
 from tests.server import ROOT, Server
