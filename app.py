@@ -22,6 +22,7 @@ from backends import registry
 from config import Settings, SettingsRefused, load_settings
 from inference import vad_factory
 from observability import logging
+from observability.engine_metrics import register_engine
 from observability.metrics import Metrics
 from protocol.dialect import NewDialect
 from protocol.http_messages import Health, HttpError, Transcript
@@ -89,6 +90,7 @@ def create_app(
         lifecycle = BackendLifecycle(registry.create(read.backend, read.backends()), ready, _end_process)
         make_vad = await asyncio.to_thread(vad_factory.load, read.vad)
         metrics = Metrics()
+        register_engine(metrics.registry, lifecycle.backend)
         admission = Admission(lifecycle, metrics, read.max_sessions, read.http_threads())
         bell = Bell(admission.is_high_load)
         context = AppContext(

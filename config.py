@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 import models
@@ -43,6 +44,18 @@ def _split(value: object) -> object:
     if not isinstance(value, str):
         return value
     return tuple(part for part in (each.strip() for each in value.split(",")) if part)
+
+
+def _json_object(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        parsed = json.loads(value or "{}")
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not JSON ({error})") from error
+    if not isinstance(parsed, dict):
+        raise ValueError('it is not a JSON object such as {"dtype": "half"}')  # noqa: TRY004 - pydantic reads ValueError
+    return parsed
 
 
 class Settings(BaseSettings):
@@ -112,10 +125,14 @@ class Settings(BaseSettings):
 
     vllm_model: str = "Qwen/Qwen3-ASR-1.7B"
     """qwen3: the model's name, or a folder."""
+    vllm_revision: str = ""
+    """qwen3: commit, tag or branch of the model on the Hugging Face hub; empty: the newest."""
+    vllm_engine_args: Annotated[dict[str, JsonValue], NoDecode, BeforeValidator(_json_object)] = {}
+    """qwen3: more arguments of vLLM's engine, as a JSON object such as `{"dtype": "half"}`; they win over ours."""
     vllm_gpu_memory: Annotated[float, Field(gt=0, le=1)] = 0.7
     """qwen3: part of the GPU's memory to take."""
-    vllm_max_tokens: Annotated[int, Field(ge=1)] = 512
-    """qwen3: longest text of an utterance, in tokens."""
+    vllm_max_tokens: Annotated[int, Field(ge=0)] = 0
+    """qwen3: longest text of an utterance, in tokens; 0: as long as the longest utterance needs."""
     vllm_max_inference_batch_size: Annotated[int, Field(ge=1)] = 32
     """qwen3: pieces of files decoded at once."""
     vllm_max_num_seqs: Annotated[int, Field(ge=1)] = 256
@@ -183,6 +200,8 @@ class Settings(BaseSettings):
             whisper=self.whisper(),
             qwen3=Qwen3Options(
                 model=self.vllm_model,
+                revision=self.vllm_revision,
+                engine_args=self.vllm_engine_args,
                 gpu_memory=self.vllm_gpu_memory,
                 max_tokens=self.vllm_max_tokens,
                 max_inference_batch_size=self.vllm_max_inference_batch_size,
@@ -200,10 +219,14 @@ def load_settings() -> Settings:
         SettingsRefused: a value is not usable.
     """
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         first = error.errors()[0]
         raise SettingsRefused(_sentence(str(first["loc"][0]), first["input"], first["msg"])) from error
+    conflict = settings.backends().qwen3.conflict()
+    if conflict is not None and settings.backend in ("qwen3", "auto"):
+        raise SettingsRefused(conflict)
+    return settings
 
 
 def _sentence(setting: str, value: object, reason: str) -> str:

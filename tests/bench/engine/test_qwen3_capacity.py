@@ -21,7 +21,7 @@ from tests.backends.test_qwen3_prompt import TOKENS
 
 def asked(seconds: float, prefix: tuple[int, ...], max_tokens: int = 500) -> DecodeRequest:
     clip = Clip("a", np.zeros(round(seconds * SAMPLE_RATE / 2), np.float32))
-    return DecodeRequest(build_template(TOKENS, (), None).tokens(2, prefix), (clip, clip), max_tokens, 0)
+    return DecodeRequest(build_template(TOKENS, (), None).tokens(2, prefix), (clip, clip), max_tokens, 20, 0)
 
 
 def test_a_script_goes_on_where_the_prefix_ends() -> None:
