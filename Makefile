@@ -54,9 +54,9 @@ layers: $(STAMPS)/dev
 
 lock: $(STAMPS)/venv  ## Pin the newest versions that pyproject.toml allows
 	$(UV) pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --no-header --extra pocketsphinx pyproject.toml -o requirements/serve.txt
+	  --no-header --extra whisper pyproject.toml -o requirements/serve.txt
 	$(UV) pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --no-header --extra pocketsphinx --group dev -c requirements/serve.txt pyproject.toml -o requirements/dev.txt
+	  --no-header --extra whisper --group dev -c requirements/serve.txt pyproject.toml -o requirements/dev.txt
 
 lock-engine: $(STAMPS)/venv  ## Pin what test-engine runs with, as near to the other pins as vLLM allows
 	cp requirements/dev.txt requirements/engine.txt

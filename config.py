@@ -11,7 +11,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, Validati
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 import models
-from backends.pocketsphinx.options import PocketsphinxOptions
 from backends.qwen3.options import Qwen3Options
 from backends.registry import BackendOptions
 from backends.whisper.options import Device, WhisperOptions
@@ -65,7 +64,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     backend: str = "qwen3"
-    """Engine: `qwen3`, `whisper`, `pocketsphinx`, `mock`, or `auto`: qwen3 or whisper, as this machine can."""
+    """Engine: `qwen3`, `whisper`, `mock`, or `auto`: qwen3 or whisper, as this machine can."""
     host: str = "0.0.0.0"  # noqa: S104 - a server in a container is reached from outside it
     """Address that `python app.py` listens on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
@@ -109,11 +108,6 @@ class Settings(BaseSettings):
 
     references: Path = Path(__file__).parent / "references"
     """Folder of the recordings that `mock` replays."""
-    pocketsphinx_workers: Annotated[int, Field(ge=0)] = 0
-    """Cores that pocketsphinx's worker processes are counted for; 0: all."""
-    pocketsphinx_streams_per_worker: Annotated[int, Field(ge=1)] = 3
-    """Utterances with partials at once for each of these; 35 MB each."""
-
     model_dir: Annotated[Path, AfterValidator(Path.expanduser)] = models.default_model_dir()
     """Folder of the models that `python -m models pull` fetches."""
     whisper_model: str = "base"
@@ -203,7 +197,6 @@ class Settings(BaseSettings):
         """Every engine's own options."""
         return BackendOptions(
             references=self.references,
-            pocketsphinx=PocketsphinxOptions(self.pocketsphinx_workers, self.pocketsphinx_streams_per_worker),
             whisper=self.whisper(),
             qwen3=Qwen3Options(
                 model=self.vllm_model,

@@ -23,6 +23,8 @@ class Facts:
     """Whether there is an NVIDIA GPU with its driver."""
     qwen3_extra: bool
     """Whether qwen3's packages are installed."""
+    qwen3_driver: bool
+    """Whether the GPU and its driver are new enough for them."""
     qwen3_weights: bool
     """Whether the weights of STT_VLLM_MODEL are on disk."""
     whisper_extra: bool
@@ -56,7 +58,7 @@ def choose(facts: Facts) -> Choice:
     Raises:
         BackendUnavailable: none can; the text says what to do.
     """
-    if facts.gpu and facts.qwen3_extra and facts.qwen3_weights:
+    if facts.gpu and facts.qwen3_extra and facts.qwen3_driver and facts.qwen3_weights:
         return Choice("qwen3", None, None)
     if not facts.whisper_extra:
         raise registry.BackendUnavailable(
@@ -75,6 +77,7 @@ def choose(facts: Facts) -> Choice:
 def _better(facts: Facts, name: str) -> str | None:
     if facts.gpu:
         missing = [] if facts.qwen3_extra else ["its extra (`uv sync --extra qwen3`)"]
+        missing += [] if facts.qwen3_driver else ["a newer driver or GPU"]
         missing += [] if facts.qwen3_weights else ["the weights of STT_VLLM_MODEL on disk"]
         return f"qwen3 on this machine's GPU, with {' and '.join(missing)}"
     best, taken = models.best(models.TABLE, gpu=False), models.find(name)
@@ -89,11 +92,12 @@ def _rank(model: Model) -> int:
 
 def facts(settings: Settings) -> Facts:
     """Look at this machine; nothing heavy is imported, and the network is not asked."""
-    gpu = preflight.gpu_count() > 0
+    gpu, extra = preflight.gpu_count() > 0, registry.installed("vllm")
     return Facts(
         gpu=gpu,
-        qwen3_extra=registry.installed("vllm"),
-        qwen3_weights=gpu and weights.on_disk(settings.vllm_model),
+        qwen3_extra=extra,
+        qwen3_driver=gpu and (not extra or preflight.refusal() is None),
+        qwen3_weights=gpu and weights.on_disk(settings.vllm_model, settings.vllm_revision),
         whisper_extra=registry.installed("faster_whisper"),
         whisper_model=settings.whisper_model if "whisper_model" in settings.model_fields_set else None,
         on_disk=models.on_disk(settings.model_dir),

@@ -27,12 +27,13 @@ def there(*names: str) -> tuple[models.Model, ...]:
 LAPTOP = Facts(
     gpu=False,
     qwen3_extra=False,
+    qwen3_driver=False,
     qwen3_weights=False,
     whisper_extra=True,
     whisper_model=None,
     on_disk=there("tiny.en", "base"),
 )
-GPU = replace(LAPTOP, gpu=True, qwen3_extra=True, qwen3_weights=True)
+GPU = replace(LAPTOP, gpu=True, qwen3_extra=True, qwen3_driver=True, qwen3_weights=True)
 
 
 def test_qwen3_needs_gpu_extra_and_weights() -> None:
@@ -46,6 +47,7 @@ def test_qwen3_needs_gpu_extra_and_weights() -> None:
     [
         (replace(GPU, gpu=False), "qwen3, on a machine with an NVIDIA GPU"),
         (replace(GPU, qwen3_extra=False), "qwen3 on this machine's GPU, with its extra (`uv sync --extra qwen3`)"),
+        (replace(GPU, qwen3_driver=False), "qwen3 on this machine's GPU, with a newer driver or GPU"),
         (replace(GPU, qwen3_weights=False), "qwen3 on this machine's GPU, with the weights of STT_VLLM_MODEL on disk"),
     ],
 )
