@@ -47,7 +47,7 @@ lint: $(STAMPS)/dev
 
 types: $(STAMPS)/dev
 	$(BIN)/mypy
-	$(BIN)/mypy app.py config.py selection.py
+	$(BIN)/mypy app.py config.py
 
 layers: $(STAMPS)/dev
 	$(BIN)/lint-imports --no-cache

@@ -17,7 +17,6 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from starlette.types import Receive, Scope, Send
 
-import selection
 from backends import registry
 from config import Settings, SettingsRefused, load_settings
 from inference import vad_factory
@@ -56,7 +55,7 @@ def check(settings: Settings | None = None, say: Callable[[str], None] = lambda 
         BackendUnavailable: the backend cannot run here.
         VadUnavailable: nor can the voice activity detector.
     """
-    settings = selection.resolve(settings or load_settings(), say)
+    settings = (settings or load_settings()).with_engine_chosen(say)
     registry.check(settings.backend)
     if settings.backend == "whisper":
         settings.check_whisper()

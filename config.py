@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, Validati
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 import models
+from backends import auto
 from backends.qwen3.options import Qwen3Options
 from backends.registry import BackendOptions
 from backends.whisper.options import Device, WhisperOptions
@@ -139,6 +141,20 @@ class Settings(BaseSettings):
     """qwen3: decodes in the engine at once, which is its live capacity."""
     streaming_chunk_size_sec: Annotated[float, Field(ge=0.1, le=10)] = 0.5
     """qwen3: seconds of speech between two refreshes of the partial text."""
+
+    def with_engine_chosen(self, report: Callable[[str], None]) -> Settings:
+        """These settings with an engine in place of `auto`; `report` is called with the line that names it.
+
+        Raises:
+            BackendUnavailable: no engine can run here.
+        """
+        if self.backend != auto.AUTO:
+            return self
+        model = self.whisper_model if "whisper_model" in self.model_fields_set else None
+        choice = auto.choose(auto.facts(self.vllm_model, self.vllm_revision, model, self.model_dir))
+        report(choice.line)
+        chosen = {"backend": choice.backend} | ({"whisper_model": choice.model} if choice.model else {})
+        return self.model_copy(update=chosen)
 
     def queues(self) -> QueueOptions:
         """Bounds of a connection's queues."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import models
 from backends import registry
 from backends.qwen3 import preflight, weights
-from config import Settings
 from models import Model
 
 AUTO = "auto"
@@ -90,30 +89,18 @@ def _rank(model: Model) -> int:
     return models.TABLE.index(model)
 
 
-def facts(settings: Settings) -> Facts:
-    """Look at this machine; nothing heavy is imported, and the network is not asked."""
+def facts(vllm_model: str, vllm_revision: str, whisper_model: str | None, model_dir: Path) -> Facts:
+    """Examine this machine; nothing heavy is imported, and the network is not asked.
+
+    `whisper_model`: STT_WHISPER_MODEL where it is set; None: it is not.
+    """
     gpu, extra = preflight.gpu_count() > 0, registry.installed("vllm")
     return Facts(
         gpu=gpu,
         qwen3_extra=extra,
         qwen3_driver=gpu and (not extra or preflight.refusal() is None),
-        qwen3_weights=gpu and weights.on_disk(settings.vllm_model, settings.vllm_revision),
+        qwen3_weights=gpu and weights.on_disk(vllm_model, vllm_revision),
         whisper_extra=registry.installed("faster_whisper"),
-        whisper_model=settings.whisper_model if "whisper_model" in settings.model_fields_set else None,
-        on_disk=models.on_disk(settings.model_dir),
-    )
-
-
-def resolve(settings: Settings, say: Callable[[str], None]) -> Settings:
-    """Settings with an engine in place of `auto`; `say` is called with the line that tells which. Others are returned.
-
-    Raises:
-        BackendUnavailable: no engine can run here.
-    """
-    if settings.backend != AUTO:
-        return settings
-    choice = choose(facts(settings))
-    say(choice.line)
-    return settings.model_copy(
-        update={"backend": choice.backend} | ({"whisper_model": choice.model} if choice.model else {})
+        whisper_model=whisper_model,
+        on_disk=models.on_disk(model_dir),
     )

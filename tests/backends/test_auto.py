@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 import models
-import selection
+from backends import auto
+from backends.auto import Choice, Facts, choose
 from backends.qwen3 import weights
 from backends.registry import BackendUnavailable
 from config import Settings, SettingsRefused
-from selection import Choice, Facts, choose
 from tests.server import ROOT
 
 
@@ -87,16 +87,24 @@ def test_only_auto_is_resolved(tmp_path: Path) -> None:
     said: list[str] = []
     settings = Settings(backend="whisper", model_dir=tmp_path)
 
-    assert selection.resolve(settings, said.append) is settings
+    assert settings.with_engine_chosen(said.append) is settings
     assert said == []
 
 
 def test_unset_model_is_told_from_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """STT_WHISPER_MODEL=base in the environment is a wish; its absence is not."""
+    asked: list[str | None] = []
+
+    def record(_model: str, _revision: str, whisper_model: str | None, _folder: Path) -> Facts:
+        asked.append(whisper_model)
+        return LAPTOP
+
+    monkeypatch.setattr(auto, "facts", record)
     monkeypatch.delenv("STT_WHISPER_MODEL", raising=False)
-    assert selection.facts(Settings(model_dir=tmp_path)).whisper_model is None
+    Settings(backend="auto", model_dir=tmp_path).with_engine_chosen(lambda _: None)
     monkeypatch.setenv("STT_WHISPER_MODEL", "base")
-    assert selection.facts(Settings(model_dir=tmp_path)).whisper_model == "base"
+    Settings(backend="auto", model_dir=tmp_path).with_engine_chosen(lambda _: None)
+    assert asked == [None, "base"]
 
 
 def test_start_without_a_model_ends_with_one_sentence(tmp_path: Path) -> None:
