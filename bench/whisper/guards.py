@@ -122,9 +122,7 @@ def _report(found: list[Heard], *, listed: bool) -> None:
         if chosen:
             shown = Counter(each.kind for each in chosen if each.shown)
             said = sum(bool(each.said) for each in chosen)
-            print(
-                f"{way}: {len(chosen)} decodes of sounds, {said} with text unguarded, {shown.total()} shown {dict(shown)}"
-            )
+            print(f"{way}: {len(chosen)} decodes of sounds, {said} with text, {shown.total()} shown {dict(shown)}")
     words = [each for each in found if each.way == "final" and each.expected is not None]
     right = [each for each in words if _is(each.said, each.expected)]
     lost = [each for each in right if not _is(each.shown, each.expected)]

@@ -44,7 +44,8 @@ def _coloured(length: int, dice: Dice, exponent: float) -> _Sound:
     spectrum = np.fft.rfft(dice.standard_normal(length))
     hertz = np.fft.rfftfreq(length, 1 / SAMPLE_RATE)
     spectrum /= np.maximum(hertz, 20.0) ** (exponent / 2)
-    return np.fft.irfft(spectrum, length)
+    noise: _Sound = np.fft.irfft(spectrum, length)
+    return noise
 
 
 def _time(length: int) -> _Sound:
@@ -78,7 +79,8 @@ def _breath(length: int, dice: Dice) -> _Sound:
     hertz = np.fft.rfftfreq(length, 1 / SAMPLE_RATE)
     spectrum[(hertz < 400) | (hertz > 4000)] = 0
     period = dice.uniform(0.8, 1.5)
-    return np.fft.irfft(spectrum, length) * np.sin(np.pi * _time(length) / period) ** 2
+    breath: _Sound = np.fft.irfft(spectrum, length) * np.sin(np.pi * _time(length) / period) ** 2
+    return breath
 
 
 def _clicks(length: int, dice: Dice) -> _Sound:
@@ -95,7 +97,8 @@ def _ringing(length: int, dice: Dice) -> _Sound:
     low, high = dice.choice([(350, 440), (440, 480), (400, 450), (697, 1209), (852, 1336)])
     time = _time(length)
     on = np.sin(2 * np.pi * dice.uniform(0.5, 12) * time) > -0.5
-    return (np.sin(2 * np.pi * low * time) + np.sin(2 * np.pi * high * time)) * on
+    tones: _Sound = (np.sin(2 * np.pi * low * time) + np.sin(2 * np.pi * high * time)) * on
+    return tones
 
 
 KINDS: Mapping[str, Callable[[int, Dice], _Sound]] = {
