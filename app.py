@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,44 +17,58 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from starlette.types import Receive, Scope, Send
 
+import selection
 from backends import registry
 from config import Settings, SettingsRefused, load_settings
-from inference import detectors
+from inference import vad_factory
 from observability import logging
+from observability.engine_metrics import register_engine
 from observability.metrics import Metrics
-from protocol.schema import Health, HttpError, Transcript
+from protocol.dialect import NewDialect
+from protocol.http_messages import Health, HttpError, Transcript
+from protocol.native import NativeDialect
 from transport import http
+from transport.admission import Admission
+from transport.app_context import AppContext
+from transport.backend_lifecycle import BackendLifecycle
 from transport.bell import Bell
-from transport.engine import Engine
 from transport.line import Line
-from transport.services import Services
-from transport.sessions import Admission
-from transport.stop import StopSignals
+from transport.shutdown import GracefulShutdown
 from transport.sweeping import Sweeper
-from transport.ws import SOCKET_PATH, serve_socket
+from transport.websocket import refuse_unknown_path, serve_websocket
 
 MAX_FRAME_BYTES = 1 << 20
 """A message beyond this is refused by uvicorn itself, before it is in memory; a shorter one gets an error first."""
 
+DIALECTS: Mapping[str, NewDialect] = {"/v1/stt/ws": NativeDialect}
+"""WebSocket path -> codec."""
 
-_REFUSALS = (SettingsRefused, registry.BackendUnavailable, detectors.VadUnavailable)
+_REFUSALS = (SettingsRefused, registry.BackendUnavailable, vad_factory.VadUnavailable)
 
 
-def check(settings: Settings | None = None) -> Settings:
-    """Cheap checks, before anything listens: settings in range, backend known and installed.
+def check(settings: Settings | None = None, say: Callable[[str], None] = lambda _: None) -> Settings:
+    """Cheap checks, before anything listens: settings in range, backend known and installed, its models on disk.
+
+    Returns the settings with the engine that `auto` takes in its place; `say` is called with the line that tells which.
 
     Raises:
         SettingsRefused: a setting is not usable.
         BackendUnavailable: the backend cannot run here.
         VadUnavailable: nor can the voice activity detector.
     """
-    settings = settings or load_settings()
+    settings = selection.resolve(settings or load_settings(), say)
     registry.check(settings.backend)
-    detectors.check(settings.vad)
+    if settings.backend == "whisper":
+        settings.check_whisper()
+    vad_factory.check(settings.vad)
     return settings
 
 
-def create_app(settings: Settings | None = None, on_ready: Callable[[], None] = lambda: None) -> FastAPI:
+def create_app(
+    settings: Settings | None = None,
+    on_ready: Callable[[], None] = lambda: None,
+    dialects: Mapping[str, NewDialect] = DIALECTS,
+) -> FastAPI:
     """The server; `settings` are read from the environment at start-up if None.
 
     `on_ready` is called once, on a thread of its own, when the engine is warm.
@@ -62,21 +76,25 @@ def create_app(settings: Settings | None = None, on_ready: Callable[[], None] = 
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        read = check(settings)
+        chosen: list[str] = []
+        read = check(settings, chosen.append)
         logging.configure(read.log_level)
+        for line in chosen:
+            structlog.get_logger().info("backend_chosen", choice=line)
         sweeper = Sweeper()
 
         def ready() -> None:
             sweeper.begin()
             on_ready()
 
-        engine = Engine(registry.create(read.backend, read.backends()), ready, _end_process)
-        make_vad = await asyncio.to_thread(detectors.load, read.vad)
+        lifecycle = BackendLifecycle(registry.create(read.backend, read.backends()), ready, _end_process)
+        make_vad = await asyncio.to_thread(vad_factory.load, read.vad)
         metrics = Metrics()
-        admission = Admission(engine, metrics, read.max_sessions, read.http_threads())
-        bell = Bell(admission.is_crowded)
-        services = Services(
-            engine,
+        register_engine(metrics.registry, lifecycle.backend)
+        admission = Admission(lifecycle, metrics, read.max_sessions, read.http_threads())
+        bell = Bell(admission.is_high_load)
+        context = AppContext(
+            lifecycle,
             admission,
             metrics,
             structlog.get_logger().bind(),
@@ -90,29 +108,29 @@ def create_app(settings: Settings | None = None, on_ready: Callable[[], None] = 
             make_vad,
             read.allowed_origins,
         )
-        transcriber = http.Transcriber(services, read.uploads(), read.http_threads())
+        transcriber = http.Transcriber(context, read.uploads(), read.http_threads())
 
         async def drain() -> None:
             await bell.stop()  # what was said before the signal is heard
             await admission.drain(read.drain_seconds)
 
-        stop = StopSignals(drain=drain, release=lambda: asyncio.to_thread(engine.close))
-        app.state.services, app.state.transcriber = services, transcriber
+        stop = GracefulShutdown(drain=drain, release=lambda: asyncio.to_thread(lifecycle.close))
+        app.state.context, app.state.transcriber = context, transcriber
         watch = asyncio.create_task(admission.watch(), name="engine watch")
         try:
-            engine.start()
+            lifecycle.start()
             stop.install()
             yield
         finally:
             try:
                 await stop.remove()
                 watch.cancel()
-                await asyncio.to_thread(engine.close)
+                await asyncio.to_thread(lifecycle.close)
                 await asyncio.to_thread(transcriber.close)
             finally:
                 sweeper.end()
 
-    app = _Application(lambda: check(settings), title="realtime-stt-ws", lifespan=lifespan)
+    app = _Application(lambda: check(settings), dialects, title="realtime-stt-ws", lifespan=lifespan)
     _add_routes(app)
     return app
 
@@ -124,9 +142,15 @@ class _Application(FastAPI):
     of what a connection costs, and hide the socket's transport.
     """
 
-    def __init__(self, check: Callable[[], Settings], **options: Any) -> None:  # noqa: ANN401 - FastAPI's own
+    def __init__(
+        self,
+        check: Callable[[], Settings],
+        dialects: Mapping[str, NewDialect],
+        **options: Any,  # noqa: ANN401 - FastAPI's own
+    ) -> None:
         super().__init__(**options)
         self._check = check
+        self._dialects = dialects
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -136,8 +160,12 @@ class _Application(FastAPI):
                 await receive()
                 await send({"type": "lifespan.startup.failed", "message": str(refusal)})
                 return
-        if scope["type"] == "websocket" and scope["path"].removeprefix(scope.get("root_path", "")) == SOCKET_PATH:
-            await serve_socket(scope, receive, send, self.state.services)
+        if scope["type"] == "websocket":
+            new_dialect = self._dialects.get(scope["path"].removeprefix(scope.get("root_path", "")))
+            if new_dialect is None:
+                await refuse_unknown_path(scope, receive, send, self.state.context)
+            else:
+                await serve_websocket(scope, receive, send, self.state.context, new_dialect)
         else:
             await super().__call__(scope, receive, send)
 
@@ -155,7 +183,10 @@ def _add_routes(app: FastAPI) -> None:
         responses=refusals,
         openapi_extra={
             "requestBody": {"required": True, "content": form},
-            "parameters": [{"name": "language", "in": "query", "schema": {"type": "string", "default": "auto"}}],
+            "parameters": [
+                {"name": "language", "in": "query", "schema": {"type": "string", "default": "auto"}},
+                {"name": "words", "in": "query", "schema": {"type": "boolean", "default": False}},
+            ],
         },
     )
     async def transcribe(request: Request) -> Response:
@@ -166,7 +197,7 @@ def _add_routes(app: FastAPI) -> None:
     @app.get("/health", response_model=Health, responses={503: {"model": Health}})
     async def health(request: Request) -> Response:
         """Whether this server can take another speaker now."""
-        return http.health(request.app.state.services)
+        return http.health(request.app.state.context)
 
     @app.get("/health/live")
     async def live() -> dict[str, str]:
@@ -176,7 +207,7 @@ def _add_routes(app: FastAPI) -> None:
     @app.get("/metrics", response_class=Response)
     async def metrics(request: Request) -> Response:
         """Metrics in the text format of Prometheus."""
-        return http.metrics(request.app.state.services)
+        return http.metrics(request.app.state.context)
 
 
 def _end_process() -> None:
@@ -191,10 +222,12 @@ app = create_app()
 
 def main() -> None:
     """Serve on STT_HOST and STT_PORT until a signal."""
+    chosen: list[str] = []
     try:
-        settings = check()
+        settings = check(say=chosen.append)
     except _REFUSALS as refusal:
         sys.exit(str(refusal))
+    sys.stdout.writelines(f"{line}\n" for line in chosen)
     logging.configure(settings.log_level)
 
     def announce() -> None:

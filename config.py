@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+import models
 from backends.pocketsphinx.options import PocketsphinxOptions
 from backends.qwen3.options import Qwen3Options
 from backends.registry import BackendOptions
-from backends.whisper.options import WhisperOptions
-from inference.detectors import Detector
+from backends.whisper.options import Device, WhisperOptions
 from inference.segmenter import SegmenterOptions
 from inference.vad import VadOptions
+from inference.vad_factory import Detector
+from transport.app_context import SocketOptions
 from transport.http import UploadOptions
 from transport.queues import QueueOptions
-from transport.services import SocketOptions
 
 _PREFIX = "STT_"
+
+ComputeType = Literal[
+    "auto", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16", "float32"
+]
+"""Of CTranslate2 4."""
 
 
 def cores() -> int:
@@ -40,13 +47,25 @@ def _split(value: object) -> object:
     return tuple(part for part in (each.strip() for each in value.split(",")) if part)
 
 
+def _json_object(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        parsed = json.loads(value or "{}")
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not JSON ({error})") from error
+    if not isinstance(parsed, dict):
+        raise ValueError('it is not a JSON object such as {"dtype": "half"}')  # noqa: TRY004 - pydantic reads ValueError
+    return parsed
+
+
 class Settings(BaseSettings):
     """Every setting, as environment variables with the prefix STT_."""
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     backend: str = "qwen3"
-    """Engine: `qwen3`, `pocketsphinx` or `mock`."""
+    """Engine: `qwen3`, `whisper`, `pocketsphinx`, `mock`, or `auto`: qwen3 or whisper, as this machine can."""
     host: str = "0.0.0.0"  # noqa: S104 - a server in a container is reached from outside it
     """Address that `python app.py` listens on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
@@ -95,15 +114,31 @@ class Settings(BaseSettings):
     pocketsphinx_streams_per_worker: Annotated[int, Field(ge=1)] = 3
     """Utterances with partials at once for each of these; 35 MB each."""
 
-    whisper_model: Path = Path("base")
-    """whisper: folder of a model in CTranslate2's format."""
+    model_dir: Annotated[Path, AfterValidator(Path.expanduser)] = models.default_model_dir()
+    """Folder of the models that `python -m models pull` fetches."""
+    whisper_model: str = "base"
+    """whisper: a name of `python -m models list`, or the folder of a model in CTranslate2's format."""
+    whisper_device: Device = "auto"
+    """whisper: `cpu`, `cuda`, or `auto`: a GPU if there is one."""
+    whisper_compute_type: ComputeType = "auto"
+    """whisper: number type of the weights, as CTranslate2 names them; `auto`: float16 on a GPU, int8 on a CPU."""
+    whisper_beam_size: Annotated[int, Field(ge=1, le=20)] = 5
+    """whisper: beams of a final; partials are decoded greedily."""
+    whisper_draft_model: str = ""
+    """whisper: a smaller model for partials, named as STT_WHISPER_MODEL; none: STT_WHISPER_MODEL decodes them too."""
+    whisper_threads: Annotated[int, Field(ge=0)] = 0
+    """whisper: cores to decode on; 0: all."""
 
     vllm_model: str = "Qwen/Qwen3-ASR-1.7B"
     """qwen3: the model's name, or a folder."""
+    vllm_revision: str = ""
+    """qwen3: commit, tag or branch of the model on the Hugging Face hub; empty: the newest."""
+    vllm_engine_args: Annotated[dict[str, JsonValue], NoDecode, BeforeValidator(_json_object)] = {}
+    """qwen3: more arguments of vLLM's engine, as a JSON object such as `{"dtype": "half"}`; they win over ours."""
     vllm_gpu_memory: Annotated[float, Field(gt=0, le=1)] = 0.7
     """qwen3: part of the GPU's memory to take."""
-    vllm_max_tokens: Annotated[int, Field(ge=1)] = 512
-    """qwen3: longest text of an utterance, in tokens."""
+    vllm_max_tokens: Annotated[int, Field(ge=0)] = 0
+    """qwen3: longest text of an utterance, in tokens; 0: as long as the longest utterance needs."""
     vllm_max_inference_batch_size: Annotated[int, Field(ge=1)] = 32
     """qwen3: pieces of files decoded at once."""
     vllm_max_num_seqs: Annotated[int, Field(ge=1)] = 256
@@ -135,14 +170,45 @@ class Settings(BaseSettings):
         """HTTP transcriptions at once."""
         return self.http_concurrency or 2 * cores()
 
+    def whisper(self) -> WhisperOptions:
+        """The whisper engine's models and its share of the machine."""
+        return WhisperOptions(
+            model=self._model_folder(self.whisper_model),
+            draft_model=self._model_folder(self.whisper_draft_model) if self.whisper_draft_model else None,
+            device=self.whisper_device,
+            compute_type=self.whisper_compute_type,
+            beam_size=self.whisper_beam_size,
+            threads=self.whisper_threads,
+        )
+
+    def check_whisper(self) -> None:
+        """Look whether whisper's models are on disk.
+
+        Raises:
+            SettingsRefused: one is not; the text names the setting and what to do.
+        """
+        for setting in ("whisper_model", "whisper_draft_model"):
+            name = getattr(self, setting)
+            try:
+                if name or setting == "whisper_model":
+                    models.locate(name, self.model_dir)
+            except models.ModelFault as fault:
+                raise SettingsRefused(_sentence(setting, name, str(fault))) from fault
+
+    def _model_folder(self, name: str) -> Path:
+        """Where the model is, or would be."""
+        return models.folder(name, self.model_dir) if models.find(name) else Path(name).expanduser()
+
     def backends(self) -> BackendOptions:
         """Every engine's own options."""
         return BackendOptions(
             references=self.references,
             pocketsphinx=PocketsphinxOptions(self.pocketsphinx_workers, self.pocketsphinx_streams_per_worker),
-            whisper=WhisperOptions(model=self.whisper_model),
+            whisper=self.whisper(),
             qwen3=Qwen3Options(
                 model=self.vllm_model,
+                revision=self.vllm_revision,
+                engine_args=self.vllm_engine_args,
                 gpu_memory=self.vllm_gpu_memory,
                 max_tokens=self.vllm_max_tokens,
                 max_inference_batch_size=self.vllm_max_inference_batch_size,
@@ -160,9 +226,17 @@ def load_settings() -> Settings:
         SettingsRefused: a value is not usable.
     """
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         first = error.errors()[0]
-        name = f"{_PREFIX}{first['loc'][0]}".upper()
-        reason = f"{first['msg'][:1].lower()}{first['msg'][1:]}"
-        raise SettingsRefused(f"{name}={first['input']} cannot be used: {reason}.") from error
+        raise SettingsRefused(_sentence(str(first["loc"][0]), first["input"], first["msg"])) from error
+    conflict = settings.backends().qwen3.conflict()
+    if conflict is not None and settings.backend in ("qwen3", "auto"):
+        raise SettingsRefused(conflict)
+    return settings
+
+
+def _sentence(setting: str, value: object, reason: str) -> str:
+    """Why a setting cannot be used, in one plain sentence that names it."""
+    name = f"{_PREFIX}{setting}".upper()
+    return f"{name}={value} cannot be used: {reason[:1].lower()}{reason[1:].rstrip('.')}."

@@ -1,7 +1,7 @@
 """The seam every engine fits: one `ASRBackend` a process, one `ASRStream` an utterance.
 
 An engine never sees silence between utterances, never decides where an utterance ends, and never waits inside
-`push` or `partial`: those are called from the thread that also hears the speaker.
+`push` or `partial`: both are called from the thread that also segments the audio.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ Task = Literal["transcribe", "translate"]
 """`translate`: the text is English, whatever the language of the speech."""
 
 
-def _nobody() -> None:
-    """Nobody wants to know."""
+def _ignore() -> None:
+    """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ class StreamOptions:
     partial_ms: int = 500
     """Least time in ms between two partials that the speaker is shown: the engine need not have news more often."""
 
-    notify: Callable[[], None] = field(default=_nobody, compare=False, repr=False)
-    """Called, from any thread, when `ASRStream.partial` has something new, so that nobody has to poll. Never waits."""
+    notify: Callable[[], None] = field(default=_ignore, compare=False, repr=False)
+    """Called from any thread when `ASRStream.partial` has something new: the worker need not poll. Never waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class ASRResult:
 
     text: str
     language: str | None = None
-    """Primary subtag of the language heard or forced; None where the engine cannot tell."""
+    """Primary subtag of the language recognised or forced; None where the engine cannot tell."""
     words: tuple[Word, ...] | None = None
     """None where the engine has no word times."""
     inference_seconds: float = 0.0

@@ -1,7 +1,7 @@
 """`mock`: replays the recordings in references/, told apart by how loud they are from frame to frame.
 
 No model, no thread, no waiting: the text is a function of the samples alone, so a load test measures the server,
-and a test of the server knows what its speaker said. Any other audio says the first recording's words.
+and a test of the server knows the right text. Any other audio gives the first recording's words.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ VOICED_RMS = np.float32(300)
 GAP_FRAMES = 25
 """Unvoiced frames (500 ms) that part two utterances of one recording."""
 WORD_FRAMES = 15
-"""Voiced frames (300 ms) for each word of an unknown speaker; also how often a speaker's text is looked at."""
+"""Voiced frames (300 ms) for each word of an unknown speaker; also how often the text is updated."""
 MATCH_FRAMES = 25
-"""Frames (500 ms) to hear before choosing a recording: shorter beginnings of speech resemble one another."""
+"""Frames (500 ms) needed before a recording is chosen: shorter beginnings of speech resemble one another."""
 END_FRAMES = 5
-"""Frames (100 ms) within which a recording's end counts as heard: its last sounds lie about VOICED_RMS."""
+"""Frames (100 ms) before a recording's end that may be missing: its last sounds lie about VOICED_RMS."""
 MATCH_DB = 2.0
 """Largest mean distance of a match; measured: a recording from itself up to 1.1, from a steady tone 2.4 and more."""
 SHIFTS = range(0, FRAME_SAMPLES, FRAME_SAMPLES // 4)
@@ -37,7 +37,7 @@ SHIFTS = range(0, FRAME_SAMPLES, FRAME_SAMPLES // 4)
 LAGS = range(-2, 3)
 """Frames by which a speaker's first voiced frame may lie after the recording's own."""
 _ROOM_FRAMES = 250
-"""Frames (5 s) that an utterance has room for until it needs more."""
+"""Initial capacity of an utterance's buffer in frames (5 s)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ class _MockStream:
         self._notify = options.notify
         self._rms = np.zeros(_ROOM_FRAMES, np.float32)
         self._frames = 0  # of them measured
-        self._looked_at = 0  # of them, when the text was last looked at
+        self._updated_at = 0  # of them, when the text was last updated
         self._rest = np.zeros(0, np.float32)  # under a frame
         self._said: list[str] = []
         self._row: int | None = None
@@ -159,7 +159,7 @@ class _MockStream:
     def partial(self) -> ASRResult | None:
         if not self._news:
             return None
-        self._looked_at = self._frames
+        self._updated_at = self._frames
         began = time.perf_counter()
         words = self._references.words(self._rms[: self._frames], self._guess, ended=False)
         if words == self._said:
@@ -178,14 +178,14 @@ class _MockStream:
         return done
 
     def cancel(self) -> None:
-        self._looked_at = self._frames
+        self._updated_at = self._frames
 
     @property
     def _news(self) -> bool:
-        return self._frames - self._looked_at >= WORD_FRAMES
+        return self._frames - self._updated_at >= WORD_FRAMES
 
     def _guess(self, rms: Signal) -> int | None:
-        """The recording, looked for again only when it no longer fits: looking is the dearest part."""
+        """The recording; matched again only when the last match no longer fits: matching is the dearest part."""
         if self._row is None or not self._references.fits(self._row, rms):
             self._row = self._references.match(rms)
         return self._row

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from backends.base import ASRBackend
 from backends.pocketsphinx.options import PocketsphinxOptions
-from backends.qwen3 import machine
+from backends.qwen3 import preflight
 from backends.qwen3.options import Qwen3Options
 from backends.whisper.options import WhisperOptions
 
@@ -82,7 +82,7 @@ def _qwen3(options: BackendOptions) -> ASRBackend:
 BACKENDS: Mapping[str, BackendSpec] = {
     "mock": BackendSpec(_mock),
     "pocketsphinx": BackendSpec(_pocketsphinx, _no_pocketsphinx),
-    "qwen3": BackendSpec(_qwen3, machine.refusal),
+    "qwen3": BackendSpec(_qwen3, preflight.refusal),
     "whisper": BackendSpec(_whisper, _no_whisper),
 }
 

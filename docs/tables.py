@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable
+from enum import Enum
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -18,10 +19,14 @@ sys.path.insert(0, str(ROOT))
 
 from config import Settings  # noqa: E402 - after the path
 from observability.metrics import Metrics  # noqa: E402
-from protocol import schema  # noqa: E402
+from protocol import http_messages, native_client_messages, native_server_messages, timed_word  # noqa: E402
 from protocol.errors import CloseCode  # noqa: E402
+from protocol.events import Reason, WarningCode  # noqa: E402
 
 _TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+_FOLDERS = {"references": "its own folder", "model_dir": "the user's cache folder"}
+"""Defaults that differ from machine to machine."""
 
 
 def pages() -> list[Path]:
@@ -35,8 +40,28 @@ def rewritten(text: str) -> str:
 
 
 def _table(name: str) -> str:
-    special: dict[str, Callable[[], str]] = {"settings": _settings, "metrics": _metrics, "close_codes": _close_codes}
-    return special[name]() if name in special else _model(getattr(schema, name))
+    special: dict[str, Callable[[], str]] = {
+        "settings": _settings,
+        "metrics": _metrics,
+        "close_codes": lambda: _codes(CloseCode, "errors.py", "code"),
+        "reasons": lambda: _codes(Reason, "events.py", "reason"),
+        "warning_codes": lambda: _codes(WarningCode, "events.py", "code"),
+    }
+    return special[name]() if name in special else _model(wire_models()[name])
+
+
+def wire_models() -> dict[str, type[BaseModel]]:
+    """Every public model of a message or an HTTP body, by its name."""
+    modules = (native_client_messages, native_server_messages, http_messages, timed_word)
+    return {
+        name: model
+        for module in modules
+        for name, model in vars(module).items()
+        if isinstance(model, type)
+        and issubclass(model, BaseModel)
+        and model.__module__ == module.__name__
+        and not name.startswith("_")
+    }
 
 
 def _rows(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
@@ -47,7 +72,7 @@ def _rows(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 def _settings() -> str:
     rows = []
     for name, field in Settings.model_fields.items():
-        default = "its own folder" if name == "references" else str(field.default)
+        default = _FOLDERS.get(name, str(field.default))
         default = ",".join(field.default) if isinstance(field.default, tuple) else default
         rows.append((f"`STT_{name.upper()}`", f"`{default}`" if default else "(none)", _text(field.description)))
     return _rows(("setting", "default", "meaning"), rows)
@@ -70,13 +95,14 @@ def _metrics() -> str:
     return _rows(("metric", "type", "meaning"), rows)
 
 
-def _close_codes() -> str:
-    source = (ROOT / "protocol" / "errors.py").read_text()
+def _codes(codes: type[Enum], module: str, head: str) -> str:
+    source = (ROOT / "protocol" / module).read_text()
     rows = []
-    for code in CloseCode:
-        found = re.search(rf"{code.name} = {code.value}\n    \"\"\"(.*?)\"\"\"", source, re.DOTALL)
-        rows.append((str(code.value), _text(found[1] if found else None)))
-    return _rows(("code", "meaning"), rows)
+    for code in codes:
+        found = re.search(rf"    {code.name} = .*\n    \"\"\"(.*?)\"\"\"", source)
+        shown = f"`{code.value}`" if isinstance(code.value, str) else str(code.value)
+        rows.append((shown, _text(found[1] if found else None)))
+    return _rows((head, "meaning"), rows)
 
 
 def _text(description: str | None) -> str:

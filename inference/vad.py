@@ -1,9 +1,9 @@
-"""Which frames hold voice, by their energy.
+"""Voice activity detection by energy: a frame is voiced when it is loud enough above the noise floor.
 
-The floor is found by minimum statistics (R. Martin, "Noise power spectral density estimation based on optimal smoothing
-and minimum statistics", 2001): people who speak close their lips now and then, rooms do not, so nearly the least that
-was heard in the last few seconds is the room. Here it is kept for the whole band, of frames, and for longer than
-Martin's 1.5 s: a note held for 4 s must not become the room, and a fan may take 5 s to become it.
+The noise floor is found by minimum statistics (R. Martin, "Noise power spectral density estimation based on optimal
+smoothing and minimum statistics", 2001): speech has short gaps and background noise has none, so nearly the least
+loudness of the last few seconds is the noise's. Here the minimum is taken over whole frames of the full band and over
+5 s in place of Martin's 1.5 s: a note held for 4 s must not become the floor, and a fan may take 5 s to become it.
 """
 
 from __future__ import annotations
@@ -18,62 +18,63 @@ from protocol.pcm import Signal, frame_rms
 
 @dataclass(frozen=True, slots=True)
 class VadOptions:
-    """What is voice."""
+    """When a frame is voiced."""
 
     threshold: float = 300.0
-    """RMS, in 16-bit units, below which nothing is: 0 to 32768."""
+    """RMS in 16-bit units (0 to 32768) below which no frame is voiced."""
 
 
-Judged = tuple[list[float], list[bool]]
+FrameDecisions = tuple[list[float], list[bool]]
 """RMS in 16-bit units of each frame, and whether it is voice."""
 
 
 class Vad(Protocol):
     """One source's voice activity detector. Used by one thread."""
 
-    def frames(self, signal: Signal) -> Judged:
+    def frames(self, signal: Signal) -> FrameDecisions:
         """Judge each whole 20 ms frame of `signal` (float32 [n]), which follows the frames judged before.
 
-        What is said of a frame depends on the audio up to its end, never on how it was cut into calls.
+        The decision on a frame depends on the audio up to its end, never on how the audio was cut into calls.
         """
         ...
 
 
 class FixedVad:
-    """Calls a frame voiced when its RMS reaches a fixed threshold: the yardstick, right in a quiet room. Stateless."""
+    """Calls a frame voiced when its RMS reaches a fixed threshold: the reference in benchmarks. Stateless."""
 
     def __init__(self, threshold: float) -> None:
         """`threshold` in 16-bit units, 0 to 32768."""
         self._threshold = threshold
 
-    def frames(self, signal: Signal) -> Judged:
+    def frames(self, signal: Signal) -> FrameDecisions:
         """Judge each whole 20 ms frame of `signal` (float32 [n])."""
         rms: list[float] = frame_rms(signal).tolist()
         return rms, [loudness >= self._threshold for loudness in rms]
 
 
 ONSET_RATIO = 2.0
-"""Voice begins at so many times the floor's RMS, 6 dB ..."""
+"""Voice begins at this multiple of the noise floor's RMS, 6 dB ..."""
 RELEASE_RATIO = 1.5
-"""... and goes on above so many, 3.5 dB. Both are chosen with `python -m bench.endpoints --half tune`."""
+"""... and continues above this multiple, 3.5 dB. Both were tuned with `python -m bench.endpoints noise --half tune`."""
 BLOCK_FRAMES = 25
-"""Frames after which the floor is sought anew: 500 ms."""
+"""Frames after which the floor is estimated again: 500 ms."""
 MEMORY_BLOCKS = 10
-"""Blocks in which the floor is sought: 5 s. A louder room is learned when all of them but one are louder."""
+"""Blocks over which the minimum is taken: 5 s. Louder noise becomes the floor when all blocks but one are louder."""
 SETTLED_BLOCKS = 2
-"""Blocks without which the floor is unknown: 1 s, in which most speakers pause for three frames."""
+"""Blocks that the first estimate needs: 1 s, in which most speakers pause for three frames."""
 FIRST_FRAMES = 10
-"""Frames at a source's start that are enough where they are steady: 200 ms, which an utterance's pre-roll spans."""
+"""Frames at a source's start that suffice for an estimate if they are steady: 200 ms, less than the pre-roll."""
 STEADY_RATIO = 2.0
-"""Their largest RMS by their least, below which they are steady: pink noise stays below 1.7, 92 % of speech not."""
+"""Largest RMS of these frames by their least, below which they are steady. Pink noise stays below 1.7, 8 % of speech
+does."""
 DOUBT_FRAMES = 50
-"""For so long, 1 s, a frame of less than half their mean shows that they were a vowel after all."""
+"""A frame of less than half their mean within 1 s shows that they were a vowel, not noise."""
 DIGITAL_SILENCE = 1.0
-"""RMS in 16-bit units below which no microphone is open: dropped audio, or a muted client. It tells of no room."""
+"""RMS in 16-bit units below which no microphone is open: dropped audio, or a muted client. It is no noise floor."""
 
 
 class NoiseFloor:
-    """The second least of the last ten blocks' least loudness, the least while there are few. Used by one thread."""
+    """The second least of the last ten blocks' minima; the least while there are fewer than five. One thread."""
 
     def __init__(self) -> None:
         self._blocks: deque[float] = deque(maxlen=MEMORY_BLOCKS)
@@ -82,57 +83,55 @@ class NoiseFloor:
         self.rms = 0.0
         """In 16-bit units; 0: unknown."""
 
-    def assume(self, rms: float) -> None:
-        """Know the floor before much was heard; 0: know that it is unknown."""
+    def set_prior(self, rms: float) -> None:
+        """Set the floor before the first block is complete; 0: it is unknown."""
         self.rms = rms
 
-    def hear(self, block: list[float]) -> None:
+    def update(self, block: list[float]) -> None:
         """Take the RMS of the next 25 frames."""
         least, blocks = min(block), self._blocks
         stopped = any(now < DIGITAL_SILENCE <= before for before, now in pairwise([self._last, *block]))
         self._last = block[-1]
         if stopped:
-            # A gate that closes shows that what was heard before was no room; once in 5 s, a client may have muted.
+            # A noise gate that closes shows that the sound before was no background; once in 5 s it may be a mute.
             least = 0.0
         elif least < DIGITAL_SILENCE:
             return
         blocks.append(least)
         if self.rms or len(blocks) >= SETTLED_BLOCKS:
-            # Once there are many, the second least: one gap in the noise, as a codec leaves, is not the room.
+            # With five blocks or more the second least: one gap in the noise, as a codec leaves, is not the floor.
             self.rms = sorted(blocks)[len(blocks) >= MEMORY_BLOCKS // 2]
 
 
-class _Beginning:
-    """A source's first second, in which there is no past to compare with. Used by one thread."""
+class StartupNoiseEstimator:
+    """Estimates the noise at a source's start, before there are blocks to take a minimum of. Used by one thread."""
 
     def __init__(self) -> None:
-        self._heard: list[float] = []
-        self.over = False
-        """Whether nothing more is to be learned from it."""
+        self._loudness: list[float] = []
+        self.done = False
+        """Whether the estimate is final."""
 
-    def room(self, loudness: float) -> float | None:
-        """RMS of the noise in which the source began, after one more frame; 0: in none; None: not known yet."""
-        heard = self._heard
-        if loudness < DIGITAL_SILENCE:  # what comes and goes from nothing is no room
-            self.over = True
+    def update(self, loudness: float) -> float | None:
+        """RMS of the noise in 16-bit units after one more frame; 0: there is none; None: undecided."""
+        if loudness < DIGITAL_SILENCE:  # a sound that starts from digital silence is no background noise
+            self.done = True
             return 0.0
-        heard.append(loudness)
-        first = heard[:FIRST_FRAMES]
+        self._loudness.append(loudness)
+        first = self._loudness[:FIRST_FRAMES]
         mean = sum(first) / len(first)
-        if max(first) >= STEADY_RATIO * min(first) or heard[-1] < mean / STEADY_RATIO:
-            self.over = True
+        if max(first) >= STEADY_RATIO * min(first) or loudness < mean / STEADY_RATIO:
+            self.done = True
             return 0.0
-        self.over = len(heard) >= DOUBT_FRAMES
+        self.done = len(self._loudness) >= DOUBT_FRAMES
         return mean if len(first) == FIRST_FRAMES else None
 
 
 class EnergyVad:
     """Calls a frame voiced when its RMS reaches the larger of a threshold and twice the noise floor.
 
-    Voice once begun goes on down to 1.5 times the floor, and never below the threshold: in a quiet room every frame is
-    judged as by the threshold alone. One object for each source, used by one thread.
-
-    A source that begins loud and steady begins in a noisy room: its first 200 ms are no voice, unless they change.
+    Voice that has begun continues down to 1.5 times the floor, and never below the threshold: where it is quiet, the
+    threshold alone decides. A source that begins loud and steady begins in noise: its first 200 ms are unvoiced, unless
+    they vary. One object for each source, used by one thread.
     """
 
     def __init__(self, threshold: float) -> None:
@@ -142,17 +141,17 @@ class EnergyVad:
         self._release = threshold
         self._voiced = False
         self._floor = NoiseFloor()
-        self._followed = 0.0
-        """The floor by which the thresholds are set."""
+        self._applied_floor = 0.0
+        """The noise floor that the thresholds were computed from."""
         self._block: list[float] = []
-        self._beginning: _Beginning | None = _Beginning()
-        """None: over."""
-        self._assumed: float | None = None
-        """What it said last."""
+        self._startup: StartupNoiseEstimator | None = StartupNoiseEstimator()
+        """None: its estimate is final."""
+        self._startup_noise: float | None = None
+        """Its last estimate."""
 
     @property
     def floor(self) -> float:
-        """RMS of the room in 16-bit units, as far as it is known; 0: unknown."""
+        """RMS of the noise floor in 16-bit units; 0: unknown."""
         return self._floor.rms
 
     @property
@@ -160,36 +159,36 @@ class EnergyVad:
         """RMS in 16-bit units from which a frame now begins voice."""
         return self._onset
 
-    def frames(self, signal: Signal) -> Judged:
+    def frames(self, signal: Signal) -> FrameDecisions:
         """Judge each whole 20 ms frame of `signal` (float32 [n])."""
         rms: list[float] = frame_rms(signal).tolist()
-        if self._beginning is None:
-            return rms, self._listen(rms)
+        if self._startup is None:
+            return rms, self._judge_by_floor(rms)
         return rms, [self._judge_early(loudness) for loudness in rms]
 
-    def _listen(self, rms: list[float]) -> list[bool]:
+    def _judge_by_floor(self, rms: list[float]) -> list[bool]:
         block, onset = self._block, self._onset
         block += rms
         if len(block) >= BLOCK_FRAMES:
-            return self._learn(rms)
+            return self._judge_and_update(rms)
         if onset != self._release:
             return self._judge(rms)
-        # Spelled out, for this is the quiet room's way; before a new floor `_judge` notes whether there is voice.
+        # The common case, written out: where it is quiet there is one threshold, and no state to keep.
         return [loudness >= onset for loudness in rms]
 
-    def _learn(self, rms: list[float]) -> list[bool]:
+    def _judge_and_update(self, rms: list[float]) -> list[bool]:
         """Judge each block by the floor that was known before it, however many calls it comes in."""
         block = self._block
         voiced: list[bool] = []
         done = 0
         while len(block) >= BLOCK_FRAMES:
             ends = len(rms) - len(block) + BLOCK_FRAMES
-            self._floor.hear(block[:BLOCK_FRAMES])
+            self._floor.update(block[:BLOCK_FRAMES])
             del block[:BLOCK_FRAMES]
-            if self._floor.rms != self._followed:
+            if self._floor.rms != self._applied_floor:
                 voiced += self._judge(rms[done:ends])
                 done = ends
-                self._follow()
+                self._set_thresholds()
         return voiced + self._judge(rms[done:])
 
     def _judge(self, rms: list[float]) -> list[bool]:
@@ -201,22 +200,21 @@ class EnergyVad:
         self._voiced = voice
         return voiced
 
-    def _follow(self) -> None:
-        """Set the thresholds by the floor."""
-        self._followed = self._floor.rms
+    def _set_thresholds(self) -> None:
+        self._applied_floor = self._floor.rms
         self._onset = max(self._threshold, ONSET_RATIO * self._floor.rms)
         self._release = max(self._threshold, RELEASE_RATIO * self._floor.rms)
 
     def _judge_early(self, loudness: float) -> bool:
-        beginning = self._beginning
-        if beginning is None:
-            return self._listen([loudness])[0]
-        room = beginning.room(loudness)
-        if room is not None and room != self._assumed:
-            self._assumed = room
-            self._floor.assume(room)
-            self._follow()
-        if beginning.over:
-            self._beginning = None
-        self._voiced = self._listen([loudness])[0] and room is not None
+        startup = self._startup
+        if startup is None:
+            return self._judge_by_floor([loudness])[0]
+        noise = startup.update(loudness)
+        if noise is not None and noise != self._startup_noise:
+            self._startup_noise = noise
+            self._floor.set_prior(noise)
+            self._set_thresholds()
+        if startup.done:
+            self._startup = None
+        self._voiced = self._judge_by_floor([loudness])[0] and noise is not None
         return self._voiced

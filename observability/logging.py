@@ -1,4 +1,4 @@
-"""One JSON line per happening, on standard error, ours and the libraries' alike."""
+"""One JSON line per event, on standard error, for our own and the libraries' log messages."""
 
 from __future__ import annotations
 

@@ -19,6 +19,9 @@ class Metrics:
         self.sessions = Gauge("stt_sessions", "Open WebSocket sessions.", registry=registry)
         self.ready = Gauge("stt_ready", "1 while the engine is warm and able, else 0.", registry=registry)
         self.closes = Counter("stt_closes", "WebSocket connections ended, by close code.", ["code"], registry=registry)
+        self.refusals = Counter(
+            "stt_refused_handshakes", "WebSocket handshakes refused, by HTTP status.", ["status"], registry=registry
+        )
         self.audio = Counter("stt_audio_seconds", "Seconds of audio heard.", ["source"], registry=registry)
         self.live_audio = self.audio.labels("websocket")
         """Looked up once: every connection counts on it."""

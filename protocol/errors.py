@@ -1,6 +1,6 @@
-"""What a peer can be told: each fault knows its WebSocket close code and its HTTP status.
+"""Errors that a peer is told about: each knows its WebSocket close code and its HTTP status.
 
-A fault's text is a fact about the peer's own request. Exception texts and internals go to the log only.
+The text of such an error is a fact about the peer's own request. Exception texts and internals go to the log only.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import ClassVar, Self
 class CloseCode(IntEnum):
     """Close codes this server sends (RFC 6455, section 7.4.1, and the IANA registry)."""
 
+    NORMAL = 1000
+    """The session is finished: the answer to `finish`."""
     POLICY = 1008
     """Bad parameters, bad message, overflow, idle, or a client that does not read."""
     TOO_BIG = 1009
@@ -24,50 +26,57 @@ class CloseCode(IntEnum):
     """The server is not ready yet, or full."""
 
 
-class Fault(Exception):
+class ServiceError(Exception):
     """Something to tell the peer; `str()` is the message it gets."""
 
     close_code: ClassVar[CloseCode]
     http_status: ClassVar[int]
 
-    def detached(self) -> Self:
-        """Itself, its traceback and causes dropped: their frames keep alive all that they passed."""
+    def without_traceback(self) -> Self:
+        """Itself without traceback and causes, whose frames would keep alive all that they refer to."""
         self.__cause__ = self.__context__ = None
         return self.with_traceback(None)
 
 
-class BadRequest(Fault):
+class BadRequest(ServiceError):
     """The peer asked for something this server does not do, or broke a rule."""
 
     close_code = CloseCode.POLICY
     http_status = 422
 
 
-class Forbidden(Fault):
+class Forbidden(ServiceError):
     """A browser page of another origin."""
 
     close_code = CloseCode.POLICY
     http_status = 403
 
     def __init__(self) -> None:
-        super().__init__("origin is not allowed")
+        super().__init__("origin is not allowed: the server's STT_ALLOWED_ORIGINS names those that are")
 
 
-class TooLarge(Fault):
+class NotFound(ServiceError):
+    """A path that this server does not serve."""
+
+    close_code = CloseCode.POLICY
+    http_status = 404
+
+
+class PayloadTooLarge(ServiceError):
     """A message or an upload over its limit."""
 
     close_code = CloseCode.TOO_BIG
     http_status = 413
 
 
-class TooSlow(Fault):
+class ClientTooSlow(ServiceError):
     """The peer stopped sending what it announced, or stopped reading."""
 
     close_code = CloseCode.POLICY
     http_status = 408
 
 
-class Internal(Fault):
+class InternalError(ServiceError):
     """The server failed."""
 
     close_code = CloseCode.INTERNAL
@@ -77,7 +86,7 @@ class Internal(Fault):
         super().__init__("internal error")
 
 
-class Restarting(Fault):
+class ServerRestarting(ServiceError):
     """The server is going away; another one, or the next one, can serve."""
 
     close_code = CloseCode.RESTARTING
@@ -87,8 +96,8 @@ class Restarting(Fault):
         super().__init__("server restarting")
 
 
-class Busy(Fault):
-    """Not ready, or no room: the same request may succeed later."""
+class ServerBusy(ServiceError):
+    """Not ready, or no place left: the same request may succeed later."""
 
     close_code = CloseCode.TRY_LATER
     http_status = 503

@@ -38,8 +38,12 @@ def to_pcm(signal: Signal) -> bytes:
 
 
 def frame_rms(signal: Signal) -> Signal:
-    """Root mean square of each whole frame in 16-bit units (0 to 32768): float32 [n] -> float32 [n // 320]."""
+    """Root mean square of each whole frame in 16-bit units (0 to 32768): float32 [n] -> float32 [n // 320].
+
+    Each frame's mean is taken off first: a microphone's DC offset, and drift below 20 Hz, are no loudness.
+    """
     frames = signal[: len(signal) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
+    frames = frames - frames.mean(axis=1, keepdims=True)
     power: Signal = np.vecdot(frames, frames)
     power *= _RMS_SCALE
     return np.sqrt(power, out=power)

@@ -12,9 +12,9 @@ from tokenizers import Tokenizer
 from torch.nn.functional import pad
 from transformers.models.qwen3_asr import Qwen3ASRFeatureExtractor
 
+from backends.qwen3.audio_items import MIN_ITEM_SAMPLES, split_into_items
 from backends.qwen3.languages import NAMES
-from backends.qwen3.prompt import frame
-from backends.qwen3.windows import LEAST, layout
+from backends.qwen3.prompt import build_template
 from references.tiny_checkpoint import AUDIO, END, TAG
 from tests.qwen3.tones import RATE, TONE_SECONDS, WORDS, Manner, Signal, Speech, chatter, hum
 
@@ -124,8 +124,8 @@ class Teacher:
 
     def _lesson(self, seconds: float) -> Lesson:
         speech = self._speech(seconds)
-        items = layout(len(speech.signal), freeze=self._happens(WINDOWED))
-        signal = np.pad(speech.signal, (0, max(0, LEAST - len(speech.signal))))
+        items = split_into_items(len(speech.signal), freeze=self._happens(WINDOWED))
+        signal = np.pad(speech.signal, (0, max(0, MIN_ITEM_SAMPLES - len(speech.signal))))
         mels = tuple(self._mel(signal[item.start : item.start + item.samples]) for item in items)
         sounds = [
             sound
@@ -159,7 +159,7 @@ class Teacher:
         if language and self._happens(MISTOLD):
             language = str(self._rng.choice(list(NAMES)))
         header = "" if language else f"language {'English' if speech.words else 'None'}{TAG}"
-        prompt = frame(self._spelling, hotwords, language).tokens(audio_tokens, ())
+        prompt = build_template(self._spelling, hotwords, language).tokens(audio_tokens, ())
         return prompt, self._spelling.encode(f"{header}{speech.text}{END}")
 
     def _hotword(self) -> str:

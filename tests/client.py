@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 from websockets.client import ClientProtocol
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
+from websockets.http11 import Response
 from websockets.sync.client import ClientConnection, connect
 from websockets.uri import parse_uri
 
@@ -43,6 +44,10 @@ class Client:
     def commit(self) -> None:
         """Ask for the utterance's end."""
         self.socket.send(COMMIT)
+
+    def command(self, kind: str, **fields: object) -> None:
+        """Send a text message."""
+        self.socket.send(json.dumps({"type": kind, **fields}))
 
     def receive(self, timeout: float = 20) -> Message:
         """The next message."""
@@ -78,6 +83,13 @@ def conversation(url: str, *, origin: str | None = None) -> Iterator[Client]:
     """Connect, and close at the end."""
     with connect(url, origin=origin, compression=None, max_size=None, close_timeout=5) as connection:  # type: ignore[arg-type]
         yield Client(connection)
+
+
+def refused(url: str, *, origin: str | None = None) -> Response:
+    """The HTTP answer to a handshake that is refused before the upgrade."""
+    with pytest.raises(InvalidStatus) as refusal, conversation(url, origin=origin):
+        pass
+    return refusal.value.response
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import models
 from backends.mock import read_recording
 from protocol.pcm import Signal
 
@@ -15,12 +16,10 @@ REFERENCES = Path(__file__).resolve().parents[1] / "references"
 
 def model_folder(name: str) -> Path:
     """Where the weights of `name` are; a run without them fails."""
-    root = os.environ.get("STT_MODEL_DIR", str(Path.home() / ".cache" / "realtime-stt"))
-    folder = Path(root) / name
-    if not (folder / "model.bin").is_file():
-        pytest.fail(
-            f"the weights of {name} are not in {root}: run `python -m models pull {name}`, or set STT_MODEL_DIR"
-        )
+    root = Path(os.environ.get("STT_MODEL_DIR", models.default_model_dir()))
+    folder = models.path(name, root)
+    if folder is None:
+        pytest.fail(f"the model {name} is not in {root}: run `python -m models pull {name}`, or set STT_MODEL_DIR")
     return folder
 
 

@@ -19,14 +19,15 @@ from starlette.responses import JSONResponse, Response
 from structlog.typing import FilteringBoundLogger
 
 from backends.base import StreamOptions
-from inference.transcribe import Abandoned, Cancellation, FileTranscript, transcribe
+from inference.transcribe import CancellationToken, Cancelled, FileTranscript, transcribe
 from protocol.audio import AudioRejected, AudioTooLong, decode
-from protocol.errors import BadRequest, Busy, Fault, Internal, TooLarge, TooSlow
-from protocol.schema import AUTO, Health, HttpError, Transcript, check_language, primary_subtag, refuse_unless
-from transport.services import Services
+from protocol.dialect import json_refusal
+from protocol.errors import BadRequest, ClientTooSlow, InternalError, PayloadTooLarge, ServiceError
+from protocol.http_messages import RETRY_AFTER_SECONDS, Health, Transcript
+from protocol.languages import AUTO, check_language, primary_subtag, require_supported
+from protocol.unspaced_scripts import join_texts
+from transport.app_context import AppContext
 
-RETRY_AFTER_SECONDS = 5
-"""What a refused client is told to wait: about the time of a load, or of one long file."""
 _CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that left; nobody receives it, but it is counted."""
 
@@ -51,55 +52,58 @@ class UploadOptions:
 class Transcriber:
     """Serves `POST /v1/stt/transcribe`; owns the threads that decode files. Used on the event loop."""
 
-    def __init__(self, services: Services, options: UploadOptions, threads: int) -> None:
+    def __init__(self, context: AppContext, options: UploadOptions, threads: int) -> None:
         """`threads` is the number of transcriptions admitted at once."""
-        self._services = services
+        self._context = context
         self._options = options
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="stt-file")
 
     async def serve(self, request: Request) -> Response:
-        """Answer one request; never raises a fault."""
-        log = self._services.log.bind(request_id=uuid.uuid4().hex[:12])
+        """Answer one request; never raises."""
+        log = self._context.log.bind(request_id=uuid.uuid4().hex[:12])
         try:
-            self._services.check_origin(request.headers)
-            with self._services.admission.request() as cancellation:
+            self._context.check_origin(request.headers)
+            with self._context.admission.request() as cancellation:
                 response = await self._transcribe(request, cancellation, log)
-        except Fault as fault:
-            response = _refusal(fault)
-            log.info("transcription_refused", status=fault.http_status, reason=str(fault))
-        except (ClientDisconnect, Abandoned):
+        except ServiceError as error:
+            response = _refusal(error)
+            log.info("transcription_refused", status=error.http_status, reason=str(error))
+        except (ClientDisconnect, Cancelled):
             response = Response(status_code=_CLIENT_CLOSED_REQUEST)
             log.info("transcription_abandoned")
         except Exception:
-            response = _refusal(Internal())
+            response = _refusal(InternalError())
             log.exception("transcription_failed")
-        self._services.metrics.requests.labels(str(response.status_code)).inc()
+        self._context.metrics.requests.labels(str(response.status_code)).inc()
         return response
 
     def close(self) -> None:
         """End the threads; what still runs was told to stop."""
         self._pool.shutdown()
 
-    async def _transcribe(self, request: Request, cancellation: Cancellation, log: FilteringBoundLogger) -> Response:
-        language = _language(request, self._services.engine.backend.languages)
+    async def _transcribe(
+        self, request: Request, cancellation: CancellationToken, log: FilteringBoundLogger
+    ) -> Response:
+        language = _language(request, self._context.lifecycle.backend.languages)
+        words = _flag(request, "words")
         async with _uploaded(request, self._options) as file:
             uploaded = time.monotonic()
-            options = StreamOptions(primary_subtag(language), live=False)
+            options = StreamOptions(primary_subtag(language), words=words, live=False)
             result = await self._in_thread(request, file, options, cancellation)
-        self._services.metrics.audio.labels("http").inc(result.duration_ms / 1000)
-        self._services.metrics.inference.inc(result.inference_seconds)
+        self._context.metrics.audio.labels("http").inc(result.duration_ms / 1000)
+        self._context.metrics.inference.inc(result.inference_seconds)
         answer = Transcript(
-            text=" ".join(segment.text for segment in result.segments),
+            text=join_texts(segment.text for segment in result.segments),
             duration_ms=result.duration_ms,
             latency_ms=round((time.monotonic() - uploaded) * 1000),
             language=result.language or language,
             segments=result.segments,
         )
         log.info("transcription_done", audio_ms=answer.duration_ms, latency_ms=answer.latency_ms)
-        return JSONResponse(answer.model_dump())
+        return JSONResponse(answer.model_dump(exclude_none=True))
 
     async def _in_thread(
-        self, request: Request, file: BinaryIO, options: StreamOptions, cancellation: Cancellation
+        self, request: Request, file: BinaryIO, options: StreamOptions, cancellation: CancellationToken
     ) -> FileTranscript:
         loop = asyncio.get_running_loop()
         work: asyncio.Future[FileTranscript] = loop.run_in_executor(
@@ -119,15 +123,15 @@ class Transcriber:
             # What it raises holds this frame, which would hold it.
             del work
 
-    def _decode(self, file: BinaryIO, options: StreamOptions, cancellation: Cancellation) -> FileTranscript:
-        width = self._services.engine.backend.batch_width
+    def _decode(self, file: BinaryIO, options: StreamOptions, cancellation: CancellationToken) -> FileTranscript:
+        width = self._context.lifecycle.backend.batch_width
         try:
             with closing(decode(file, max_seconds=self._options.max_audio_seconds)) as blocks:
-                return transcribe(blocks, self._services.listener(options), width, cancellation)
+                return transcribe(blocks, self._context.new_pipeline(options), width, cancellation)
         except AudioRejected as error:
             raise BadRequest(f"the file {error}") from error
         except AudioTooLong as error:
-            raise TooLarge(f"the file {error}") from error
+            raise PayloadTooLarge(f"the file {error}") from error
 
 
 class _CountedRequest(Request):
@@ -141,19 +145,19 @@ class _CountedRequest(Request):
         """The body's chunks.
 
         Raises:
-            TooLarge: it is over STT_MAX_UPLOAD_BYTES.
-            TooSlow: nothing came for a while.
+            PayloadTooLarge: it is over STT_MAX_UPLOAD_BYTES.
+            ClientTooSlow: nothing came for a while.
         """
         limit = self._options.max_bytes
         declared = self.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > limit:
-            raise TooLarge(f"the upload is over {limit} bytes")
+            raise PayloadTooLarge(f"the upload is over {limit} bytes")
         began, received = time.monotonic(), 0
         chunks = super().stream()
         while chunk := await self._next(chunks, began + _UPLOAD_SECONDS + received / _UPLOAD_BYTES_PER_SECOND):
             received += len(chunk)
             if received > limit:
-                raise TooLarge(f"the upload is over {limit} bytes")
+                raise PayloadTooLarge(f"the upload is over {limit} bytes")
             yield chunk
 
     async def _next(self, chunks: AsyncGenerator[bytes, None], deadline: float) -> bytes:
@@ -162,7 +166,7 @@ class _CountedRequest(Request):
             async with asyncio.timeout(seconds):
                 return await anext(chunks, b"")
         except TimeoutError as error:
-            raise TooSlow(f"the upload is too slow: under {_UPLOAD_BYTES_PER_SECOND} bytes per second") from error
+            raise ClientTooSlow(f"the upload is too slow: under {_UPLOAD_BYTES_PER_SECOND} bytes per second") from error
 
 
 @asynccontextmanager
@@ -193,22 +197,28 @@ def _language(request: Request, supported: frozenset[str] | None) -> str:
         language = check_language(request.query_params.get("language", AUTO))
     except ValueError as error:
         raise BadRequest(f"language: {error}") from error
-    refuse_unless(supported, language)
+    require_supported(language, supported)
     return language
 
 
-def _refusal(fault: Fault) -> Response:
-    body = HttpError(code=fault.http_status, message=str(fault)).model_dump()
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if fault.http_status == Busy.http_status else None
-    return JSONResponse(body, fault.http_status, headers)
+def _flag(request: Request, name: str) -> bool:
+    value = request.query_params.get(name, "false").lower()
+    if value not in ("true", "false", "1", "0"):
+        raise BadRequest(f"{name}: must be true or false")
+    return value in ("true", "1")
 
 
-def health(services: Services) -> Response:
+def _refusal(error: ServiceError) -> Response:
+    refusal = json_refusal(error)
+    return Response(refusal.body, refusal.status, dict(refusal.headers), refusal.content_type)
+
+
+def health(context: AppContext) -> Response:
     """Answer of `GET /health`: 200 only when warm and able."""
-    admission = services.admission
+    admission = context.admission
     answer = Health(
         status=admission.status,
-        backend=services.engine.backend.name,
+        backend=context.lifecycle.backend.name,
         sessions=admission.sessions,
         max_sessions=admission.max_sessions,
     )
@@ -217,6 +227,6 @@ def health(services: Services) -> Response:
     return JSONResponse(answer.model_dump(), 200 if ok else 503, headers)
 
 
-def metrics(services: Services) -> Response:
+def metrics(context: AppContext) -> Response:
     """Answer of `GET /metrics`, in the text format of Prometheus."""
-    return Response(services.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+    return Response(context.metrics.render(), media_type=CONTENT_TYPE_LATEST)

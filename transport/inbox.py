@@ -13,9 +13,10 @@ from typing import Literal
 
 import janus
 
-from inference.worker import AudioMessages, CommitMessage, Inbound
-from observability.recorder import Recorder
+from inference.worker_queues import AudioMessages, CommandMessage, Inbound
+from observability.connection_telemetry import ConnectionTelemetry
 from protocol.errors import BadRequest
+from protocol.events import Command, Reason
 from protocol.pcm import BYTES_PER_SAMPLE, SAMPLE_RATE
 from transport.bell import Bell
 from transport.line import Line
@@ -95,7 +96,7 @@ class _Inbound(janus.Queue[Inbound]):
 
 
 class Inbox:
-    """What the client sent and the worker has not yet heard. Satisfies `inference.worker.Source`.
+    """What the client sent and the worker has not yet heard. Satisfies `inference.worker_queues.AudioSource`.
 
     Audio gathers on the event loop and is handed to the worker when it has reached the sample that the worker waits
     for, or without a crowd when it is time for a look: waking a thread costs more than all else that a message needs.
@@ -106,14 +107,14 @@ class Inbox:
     def __init__(
         self,
         options: QueueOptions,
-        recorder: Recorder,
+        telemetry: ConnectionTelemetry,
         bell: Bell,
         line: Line,
         transport: asyncio.BaseTransport | None = None,
     ) -> None:
         """`transport`: what the messages are read from; None: it never rests."""
         self._options = options
-        self._recorder = recorder
+        self._telemetry = telemetry
         self._bell = bell
         self._line = line
         self._reading = Reading(bell, self._needed_in, transport)
@@ -132,7 +133,9 @@ class Inbox:
         self._settles = False
         """Whether `_settle` is about to be called."""
         self._drops = 0
-        self.hurried = False
+        self.end_reason = Reason.DRAIN
+        """Why the utterance that is open at the end is ended."""
+        self.must_finish = False
         """Whether the worker is to wait for no final."""
         self._overflow: BadRequest | None = None
         """Found while no message was being put: told with the next one."""
@@ -158,18 +161,18 @@ class Inbox:
             self._settles = True
             self._loop.call_soon(self._settle)
 
-    def put_commit(self, arrived: float) -> None:
-        """Queue a commit that was read at `arrived`, monotonic seconds, and wake the worker.
+    def put_command(self, command: Command, arrived: float) -> None:
+        """Queue a command that was read at `arrived`, monotonic seconds, and wake the worker.
 
         Raises:
-            BadRequest: the queue is full of commits, or too much has been dropped since it was last empty.
+            BadRequest: the queue is full of commands, or too much has been dropped since it was last empty.
         """
         if self._overflow is not None:
             raise self._overflow
         self._hand_over()
         # It may have lain in the socket for all of its rest.
         since = self._reading.unread_since
-        self._put(CommitMessage(arrived if since is None else since))
+        self._put(CommandMessage(command, arrived if since is None else since))
         self.wake()
 
     def _settle(self) -> None:
@@ -198,28 +201,30 @@ class Inbox:
             date_back(gathered, self._dated, since)
         self._dated = len(gathered.chunks)
 
-    def end(self, *, drain: bool) -> None:
+    def end(self, *, drain: bool, reason: Reason = Reason.DRAIN) -> None:
         """Let nothing more in: the worker hears what came and delivers its finals, or drops all; idempotent."""
         if drain:
             with contextlib.suppress(BadRequest):  # an overflow matters no more
                 self._hand_over()
         self._reading.over()
+        if self._ended is None:
+            self.end_reason = reason
         if self._ended != "cancel":
             self._ended = "drain" if drain else "cancel"
             self._queue.shutdown(immediate=not drain)
             self.wake()
 
-    def hurry(self) -> None:
+    def finish_now(self) -> None:
         """Have the worker wait for no final any more; after `end(drain=True)`."""
-        self.hurried = True
+        self.must_finish = True
         self.wake()
 
     @property
-    def crowded(self) -> bool:
-        """Whether the recv pump is to `hold_back`."""
+    def throttled(self) -> bool:
+        """Whether the recv pump is to `throttle`."""
         return self._queue.crowded
 
-    async def hold_back(self) -> None:
+    async def throttle(self) -> None:
         """Let the worker have a moment, before the next message is put."""
         await asyncio.sleep(_HOLD_BACK_SECONDS)
 
@@ -245,18 +250,18 @@ class Inbox:
         if self._queue.async_q.empty():
             self._drops = 0
         self._queue.async_q.put_nowait(message)
-        self._recorder.queued("in_queue", self._queue.messages)
+        self._telemetry.queued("in_queue", self._queue.messages)
         if self._queue.evicted:
             self._count_drops()
         if self._queue.messages > self._options.in_messages:
-            raise BadRequest("overflow: too many commits are waiting")
+            raise BadRequest("overflow: too many messages are waiting")
 
     def _count_drops(self) -> None:
         # Only this thread puts, and so evicts.
         dropped, lost_bytes = self._queue.evicted, self._queue.evicted_bytes
         self._queue.evicted = self._queue.evicted_bytes = 0
         self._drops += dropped
-        self._recorder.dropped(dropped, lost_bytes / _BYTES_PER_SECOND)
+        self._telemetry.dropped(dropped, lost_bytes / _BYTES_PER_SECOND)
         if self._drops > self._options.max_drops:
             raise BadRequest(f"overflow: more than {self._options.max_drops} audio messages came too fast to be heard")
 
@@ -327,7 +332,7 @@ class Inbox:
         try:
             self._hand_over(deadline)
         except BadRequest as overflow:
-            self._overflow = overflow.detached()
+            self._overflow = overflow.without_traceback()
 
     def wake(self) -> None:
         """End a `wait` now; any thread."""

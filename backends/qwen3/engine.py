@@ -1,137 +1,173 @@
-"""The engine that all streams share: decodes are begun and dropped from any thread, and served by one model."""
+"""The engine that all streams share: any thread starts and aborts decodes, one model serves them."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import threading
+import time
 from collections.abc import Callable
 
 import structlog
 
 from backends.base import EngineError
-from backends.qwen3.desk import LOOK_SECONDS, Desk, Order, Result
-from backends.qwen3.life import Life
-from backends.qwen3.load import Load
-from backends.qwen3.model import Answer, Model, Request, Vocabulary
+from backends.qwen3.dispatcher import POLL_SECONDS, DecodeJob, Dispatcher, Outcome
+from backends.qwen3.metrics import EngineState
 from backends.qwen3.options import Qwen3Options
+from backends.qwen3.refresh_throttle import RefreshThrottle
+from backends.qwen3.restart_policy import RestartPolicy
 from backends.qwen3.schedule import Purpose
-from backends.qwen3.work import Done, Ledger, WorkReport
+from backends.qwen3.stats import CompletedDecode, EngineStats, StatsCollector
+from backends.qwen3.supervisor import EngineSupervisor
+from backends.qwen3.vllm_model import DecodeOutput, DecodeRequest, ThreadSafeTokenizer, VllmModel
 
 
-class Engine:
-    """One model for everyone. All methods are for any thread; none but `start` and `close` waits."""
+class SharedEngine:
+    """One model for all streams. Any thread may call any method; only `start` and `close` wait."""
 
     def __init__(
-        self, options: Qwen3Options, build: Callable[[Qwen3Options], Model], on_done: Callable[[Done], None]
+        self,
+        options: Qwen3Options,
+        build: Callable[[Qwen3Options], VllmModel],
+        on_completed: Callable[[CompletedDecode], None],
+        restart_policy: RestartPolicy,
+        give_up: Callable[[], None],
     ) -> None:
         """Prepare an engine; `start` starts it. See `Qwen3Backend` for the arguments."""
         self._options = options
-        self._on_done = on_done
-        self._life = Life(options, build, self._serve)
+        self._on_completed = on_completed
+        self._supervisor = EngineSupervisor(options, build, self._serve, restart_policy, give_up)
         self._lock = threading.Lock()
-        """Of everything below; nothing is called back under it."""
+        """Protects all attributes below. No callback runs under it."""
         self._numbers = itertools.count(1)
-        self._load = Load(options.max_num_seqs, options.refresh_seconds, options.refresh_spread)
-        self._ledger = Ledger()
-        self._orders: dict[int, Order] = {}
-        """Begun, and neither done nor dropped."""
-        self._model: Model | None = None
-        """The one that serves."""
-        self._desk: Desk | None = None
-        self._vocabulary: Vocabulary | None = None
+        self._throttle = RefreshThrottle(options)
+        self._stats = StatsCollector()
+        self._jobs: dict[int, DecodeJob] = {}
+        """Jobs that are neither done nor aborted."""
+        self._model: VllmModel | None = None
+        """The model that serves now."""
+        self._dispatcher: Dispatcher | None = None
+        self._tokenizer: ThreadSafeTokenizer | None = None
 
     @property
-    def vocabulary(self) -> Vocabulary:
-        """The model's; there once it started."""
-        if self._vocabulary is None:
+    def tokenizer(self) -> ThreadSafeTokenizer:
+        """The model's tokenizer.
+
+        Raises:
+            EngineError: the engine was never ready.
+        """
+        if self._tokenizer is None:
             raise EngineError("the engine has not started")
-        return self._vocabulary
+        return self._tokenizer
 
     def start(self) -> None:
-        """See `Life.start`."""
-        self._life.start()
+        """See `EngineSupervisor.start`."""
+        self._supervisor.start()
 
     def close(self) -> None:
-        """End the processes and the thread; what is in work fails. Idempotent."""
-        self._life.close()
+        """End the processes and the thread; jobs in flight fail. Idempotent."""
+        self._supervisor.close()
 
     def healthy(self) -> bool:
-        """Whether an order would be served now."""
+        """Whether a job submitted now would be decoded."""
         model = self._model
         return model is not None and not model.dead
 
-    def spacing(self) -> int | None:
-        """See `Load.spacing`."""
+    def refresh_spacing(self) -> int | None:
+        """See `RefreshThrottle.spacing`."""
         with self._lock:
-            return self._load.spacing()
+            return self._throttle.spacing(time.monotonic())
 
-    def work(self) -> WorkReport:
-        """All work so far."""
+    def stats(self) -> EngineStats:
+        """All decodes so far."""
         with self._lock:
-            return self._ledger.report(self._load.taken)
+            return self._stats.snapshot(self._throttle.in_flight)
 
-    def submit(self, purpose: Purpose, request: Request, new_audio: float, done: Callable[[Result], None]) -> Order:
-        """Begin a decode, of which `new_audio` seconds of audio were never sent before.
+    def state(self) -> EngineState:
+        """The load now."""
+        with self._lock:
+            return EngineState(
+                {purpose: self._throttle.in_flight_for(purpose) for purpose in Purpose},
+                self._dispatcher.queued if self._dispatcher is not None else 0,
+                self._throttle.spacing(time.monotonic()),
+                self._supervisor.restarts,
+            )
 
-        `done` is called once, on the engine's loop, unless the order is dropped first.
+    def submit(
+        self, purpose: Purpose, request: DecodeRequest, new_audio: float, on_done: Callable[[Outcome], None]
+    ) -> DecodeJob:
+        """Start a decode.
+
+        Args:
+            purpose: decides the decode's priority.
+            request: the prompt and its audio.
+            new_audio: seconds of audio in it that were not sent before.
+            on_done: called once, on the engine's loop, unless the job is aborted first.
 
         Raises:
-            EngineError: there is no engine now.
+            EngineError: no engine runs now.
         """
         with self._lock:
-            desk = self._desk
-            if desk is None or not self.healthy():
+            dispatcher = self._dispatcher
+            if dispatcher is None or not self.healthy():
                 raise EngineError("the engine is not running")
-            order = Order(next(self._numbers), purpose, request, done)
-            self._orders[order.number] = order
-            self._load.begun()
-            self._ledger.began(purpose, new_audio)
-            self._life.loop.call_soon_threadsafe(desk.take, order)
-            return order
+            job = DecodeJob(next(self._numbers), purpose, request, on_done)
+            self._jobs[job.number] = job
+            self._throttle.decode_started(purpose)
+            self._stats.decode_started(purpose, new_audio)
+            self._supervisor.loop.call_soon_threadsafe(dispatcher.submit, job)
+            return job
 
-    def drop(self, order: Order) -> None:
-        """Abort an order; nothing is called for it any more, unless that is already under way."""
-        order.dropped = True
+    def abort(self, job: DecodeJob) -> None:
+        """Abort a job: its `on_done` is not called any more, unless that call has begun."""
+        job.aborted = True
         with self._lock:
-            if self._orders.pop(order.number, None) is None:
+            if self._jobs.pop(job.number, None) is None:
                 return
-            self._load.ended()
-            self._ledger.dropped()
-            if self._desk is not None:
-                self._life.loop.call_soon_threadsafe(self._desk.drop, order)
+            self._throttle.decode_ended(job.purpose)
+            self._stats.decode_aborted()
+            if self._dispatcher is not None:
+                self._supervisor.loop.call_soon_threadsafe(self._dispatcher.abort, job)
 
-    async def _serve(self, model: Model) -> None:
-        desk = Desk(model, self._options.max_inference_batch_size, self._ended)
-        serving = asyncio.create_task(desk.run())
+    async def _serve(self, model: VllmModel) -> None:
+        dispatcher = Dispatcher(model, self._options, self._on_job_done)
+        dispatching = asyncio.create_task(dispatcher.run())
         with self._lock:
-            self._model, self._desk, self._vocabulary = model, desk, model.vocabulary
-        self._life.warm()
+            self._model, self._dispatcher, self._tokenizer = model, dispatcher, model.tokenizer
+        self._supervisor.mark_ready()
         hung = False
-        while not (self._life.closing.is_set() or model.dead or hung or serving.done()):
-            await self._life.rest(LOOK_SECONDS)
-            hung = desk.look()
-        reason = "was closed" if self._life.closing.is_set() else "hung" if hung else "died"
+        while not (self._supervisor.closing.is_set() or model.dead or hung or dispatching.done()):
+            await self._supervisor.sleep(POLL_SECONDS)
+            hung = dispatcher.poll_hung()
+        reason = "was closed" if self._supervisor.closing.is_set() else "hung" if hung else "died"
         with self._lock:
-            self._model = self._desk = None
-            orders = list(self._orders.values())
-        if not self._life.closing.is_set():
-            structlog.get_logger().error("engine_lost", reason=reason, orders=len(orders))
-        serving.cancel()
-        await asyncio.gather(serving, return_exceptions=True)
-        for order in orders:
-            self._ended(order, EngineError(f"the engine {reason}"))
+            self._model = self._dispatcher = None
+            jobs = list(self._jobs.values())
+        if not self._supervisor.closing.is_set():
+            structlog.get_logger().error("engine_lost", reason=reason, jobs=len(jobs))
+        dispatching.cancel()
+        (ended,) = await asyncio.gather(dispatching, return_exceptions=True)
+        if isinstance(ended, Exception):
+            structlog.get_logger().error("engine_dispatcher_failed", exc_info=ended)
+        for job in jobs:
+            self._on_job_done(job, EngineError(f"the engine {reason}"))
 
-    def _ended(self, order: Order, result: Result) -> None:
-        done = Done(order.purpose, result, order.took) if isinstance(result, Answer) else None
+    def _on_job_done(self, job: DecodeJob, outcome: Outcome) -> None:
+        completed = CompletedDecode(job.purpose, outcome, job.timing) if isinstance(outcome, DecodeOutput) else None
         with self._lock:
-            if self._orders.pop(order.number, None) is None:
+            if self._jobs.pop(job.number, None) is None:
                 return
-            self._load.ended()
-            if done is not None:
-                self._ledger.ended(done)
-                if done.purpose is Purpose.REFRESH:
-                    self._load.refreshed(done.took.total)
-        if done is not None:
-            self._on_done(done)
-        order.done(result)
+            self._throttle.decode_ended(job.purpose)
+            if completed is None:
+                self._stats.decode_failed()
+            else:
+                self._stats.decode_completed(completed)
+                if completed.purpose is Purpose.REFRESH:
+                    self._throttle.refresh_took(completed.timing.total, time.monotonic())
+        # A callback that raises must cost one utterance, not the engine.
+        try:
+            job.on_done(outcome)
+            if completed is not None:
+                self._on_completed(completed)
+        except Exception:  # noqa: BLE001 - whatever a callback raises
+            structlog.get_logger().exception("engine_callback_failed", job=job.number)

@@ -1,7 +1,7 @@
 """The 30 languages of Qwen3-ASR. Pure.
 
-From the model's own table (`LANGUAGE_CODE_TO_NAME` in transformers' processing_qwen3_asr.py); the prompt needs the
-names, clients say primary subtags.
+Source: `LANGUAGE_CODE_TO_NAME` in transformers' processing_qwen3_asr.py. The prompt needs the model's names; clients
+send primary subtags.
 """
 
 from __future__ import annotations
@@ -45,10 +45,22 @@ NAMES: Mapping[str, str] = MappingProxyType(
 )
 """Primary subtag of BCP 47 -> the name the model was trained with."""
 
+ALIASES: Mapping[str, str] = MappingProxyType({"cmn": "zh", "tl": "fil"})
+"""Other primary subtags of these languages (ISO 639-3 Mandarin, ISO 639-1 Tagalog) -> the subtag in `NAMES`."""
+
 _CODES = {name.casefold(): code for code, name in NAMES.items()}
 
 
+def name_of(code: str) -> str:
+    """The model's name of a language, by its primary subtag or an alias.
+
+    Raises:
+        KeyError: the model does not have the language.
+    """
+    return NAMES[ALIASES.get(code, code)]
+
+
 def codes(names: str) -> tuple[str, ...]:
-    """Subtags of what the model wrote (`English`, or `Chinese,English`); `None` and unknown names have none."""
+    """Primary subtags of the names that the model wrote (`English`, `Chinese,English`); unknown names are left out."""
     known = (_CODES.get(name.strip().casefold()) for name in names.split(","))
     return tuple(code for code in known if code is not None)

@@ -1,7 +1,7 @@
-"""What the model reads and what it writes, as token ids. Pure, given a tokenizer.
+"""Builds the model's prompts and parses its answers. Pure, given a tokenizer.
 
-The frame is the one it was trained with: a system turn that holds the context, a user turn that is audio, and an
-assistant turn `language English<asr_text>words`, of which a prompt may hold the beginning.
+The prompt is the one that the model was trained with: a system turn with hotwords, a user turn with audio, and an
+assistant turn `language English<asr_text>words`. A prompt may contain the beginning of the assistant turn.
 """
 
 from __future__ import annotations
@@ -14,70 +14,79 @@ from typing import Protocol
 
 from backends.qwen3 import languages
 from backends.qwen3.options import CONTEXT_TOKENS
+from backends.qwen3.repetition import collapse_repeated_text
+from protocol.unspaced_scripts import join_texts
 
 ROLLBACK = 5
-"""Tokens at a hypothesis' end that more audio may change (the model's paper, and `unfixed_token_num` in its code)."""
+"""Tokens at a hypothesis' end that more audio may change (`unfixed_token_num` in the official client)."""
 
 _TAG = "<asr_text>"
 _MARKUP = re.compile(r"<\|[^|]*\|>|</?[A-Za-z_]+>")
-"""Tokens that mean something to the model (`<|im_end|>`, `<asr_text>`, `<think>`): in a user's words they would be
-instructions."""
-_HEADER = re.compile(r"\s*language (?P<names>[A-Za-z]+(?:\s*,\s*[A-Za-z]+)*)\s*$")
-_BROKEN = "\N{REPLACEMENT CHARACTER}"
-"""What a decoder writes for bytes that are no character, as in the middle of one."""
+"""Text of special tokens (`<|im_end|>`, `<asr_text>`, `<think>`): in hotwords they would be instructions."""
+_TAG_PATTERN = re.compile(re.escape(_TAG), re.IGNORECASE)
+_SPECIAL_TOKEN = re.compile(r"<\|[^|]*\|>")
+_HEADER = re.compile(r"\s*language (?P<names>[A-Za-z]+(?:\s*,\s*[A-Za-z]+)*)\s*$", re.IGNORECASE | re.MULTILINE)
+_INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
+"""Stands for bytes that are no complete character."""
 
 
 class Tokenizer(Protocol):
     """The model's tokenizer."""
 
     def encode(self, text: str) -> list[int]:
-        """Text to ids; markup in it becomes its own ids, nothing is added around it."""
+        """Token ids of a text. Special tokens in the text become their own ids; none is added."""
         ...
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Ids to text, markup written out."""
+        """Text of token ids, with the text of special tokens."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What a hypothesis says."""
+class Transcript:
+    """The text of a hypothesis."""
 
     text: str
     languages: tuple[str, ...]
-    """Primary subtags, in order of appearance; empty where the model named none."""
+    """Primary subtags in order of appearance; empty: the model named none."""
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
-    """The tokens around an utterance's audio, built once."""
+class PromptTemplate:
+    """The tokens before and after the audio items of an utterance."""
 
     head: tuple[int, ...]
     item: int
-    """Placeholder for one audio item; adjacent ones read as one clip."""
+    """Placeholder of one audio item; the model reads adjacent items as one clip."""
     tail: tuple[int, ...]
 
     def tokens(self, items: int, prefix: Sequence[int]) -> list[int]:
-        """The prompt for `items` audio items, whose text is to go on after `prefix`."""
+        """The prompt for `items` audio items. The model continues the text `prefix`."""
         return [*self.head, *[self.item] * items, *self.tail, *prefix]
 
 
-def frame(tokenizer: Tokenizer, hotwords: Sequence[str], language: str | None) -> Frame:
-    """Build the frame for a speaker's hotwords and forced language (a primary subtag that the model has)."""
+def build_template(tokenizer: Tokenizer, hotwords: Sequence[str], language: str | None) -> PromptTemplate:
+    """Build the template for hotwords and a forced language.
+
+    Args:
+        tokenizer: the model's.
+        hotwords: words to expect; those that do not fit into `CONTEXT_TOKENS` are left out.
+        language: a primary subtag in `languages.NAMES` or an alias; None: the model detects the language.
+    """
     context = _context(tokenizer, hotwords)
     head = f"<|im_start|>system\n{context}<|im_end|>\n<|im_start|>user\n<|audio_start|>"
     tail = "<|audio_end|><|im_end|>\n<|im_start|>assistant\n"
     if language is not None:
-        tail += f"language {languages.NAMES[language]}{_TAG}"
+        tail += f"language {languages.name_of(language)}{_TAG}"
     (item,) = tokenizer.encode("<|audio_pad|>")
-    return Frame(tuple(tokenizer.encode(head)), item, tuple(tokenizer.encode(tail)))
+    return PromptTemplate(tuple(tokenizer.encode(head)), item, tuple(tokenizer.encode(tail)))
 
 
-def sanitise(text: str) -> str:
-    """Take the model's markup out of a user's words, also what is left when some of it is gone.
+def strip_markup(text: str) -> str:
+    """Remove the text of special tokens from hotwords, and turn blanks and control characters into single blanks.
 
-    `<|im<|x|>_end|>` must not become `<|im_end|>`. Composed first (NFC), as the tokenizer does, so that nothing is
-    composed into markup after the look; blanks and control characters become single blanks.
+    The removal repeats, so that `<|im<|x|>_end|>` does not become `<|im_end|>`. The text is composed (NFC) first, as
+    the tokenizer composes it, so that no markup arises later.
     """
     before = None
     while text != before:
@@ -89,47 +98,74 @@ def sanitise(text: str) -> str:
 
 def _context(tokenizer: Tokenizer, hotwords: Sequence[str]) -> str:
     fitting, room = [], CONTEXT_TOKENS
-    for word in filter(None, map(sanitise, hotwords)):
+    for word in filter(None, map(strip_markup, hotwords)):
         room -= len(tokenizer.encode(f", {word}"))
         if room < 0:
             break
         fitting.append(word)
-    # Again over the whole: two harmless words may make markup together.
-    return sanitise(", ".join(fitting))
+    # Two words without markup can form markup when joined.
+    return strip_markup(", ".join(fitting))
 
 
-def parse(raw: str, language: str | None) -> Said:
-    """Read what the model wrote after a prompt that forced `language`, or did not (None)."""
+def parse_transcript(raw: str, language: str | None) -> Transcript:
+    """Parse what the model wrote after a prompt that forced `language`; None: the prompt forced none.
+
+    Like the official client, everything before the first `<asr_text>` is metadata. A header before another
+    `<asr_text>`, where the speaker changes the language, is removed from the text.
+    """
     if language is not None:
-        return Said(_clean(raw), (language,))
-    *before, last = raw.split(_TAG)
-    if not before:
-        # Cut off within its header, or an answer without one: the latter is all text.
-        return Said("" if _HEADER.match(last) else _clean(last), ())
+        texts = _split_headers(raw)[1]
+        return Transcript(_text(texts), (language,))
+    metadata, tag, answer = _partition(raw)
+    if not tag:
+        # Truncated within its header, or an answer without a header.
+        is_header = _HEADER.fullmatch(metadata.partition("\n")[0])
+        return Transcript("" if is_header else _text([metadata]), ())
+    first = languages.codes(_names(metadata))
+    others, texts = _split_headers(answer)
+    return Transcript(_text(texts), tuple(dict.fromkeys(first + others)))
+
+
+def _split_headers(answer: str) -> tuple[tuple[str, ...], list[str]]:
+    """Languages of the headers within an answer, and the texts between them."""
+    *before, last = _TAG_PATTERN.split(answer)
+    found: tuple[str, ...] = ()
     texts: list[str] = []
-    found: list[str] = []
     for piece in before:
         header = _HEADER.search(piece)
-        if header is not None:
-            found += languages.codes(header["names"])
-            piece = piece[: header.start()]  # noqa: PLW2901 - the rest of it is text of the language before
-        texts.append(_clean(piece))
-    texts.append(_clean(last))
-    return Said(" ".join(filter(None, texts)), tuple(dict.fromkeys(found)))
+        found += languages.codes(_names(piece)) if header else ()
+        texts.append(piece[: header.start()] if header else piece)
+    return found, [*texts, last]
 
 
-def _clean(text: str) -> str:
-    return _MARKUP.sub("", text).rstrip(_BROKEN).strip()
+def _partition(raw: str) -> tuple[str, str, str]:
+    tag = _TAG_PATTERN.search(raw)
+    return (raw[: tag.start()], tag[0], raw[tag.end() :]) if tag else (raw, "", "")
+
+
+def _names(metadata: str) -> str:
+    """The names after `language` at the end of a line."""
+    header = _HEADER.search(metadata)
+    return header["names"] if header else ""
+
+
+def _text(pieces: Sequence[str]) -> str:
+    cleaned = (_SPECIAL_TOKEN.sub("", piece).rstrip(_INCOMPLETE).strip() for piece in pieces)
+    return collapse_repeated_text(join_texts(cleaned))
 
 
 def roll_back(tokenizer: Tokenizer, tokens: Sequence[int], *, forced: bool) -> tuple[int, ...]:
-    """Beginning of a hypothesis that a refresh may take for granted.
+    """The beginning of a hypothesis that the next refresh continues.
 
-    It ends at least `ROLLBACK` tokens early, never within a character, and is empty rather than a header without text
-    (`forced`: the prompt holds the header).
+    It lacks at least `ROLLBACK` tokens and never ends within a character. A header without text is left out.
+
+    Args:
+        tokenizer: the model's.
+        tokens: the hypothesis.
+        forced: the prompt has the header, the hypothesis does not.
     """
     kept = tuple(tokens[:-ROLLBACK])
-    while kept and _BROKEN in tokenizer.decode(kept):
+    while kept and _INCOMPLETE in tokenizer.decode(kept):
         kept = kept[:-1]
     if not forced and not tokenizer.decode(kept).partition(_TAG)[2].strip():
         return ()

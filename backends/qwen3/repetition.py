@@ -1,34 +1,47 @@
-"""A model that has lost the audio says the same again and again: how to tell. Pure, on token ids."""
+"""Detects the loops of a model that lost track of the audio. Pure."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-LONGEST_PATTERN = 20
-"""Tokens in a phrase that is said again (the model's own code looks for phrases of up to 20 characters)."""
+MAX_PATTERN_TOKENS = 20
+"""Longest repeated phrase (the official client looks for phrases of up to 20 characters)."""
 
-CERTAIN_COUNT = 20
-"""Times in a row after which nobody speaks like that; the engine stops there, in the middle of decoding.
+MAX_COUNT = 20
+"""Most repetitions in a row that people say: the threshold of the official client's `detect_and_fix_repetitions`.
 
-The threshold of the model's own code, `detect_and_fix_repetitions`.
+The engine ends a refresh here.
 """
 
-_SUSPECT_TOKENS = 12
-"""Of nothing but repetition, at the end of a text that ran into its cap."""
-_SUSPECT_COUNT = 3
+FINAL_STOP_COUNT = 3 * MAX_COUNT
+"""Repetitions in a row at which the engine ends a final. A shorter loop may have text after it."""
+
+_LOOP = re.compile(rf"(.{{1,20}}?)\1{{{MAX_COUNT},}}", re.DOTALL)
+"""A phrase of up to 20 characters, as in the official client, and more than `MAX_COUNT` of it in a row."""
+
+_MIN_LOOP_TOKENS = 12
+"""Least length of a loop at the end of a text that was cut off at its token limit."""
+_MIN_LOOP_COUNT = 3
+"""Least number of repetitions in such a loop."""
 
 
-def collapse(tokens: Sequence[int]) -> tuple[int, ...]:
-    """Leave one of the phrases that a runaway text repeats at its end; a text that does not is left alone."""
-    for length in range(1, LONGEST_PATTERN + 1):
-        run = _run(tokens, length)
-        if run >= max(_SUSPECT_TOKENS, _SUSPECT_COUNT * length):
+def collapse_repeats(tokens: Sequence[int]) -> tuple[int, ...]:
+    """Remove a loop at the end of a text that was cut off, but for its first repetition."""
+    for length in range(1, MAX_PATTERN_TOKENS + 1):
+        run = _periodic_tail(tokens, length)
+        if run >= max(_MIN_LOOP_TOKENS, _MIN_LOOP_COUNT * length):
             return tuple(tokens[: len(tokens) - run + length])
     return tuple(tokens)
 
 
-def _run(tokens: Sequence[int], length: int) -> int:
-    """How many tokens at the end have the period `length`."""
+def collapse_repeated_text(text: str) -> str:
+    """Leave one of more than `MAX_COUNT` equal phrases in a row, anywhere in the text, and keep what follows."""
+    return _LOOP.sub(r"\1", text)
+
+
+def _periodic_tail(tokens: Sequence[int], length: int) -> int:
+    """How many tokens at the end repeat with the period `length`."""
     run = 0
     while run + length < len(tokens) and tokens[-1 - run] == tokens[-1 - run - length]:
         run += 1

@@ -1,33 +1,33 @@
-"""When an utterance is decoded, and what for: events in, commands out. Pure, without a clock.
+"""Decides when an utterance is decoded, and what for: events in, commands out. Pure, without a clock.
 
-Time is samples pushed. At most one decode is in flight; a refresh always takes the newest audio, and one that cannot
-begin yet is not queued but forgotten: the next samples ask again.
+Time is counted in samples pushed. At most one decode of an utterance is in flight. A refresh decodes all audio there
+is for the partial text. A refresh that cannot start now is not queued: the next samples ask again.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, IntEnum
 
+from backends.qwen3.audio_items import refresh_end
+from backends.qwen3.options import text_tokens
 from backends.qwen3.prompt import ROLLBACK
-from backends.qwen3.repetition import collapse
-from backends.qwen3.windows import reach
+from backends.qwen3.repetition import collapse_repeats
 from protocol.pcm import SAMPLE_RATE
 
 UNFIXED_REFRESHES = 2
-"""Refreshes decoded afresh before their text is trusted as a prefix (`unfixed_chunk_num` in the model's own code)."""
+"""Least number of refreshes without a prefix, before a text is used as one."""
 
-_SLACK_TOKENS = 16
-"""For the header `language X<asr_text>`, the end, and a first syllable."""
+UNFIXED_SAMPLES = 4 * SAMPLE_RATE
+"""Least audio behind a text that is used as a prefix. The official client has two chunks of 2 s without a prefix."""
 
-_TOKENS_PER_SECOND = 12
-"""Nobody speaks faster: fast speech is about 8 syllables a second, and ordinary speech 4 tokens."""
+FIRST_REFRESH_SAMPLES = SAMPLE_RATE
+"""Least audio in a refresh: shorter clips are often transcribed in a wrong language, or not at all."""
 
 
 class Purpose(IntEnum):
-    """What a decode is for, as the engine's priority: lower is served first."""
+    """What a decode is for; the value is its priority in vLLM, where lower is served first."""
 
     FINAL = 0
     REFRESH = 10
@@ -39,43 +39,53 @@ class Decode:
     """A decode of the utterance's first `samples` samples."""
 
     number: int
-    """Not used before in this utterance."""
+    """Unique within the utterance."""
     purpose: Purpose
     samples: int
     prefix: tuple[int, ...]
-    """Text that is taken for granted, as token ids."""
+    """Tokens of the text that the model continues."""
     max_tokens: int
-    """Text beyond the prefix that the audio can hold."""
+    """Most tokens after the prefix."""
+
+
+class Ending(Enum):
+    """Why a text ended."""
+
+    STOP = "stop"
+    """The model ended its turn."""
+    LENGTH = "length"
+    """The text reached `max_tokens`."""
+    LOOP = "repetition"
+    """The text repeated itself."""
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
-    """What a decode came to."""
+class DecodeResult:
+    """What a decode returned."""
 
     tokens: tuple[int, ...]
     """Without the prefix."""
-    runaway: bool = False
-    """It was stopped: at its cap, or because it repeated itself."""
+    ending: Ending = Ending.STOP
     seconds: float = 0.0
-    """Wall clock from its beginning."""
+    """Wall clock, from the start of the decode."""
 
 
 @dataclass(frozen=True, slots=True)
-class Begin:
+class StartDecode:
     """Start a decode."""
 
     decode: Decode
 
 
 @dataclass(frozen=True, slots=True)
-class Abort:
-    """Stop the decode `number`; whatever it comes to is not wanted."""
+class AbortDecode:
+    """Abort the decode `number` and ignore its result."""
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
-class Show:
+class PublishPartial:
     """A new hypothesis: all its tokens."""
 
     tokens: tuple[int, ...]
@@ -83,157 +93,179 @@ class Show:
 
 
 @dataclass(frozen=True, slots=True)
-class Settle:
-    """The final's tokens."""
+class PublishFinal:
+    """The tokens of the final text."""
 
     tokens: tuple[int, ...]
     seconds: float
 
 
-Command = Begin | Abort | Show | Settle
+Command = StartDecode | AbortDecode | PublishPartial | PublishFinal
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """What differs between engines and speakers."""
+class ScheduleOptions:
+    """What differs between utterances."""
 
     live: bool
-    """False: a piece of a file, decoded once, when it is finished."""
+    """False: a piece of a file, decoded once, at its end."""
     max_tokens: int
     """Longest text."""
     roll_back: Callable[[tuple[int, ...]], tuple[int, ...]]
-    """The part of a hypothesis that more audio will not change."""
+    """Returns the part of a hypothesis that the next refresh continues."""
     freeze: bool = True
     """Whether closed windows are items of their own."""
 
 
 class Schedule:
-    """One utterance's decodes. Not thread-safe.
+    """The decodes of one utterance. Not thread-safe.
 
-    `spacing` is the least number of new samples for which a refresh is worth its work now; None: no room for one.
+    `spacing` is the least number of new samples with which a refresh may start now; None: the engine has no room.
     """
 
-    def __init__(self, rules: Rules) -> None:
-        self._rules = rules
+    def __init__(self, options: ScheduleOptions) -> None:
+        self._options = options
         self._samples = 0
-        self._sound: int | None = None
-        """The first sample that is not zero: before it there is nothing to decode."""
+        self._first_nonzero: int | None = None
+        """Index of the first sample that is not zero: digital silence before it is not decoded."""
         self._count = 0
-        self._running: Decode | None = None
-        self._covered = 0
-        """Samples that the newest refresh took, in flight or done."""
+        self._in_flight: Decode | None = None
+        self._refreshed = 0
+        """Samples in the latest refresh, in flight or done."""
         self._hypothesis: tuple[int, ...] = ()
-        self._heard = 0
+        self._hypothesis_samples = 0
         """Samples that the hypothesis covers."""
         self._refreshes = 0
-        """In a row that did not run away."""
-        self._final: tuple[int, Decoded] | None = None
-        """A final pass that is done, and the samples it covers."""
-        self._wanted: int | None = None
-        """Samples of the finished utterance."""
-        self._over = False
-        """Settled or cancelled."""
+        """Refreshes in a row whose text the model ended."""
+        self._final: tuple[int, DecodeResult] | None = None
+        """The samples and the result of a final decode."""
+        self._finished_at: int | None = None
+        """Length of the finished utterance in samples."""
+        self._closed = False
+        """The final is published, or the utterance is cancelled."""
 
-    def pushed(self, samples: int, sound: int | None, spacing: int | None) -> list[Command]:
-        """The utterance has `samples` by now, the first that is not zero being `sound`. Voids a final pass."""
-        if self._over or self._wanted is not None:
+    def pushed(self, samples: int, first_nonzero: int | None, spacing: int | None) -> list[Command]:
+        """The utterance now has `samples` samples. Voids a final decode: the speaker resumed."""
+        if self._closed or self._finished_at is not None:
             return []
-        self._samples, self._sound = samples, sound
-        commands = [] if self._passing() is None else self._stop()
+        self._samples, self._first_nonzero = samples, first_nonzero
+        commands = [] if self._final_in_flight() is None else self._abort()
         self._final = None
-        return commands + self._refresh(spacing)
+        return commands + self._refresh_if_due(spacing)
 
     def paused(self) -> list[Command]:
-        """The speaker may be done: begin the final pass."""
-        if self._over or self._wanted is not None or not self._rules.live or not self._audible(self._samples):
+        """The utterance may be over: start the final decode."""
+        if self._closed or self._finished_at is not None or not self._options.live or not self._audible(self._samples):
             return []
-        if self._passing() is not None or self._final is not None:
+        if self._final_in_flight() is not None or self._final is not None:
             return []
-        return self._decode_final(self._samples)
+        return self._start_final(self._samples)
 
     def finished(self, samples: int) -> list[Command]:
-        """The utterance is its first `samples` samples."""
-        if self._over or self._wanted is not None or not 0 <= samples <= self._samples:
-            raise ValueError(f"cannot finish at {samples} of {self._samples} samples")
-        self._wanted = samples
-        if not self._audible(samples):
-            return self._stop() + self._settle(Decoded(()))
-        if self._final is not None and self._final[0] == samples:
-            return self._settle(self._final[1])
-        return [] if self._passing() == samples else self._decode_final(samples)
+        """The utterance is its first `samples` samples.
 
-    def decoded(self, number: int, decoded: Decoded, spacing: int | None) -> list[Command]:
-        """The decode `number` is done; one that was aborted is ignored."""
-        decode = self._running
+        Raises:
+            ValueError: fewer samples were pushed, or the utterance is finished or cancelled.
+        """
+        if self._closed or self._finished_at is not None or not 0 <= samples <= self._samples:
+            raise ValueError(f"cannot finish at {samples} of {self._samples} samples")
+        self._finished_at = samples
+        if not self._audible(samples):
+            return self._abort() + self._publish(DecodeResult(()))
+        if self._final is not None and self._final[0] == samples:
+            return self._publish(self._final[1])
+        return [] if self._final_in_flight() == samples else self._start_final(samples)
+
+    def decoded(self, number: int, result: DecodeResult, spacing: int | None) -> list[Command]:
+        """The decode `number` is done. Aborted decodes are ignored."""
+        decode = self._in_flight
         if decode is None or decode.number != number:
             return []
-        self._running = None
+        self._in_flight = None
         if decode.purpose is not Purpose.REFRESH:
-            self._final = (decode.samples, _tidy(decoded))
-            return [] if self._wanted is None else self._settle(self._final[1])
-        if decoded.runaway and decode.prefix:
-            return self._begin_refresh(afresh=True)
-        return [self._adopt(decode, decoded), *self._refresh(spacing)]
+            return self._accept_final(decode, result)
+        if result.ending is not Ending.STOP and decode.prefix:
+            return self._start_refresh(use_prefix=False)
+        return [self._update_hypothesis(decode, result), *self._refresh_if_due(spacing)]
+
+    def refresh_failed(self) -> None:
+        """The refresh that was in flight failed. Later samples start another one, without a prefix."""
+        self._in_flight, self._hypothesis, self._refreshes = None, (), 0
 
     def cancelled(self) -> list[Command]:
-        """Nothing of it is wanted any more."""
-        self._over = True
-        return self._stop()
+        """Nobody wants a result any more."""
+        self._closed = True
+        return self._abort()
 
-    def _refresh(self, spacing: int | None) -> list[Command]:
-        if spacing is None or not self._rules.live or self._running is not None or self._final is not None:
+    def _refresh_if_due(self, spacing: int | None) -> list[Command]:
+        if spacing is None or not self._options.live or self._in_flight is not None or self._final is not None:
             return []
-        if self._samples - self._covered < spacing or not self._audible(self._samples):
+        if self._samples < FIRST_REFRESH_SAMPLES or self._samples - self._refreshed < spacing:
             return []
-        return self._begin_refresh(afresh=self._refreshes < UNFIXED_REFRESHES)
+        if not self._audible(self._samples):
+            return []
+        trusted = self._refreshes >= UNFIXED_REFRESHES and self._hypothesis_samples >= UNFIXED_SAMPLES
+        return self._start_refresh(use_prefix=trusted)
 
-    def _begin_refresh(self, *, afresh: bool) -> list[Command]:
-        samples = reach(self._covered, self._samples) if self._rules.freeze else self._samples
-        prefix = () if afresh else self._rules.roll_back(self._hypothesis)
-        unheard = samples - self._heard if prefix else samples
-        if afresh:
+    def _start_refresh(self, *, use_prefix: bool) -> list[Command]:
+        samples = refresh_end(self._refreshed, self._samples) if self._options.freeze else self._samples
+        prefix = self._options.roll_back(self._hypothesis) if use_prefix else ()
+        limit = text_tokens(samples / SAMPLE_RATE)
+        if prefix:
+            redone = ROLLBACK + len(self._hypothesis) - len(prefix)
+            limit = text_tokens((samples - self._hypothesis_samples) / SAMPLE_RATE) + redone
+        if not use_prefix:
             self._refreshes = min(self._refreshes, UNFIXED_REFRESHES - 1)
-        self._covered = samples
-        return [self._begin(Purpose.REFRESH, samples, prefix, unheard)]
+        self._refreshed = samples
+        return [self._start(Purpose.REFRESH, samples, prefix, limit)]
 
-    def _adopt(self, decode: Decode, decoded: Decoded) -> Show:
-        decoded = _tidy(decoded)
-        self._hypothesis, self._heard = decode.prefix + decoded.tokens, decode.samples
-        self._refreshes = 0 if decoded.runaway else self._refreshes + 1
-        return Show(self._hypothesis, decoded.seconds)
+    def _update_hypothesis(self, decode: Decode, result: DecodeResult) -> PublishPartial:
+        result = _without_loop(result)
+        self._hypothesis, self._hypothesis_samples = decode.prefix + result.tokens, decode.samples
+        self._refreshes = self._refreshes + 1 if result.ending is Ending.STOP else 0
+        return PublishPartial(self._hypothesis, result.seconds)
 
-    def _decode_final(self, samples: int) -> list[Command]:
-        # Afresh over the whole utterance: the prefix of streaming is what costs accuracy in the model's own paper.
-        purpose = Purpose.FINAL if self._rules.live else Purpose.BATCH
-        return [*self._stop(), self._begin(purpose, samples, (), samples)]
+    def _accept_final(self, decode: Decode, result: DecodeResult) -> list[Command]:
+        final = _without_loop(result)
+        # The speech was denser than expected: decode again with room for the longest text.
+        too_short = result.ending is Ending.LENGTH and final.tokens == result.tokens
+        if too_short and decode.max_tokens < self._options.max_tokens:
+            return [self._start(decode.purpose, decode.samples, (), self._options.max_tokens)]
+        self._final = (decode.samples, final)
+        return [] if self._finished_at is None else self._publish(final)
 
-    def _begin(self, purpose: Purpose, samples: int, prefix: tuple[int, ...], unheard: int) -> Begin:
-        longest = _SLACK_TOKENS + math.ceil(_TOKENS_PER_SECOND * unheard / SAMPLE_RATE)
-        longest += ROLLBACK + len(self._hypothesis) - len(prefix) if prefix else 0
+    def _start_final(self, samples: int) -> list[Command]:
+        # Without a prefix: according to the model's paper, streaming with a prefix costs accuracy.
+        purpose = Purpose.FINAL if self._options.live else Purpose.BATCH
+        return [*self._abort(), self._start(purpose, samples, (), text_tokens(samples / SAMPLE_RATE))]
+
+    def _start(self, purpose: Purpose, samples: int, prefix: tuple[int, ...], limit: int) -> StartDecode:
         self._count += 1
-        cap = max(1, min(longest, self._rules.max_tokens - len(prefix)))
-        self._running = Decode(self._count, purpose, samples, prefix, cap)
-        return Begin(self._running)
+        max_tokens = max(1, min(limit, self._options.max_tokens - len(prefix)))
+        self._in_flight = Decode(self._count, purpose, samples, prefix, max_tokens)
+        return StartDecode(self._in_flight)
 
-    def _stop(self) -> list[Command]:
-        running, self._running = self._running, None
-        # The audio of a refresh that is aborted is still unheard, should the speaker go on.
-        self._covered = self._heard
-        return [] if running is None else [Abort(running.number)]
+    def _abort(self) -> list[Command]:
+        decode, self._in_flight = self._in_flight, None
+        # An aborted refresh showed nothing: its audio counts as new if the speaker resumes.
+        self._refreshed = self._hypothesis_samples
+        return [] if decode is None else [AbortDecode(decode.number)]
 
-    def _settle(self, final: Decoded) -> list[Command]:
-        self._over = True
-        return [Settle(final.tokens, final.seconds)]
+    def _publish(self, final: DecodeResult) -> list[Command]:
+        self._closed = True
+        return [PublishFinal(final.tokens, final.seconds)]
 
     def _audible(self, samples: int) -> bool:
-        return self._sound is not None and self._sound < samples
+        return self._first_nonzero is not None and self._first_nonzero < samples
 
-    def _passing(self) -> int | None:
-        """Samples that the final pass in flight covers; None: there is none."""
-        running = self._running
-        return None if running is None or running.purpose is Purpose.REFRESH else running.samples
+    def _final_in_flight(self) -> int | None:
+        """Samples that the final decode in flight covers; None: none is in flight."""
+        decode = self._in_flight
+        return None if decode is None or decode.purpose is Purpose.REFRESH else decode.samples
 
 
-def _tidy(decoded: Decoded) -> Decoded:
-    """A text that was stopped, without its repetitions."""
-    return Decoded(collapse(decoded.tokens), decoded.runaway, decoded.seconds) if decoded.runaway else decoded
+def _without_loop(result: DecodeResult) -> DecodeResult:
+    """Remove the loop at the end of a text that vLLM ended."""
+    if result.ending is Ending.STOP:
+        return result
+    return DecodeResult(collapse_repeats(result.tokens), result.ending, result.seconds)

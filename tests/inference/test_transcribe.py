@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.base import ASRResult, EngineError
+from backends.base import ASRResult, EngineError, StreamOptions
 from inference.segmenter import SegmenterOptions
-from inference.transcribe import Abandoned, Cancellation, FileTranscript, transcribe
+from inference.transcribe import CancellationToken, Cancelled, FileTranscript, transcribe
 from protocol.pcm import Signal, to_signal
-from tests.inference.fakes import Engine, FakeStream, draw, listener_of
+from tests.inference.fakes import Engine, FakeStream, draw, pipeline_of
 
 UTTERANCE = "VVVVV" + "." * 25
 
@@ -28,7 +28,7 @@ class Answering(Engine):
         self._results = results
         self._at_once = at_once
 
-    def open(self) -> FakeStream:
+    def open(self, options: StreamOptions) -> FakeStream:
         stream = Telling(self)
         self.streams.append(stream)
         return stream
@@ -64,14 +64,14 @@ def instead_of_waiting(monkeypatch: pytest.MonkeyPatch, happen: Callable[[], Non
 def run(engine: Engine, frames: str, width: int = 1, size: int = 4096) -> FileTranscript:
     signal = to_signal(draw(frames))
     blocks = [signal[first : first + size] for first in range(0, len(signal), size)]
-    return transcribe(blocks, listener_of(engine), width, Cancellation())
+    return transcribe(blocks, pipeline_of(engine), width, CancellationToken())
 
 
 def test_segments() -> None:
     """Every utterance with text is a segment, timed by its voice; the length is that of the whole audio."""
     said = [ASRResult("one", "en", inference_seconds=0.5), ASRResult(""), ASRResult("three", "en", inference_seconds=1)]
     transcript = run(Answering(*said), "." * 10 + UTTERANCE * 2 + "VVV")
-    assert [segment.model_dump() for segment in transcript.segments] == [
+    assert [segment.model_dump(exclude_none=True) for segment in transcript.segments] == [
         {"start_ms": 200, "end_ms": 300, "text": "one"},
         {"start_ms": 1400, "end_ms": 1460, "text": "three"},
     ]
@@ -93,7 +93,7 @@ def test_any_blocks(sizes: list[int]) -> None:
     frames = "..." + UTTERANCE * 4 + "VVVV"
     signal = to_signal(draw(frames))
     blocks = np.split(signal, sorted({int(end) for end in np.cumsum(sizes) if end < len(signal)}))
-    assert run(Answering(), frames) == transcribe(blocks, listener_of(Answering()), 1, Cancellation())
+    assert run(Answering(), frames) == transcribe(blocks, pipeline_of(Answering()), 1, CancellationToken())
 
 
 @pytest.mark.parametrize(
@@ -129,25 +129,25 @@ def test_width(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
 def test_abandoned_while_decoding() -> None:
     """Calling it off while pieces are decoded cancels them, and the utterance that is open."""
     engine = Engine()
-    cancellation = Cancellation()
+    cancellation = CancellationToken()
 
     def blocks() -> Iterator[Signal]:
         yield to_signal(draw(UTTERANCE))
         cancellation.cancel()
         yield to_signal(draw(UTTERANCE))
 
-    with pytest.raises(Abandoned):
-        transcribe(blocks(), listener_of(engine), 3, cancellation)
+    with pytest.raises(Cancelled):
+        transcribe(blocks(), pipeline_of(engine), 3, cancellation)
     assert [stream.cancelled for stream in engine.streams] == [True, True]
 
 
 def test_abandoned_while_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calling it off ends a wait for the engine."""
     engine = Engine()
-    cancellation = Cancellation()
+    cancellation = CancellationToken()
     instead_of_waiting(monkeypatch, cancellation.cancel)
-    with pytest.raises(Abandoned):
-        transcribe([to_signal(draw(UTTERANCE))], listener_of(engine), 1, cancellation)
+    with pytest.raises(Cancelled):
+        transcribe([to_signal(draw(UTTERANCE))], pipeline_of(engine), 1, cancellation)
     assert engine.streams[0].cancelled
 
 
@@ -162,9 +162,9 @@ def test_engine_closes() -> None:
 
     stream = Closing()
     engine = Engine()
-    engine.open = lambda: stream  # type: ignore[method-assign] # a test's own engine
-    with pytest.raises(Abandoned):
-        transcribe([to_signal(draw(UTTERANCE))], listener_of(engine), 1, Cancellation())
+    engine.open = lambda _: stream  # type: ignore[method-assign,assignment] # a test's own engine
+    with pytest.raises(Cancelled):
+        transcribe([to_signal(draw(UTTERANCE))], pipeline_of(engine), 1, CancellationToken())
 
 
 def test_engine_error() -> None:
@@ -178,7 +178,7 @@ def test_engine_error() -> None:
             return future
 
     class FailingEngine(Engine):
-        def open(self) -> FakeStream:
+        def open(self, options: StreamOptions) -> FakeStream:
             self.streams.append(Failing())
             return self.streams[-1]
 
@@ -203,7 +203,7 @@ def test_bad_audio() -> None:
 
     engine = Engine()
     with pytest.raises(ValueError, match="truncated"):
-        transcribe(blocks(), listener_of(engine), 3, Cancellation())
+        transcribe(blocks(), pipeline_of(engine), 3, CancellationToken())
     assert [stream.cancelled for stream in engine.streams] == [True, True]
 
 
@@ -211,6 +211,6 @@ def test_many_utterances_in_a_block() -> None:
     """A block that ends many utterances does not put more than `width` in work."""
     engine = Answering()
     signal = to_signal(draw("VVV....." * 50))
-    transcript = transcribe([signal], listener_of(engine, SegmenterOptions(100)), 1, Cancellation())
+    transcript = transcribe([signal], pipeline_of(engine, SegmenterOptions(100)), 1, CancellationToken())
     assert len(transcript.segments) == 50
     assert engine.peak_in_work == 1

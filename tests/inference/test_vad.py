@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.ears import Utterance, hear
-from inference.listener import Listener
-from inference.segmenter import Segmenter, SegmenterOptions
+from backends.base import StreamOptions
+from bench.common.offline_segmentation import Utterance, segment
+from inference.segmenter import SegmenterOptions
+from inference.utterance_pipeline import UtterancePipeline
 from inference.vad import EnergyVad, FixedVad, Vad
+from protocol.events import Reason
 from protocol.pcm import FRAME_SAMPLES, SAMPLE_RATE, Signal, samples_of, to_signal
-from protocol.schema import Reason
 from tests.audio import REFERENCES, reference
 from tests.inference.fakes import Engine
 
@@ -56,7 +57,7 @@ def room(*parts: Signal, rms: float = 10.0) -> Signal:
 
 
 def utterances(audio: Signal, vad: Callable[[float], Vad] = EnergyVad) -> list[Utterance]:
-    return hear(np.clip(np.rint(audio), -32768, 32767).astype(np.int16), vad(THRESHOLD)).utterances
+    return segment(np.clip(np.rint(audio), -32768, 32767).astype(np.int16), vad(THRESHOLD)).utterances
 
 
 def spans(audio: Signal, vad: Callable[[float], Vad] = EnergyVad) -> list[tuple[float, float]]:
@@ -158,7 +159,7 @@ def test_a_fan_becomes_the_room() -> None:
         (fan, noise(4, 1000.0, seed=2) + np.concatenate((words(8, 4000.0), silence(2)))[: 4 * SAMPLE_RATE])
     )
 
-    assert [each.known <= samples_of(8_100) for each in heard] == [True]
+    assert [each.decided_at <= samples_of(8_100) for each in heard] == [True]
     assert len(utterances(talk)) == 2
 
 
@@ -210,9 +211,9 @@ def test_sound_between_digital_silences_is_no_room() -> None:
 def test_commits_do_not_hide_a_fan() -> None:
     """A client that commits twice a second has the room followed as any other."""
     vad = EnergyVad(THRESHOLD)
-    listener = Listener(vad, Segmenter(SegmenterOptions()), Engine().open)
+    listener = UtterancePipeline(vad, SegmenterOptions(), Engine().open, StreamOptions())
     audio = np.concatenate([noise(3, 20), noise(8, 600)])
     for first in range(0, len(audio), samples_of(400)):
-        listener.hear_signal((audio[first : first + samples_of(400)] / 32768).astype(np.float32))
+        listener.feed_signal((audio[first : first + samples_of(400)] / 32768).astype(np.float32))
         listener.end(Reason.COMMIT)
     assert vad.floor > 400

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import random
+import time
 from itertools import pairwise
 from pathlib import Path
 
 import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from tests.audio import reference, silence, text_of
-from tests.client import Message, conversation, session
+from tests.client import Message, conversation, refused, session
 from tests.server import Server, eventually
 
 
@@ -38,6 +42,7 @@ def test_ready_says_what_was_agreed(mock_server: Server) -> None:
         "backend": "mock",
         "hotwords_used": False,
         "vad_silence_ms": 500,
+        "words": False,
         "vad_threshold": 300.0,
         "events": [],
     }
@@ -222,14 +227,33 @@ def test_a_missing_parameter_is_named(mock_server: Server) -> None:
     assert error["call_id"] == "x"
 
 
-@pytest.mark.parametrize("text", ["", "hello", "[]", "null", '{"type":"stop"}', '{"type":', "{}" * 1000])
-def test_a_bad_message_ends_the_connection(mock_server: Server, text: str) -> None:
-    """A text that is no commit gets 1008."""
+def test_unknown_text_is_ignored(mock_server: Server) -> None:
+    """Gateways send metadata, each in its own way: one `warning` for the first, and the words come all the same."""
     with session(mock_server.ws()) as client:
-        client.socket.send(text)
-        (error,), code = client.rest()
+        for text in ("", "hello", "[]", "null", '{"event":"start"}', '{"type":', "{}" * 1000):
+            client.socket.send(text)
+        client.send(reference("hello"), 3200)
+        client.commit()
+        messages = client.until("final")
 
-    assert code == error["code"] == 1008
+    warnings = [message for message in messages if message["type"] == "warning"]
+    assert [warning["code"] for warning in warnings] == ["unknown_message"]
+    assert messages[-1]["text"] == text_of("hello")
+
+
+def test_a_flood_of_unknown_text_ends_the_connection(mock_server: Server) -> None:
+    """1008, after the final of the open utterance."""
+    with session(mock_server.ws()) as client:
+        client.send(reference("hello"), 3200)
+        with contextlib.suppress(ConnectionClosed):  # it may be over before all is sent
+            for _ in range(2000):
+                client.socket.send("nonsense")
+        messages, code = client.rest()
+
+    *_, final, error = messages
+    assert (final["reason"], final["text"]) == ("closing", text_of("hello"))
+    assert (error["type"], error["code"], code) == ("error", 1008, 1008)
+    assert "flood" in error["message"]
 
 
 def test_a_message_over_256_kib_ends_the_connection(mock_server: Server) -> None:
@@ -246,14 +270,122 @@ def test_a_message_over_256_kib_ends_the_connection(mock_server: Server) -> None
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "http://[::1", "null", "file://"])
 def test_pages_of_other_origins_are_refused(mock_server: Server, origin: str) -> None:
-    """Another page, or what is no origin at all, gets 1008, and 403 over HTTP."""
-    with conversation(mock_server.ws(), origin=origin) as client:
-        (error,), code = client.rest()
+    """Another page, or what is no origin at all, gets 403, on the socket before the upgrade."""
+    handshake = refused(mock_server.ws(), origin=origin)
     uploaded = httpx.post(f"{mock_server.http}/v1/stt/transcribe", headers={"origin": origin}, files={"file": b"RIFF"})
 
-    assert code == error["code"] == 1008
-    assert error["message"] == uploaded.json()["message"] == "origin is not allowed"
-    assert uploaded.status_code == 403
+    assert handshake.status_code == uploaded.status_code == 403
+    assert json.loads(handshake.body) == uploaded.json()
+    assert "STT_ALLOWED_ORIGINS" in uploaded.json()["message"]
+
+
+def test_an_unknown_path_is_not_found(mock_server: Server) -> None:
+    """A handshake on it gets 404 with the documented body, and the log names the path."""
+    handshake = refused(mock_server.ws().replace("/v1/stt/ws", "/v1/stt/w"))
+    logged = [(line["status"], line["path"]) for line in mock_server.log() if line["event"] == "handshake_refused"]
+
+    assert handshake.status_code == 404
+    assert json.loads(handshake.body) == {"code": 404, "message": "there is no WebSocket at /v1/stt/w"}
+    assert (404, "/v1/stt/w") in logged
+
+
+@pytest.mark.parametrize(
+    ("offered", "chosen"), [(["a", "b"], "a"), (["openai-insecure-api-key.secret", "realtime"], "realtime")]
+)
+def test_an_offered_subprotocol_is_answered(mock_server: Server, offered: list[str], chosen: str) -> None:
+    """The first one that carries no key; a key is neither answered nor logged."""
+    with connect(mock_server.ws(), subprotocols=offered) as socket:  # type: ignore[arg-type] # its own string type
+        assert socket.subprotocol == chosen
+    assert "secret" not in mock_server.output()
+
+
+def test_finish(mock_server: Server) -> None:
+    """The last words, `finished`, and 1000; what is sent behind it is ignored."""
+    with session(mock_server.ws()) as client:
+        client.send(reference("hello"), 3200)
+        client.command("finish")
+        client.socket.send("nonsense")
+        messages, code = client.rest()
+
+    *_, final, finished = messages
+    assert (final["type"], final["reason"], final["text"]) == ("final", "finish", text_of("hello"))
+    assert (finished["type"], code) == ("finished", 1000)
+
+
+def test_clear_drops_the_open_utterance(mock_server: Server) -> None:
+    """Nothing of it is sent any more, and times go on."""
+    with session(mock_server.ws()) as client:
+        client.send(reference("hello"), 3200)
+        client.until("partial")
+        client.command("clear")
+        client.until("cleared")
+        client.send(silence(320) + reference("weather"), 3200)
+        client.commit()
+        finals = client.finals(1)
+
+    assert [final["text"] for final in finals] == [text_of("weather")]
+    assert finals[0]["segment_seq"] == 0
+    assert finals[0]["start_ms"] > len(reference("hello")) // 32
+
+
+def test_configure_from_the_next_utterance(mock_server: Server) -> None:
+    """`configured` tells the settings in effect; a value that cannot be used is a `warning` and no change."""
+    with session(mock_server.ws()) as client:
+        client.command("configure", language="de", vad_silence_ms=900, hotwords=["a"])
+        configured = client.receive()
+        client.command("configure", vad_silence_ms=9)
+        warning = client.receive()
+        client.command("configure", endpointing=False)
+        unchanged = client.receive()
+        client.send(reference("hello") + silence(3000), 3200)
+        client.command("commit", id="mine")
+        final = client.finals(1)[0]
+
+    told = {name: configured[name] for name in ("language", "hotwords", "vad_silence_ms", "endpointing")}
+    assert told == {"language": "de", "hotwords": ["a"], "vad_silence_ms": 900, "endpointing": True}
+    assert (warning["type"], warning["code"]) == ("warning", "configure_refused")
+    assert "vad_silence_ms" in warning["message"]
+    assert (unchanged["vad_silence_ms"], unchanged["endpointing"]) == (900, False)
+    assert (final["reason"], final["id"], final["language"]) == ("commit", "mine", "de")
+
+
+def test_speech_events_come_in_order(mock_server: Server) -> None:
+    """`speech_stopped` comes as the endpoint is known, before the final, with its times."""
+    with session(mock_server.ws(events="speech")) as client:
+        client.send(reference("hello") + silence(700), 3200)
+        messages = client.until("final")
+
+    kinds = [message["type"] for message in messages if message["type"] != "partial"]
+    started, stopped, final = (message for message in messages if message["type"] != "partial")
+    assert kinds == ["speech_started", "speech_stopped", "final"]
+    assert (started["start_ms"], stopped["end_ms"]) == (final["start_ms"], final["end_ms"])
+
+
+def test_partials_tell_what_is_stable(mock_server: Server) -> None:
+    """Every partial begins with what was stable before."""
+    with session(mock_server.ws(partial_ms=100)) as client:
+        client.speak(reference("weather"))
+        client.commit()
+        partials = [message for message in client.until("final") if message["type"] == "partial"]
+
+    for before, after in pairwise(partials):
+        assert after["text"].startswith(before["text"][: before["stable_chars"]])
+        assert after["stable_chars"] >= before["stable_chars"]
+    assert partials[-1]["stable_chars"] > 0
+
+
+def test_keepalive_restarts_the_idle_timer(folder: Path) -> None:
+    """Nothing answers it."""
+    with (
+        Server(folder, {"STT_BACKEND": "mock", "STT_IDLE_SECONDS": "1"}) as server,
+        session(server.ws()) as client,
+    ):
+        began = time.monotonic()
+        while time.monotonic() - began < 2:
+            client.command("keepalive")
+            time.sleep(0.1)
+        client.commit()
+        assert client.receive()["type"] == "final"
 
 
 def test_the_servers_own_pages_are_let_in(mock_server: Server) -> None:
@@ -323,7 +455,7 @@ def test_every_log_line_of_a_connection_has_its_ids(folder: Path) -> None:
             client.send(reference("hello"), 3200)
             client.commit()
             client.until("final")
-            client.socket.send("nonsense")
+            client.socket.send(bytes(262_145))
             client.rest()
         eventually(lambda: server.log()[-1]["event"] == "session_ended_abnormally")
         lines = [line for line in server.log()[before:] if "/health" not in line["event"]]
@@ -331,7 +463,7 @@ def test_every_log_line_of_a_connection_has_its_ids(folder: Path) -> None:
     assert [line["event"] for line in lines] == ["session_opened", "session_ended_abnormally"]
     assert {line["call_id"] for line in lines} == {"logged"}
     assert len({line["connection_id"] for line in lines}) == 1
-    assert lines[-1]["code"] == 1008
+    assert lines[-1]["code"] == 1009
     assert "final 0 commit" in " ".join(lines[-1]["last_events"])
     assert lines[-1]["queue_peaks"]["in_queue"] >= 1
     assert "secret" not in server.output()

@@ -55,8 +55,23 @@ def test_clipping() -> None:
 
 @pytest.mark.parametrize("level", [0, 1, 300, 32767])
 def test_loudness(level: int) -> None:
-    """A constant level is its own RMS, exactly: a threshold means what it says."""
-    assert frame_rms(to_signal(np.full(2 * FRAME_SAMPLES, level, np.int16))).tolist() == [level, level]
+    """A square wave's amplitude is its RMS, exactly: a threshold means what it says."""
+    wave = np.resize(np.array([level, -level], np.int16), 2 * FRAME_SAMPLES)
+    assert frame_rms(to_signal(wave)).tolist() == [level, level]
+
+
+@pytest.mark.parametrize("offset", [1000, 2000, 6000, -20_000])
+def test_an_offset_is_no_loudness(offset: int) -> None:
+    """A microphone's DC offset leaves speech as loud as it is, and silence silent."""
+    wave = np.resize(np.array([1000, -1000], np.int16), 2 * FRAME_SAMPLES)
+    assert frame_rms(to_signal(wave + np.int16(offset))) == pytest.approx(1000, rel=1e-3)
+    assert frame_rms(to_signal(np.full(FRAME_SAMPLES, offset, np.int16))).max() < 1
+
+
+def test_drift_is_no_loudness() -> None:
+    """Wind and handling, below 20 Hz, stay far below a voice of the same amplitude."""
+    time = np.arange(16_000) / 16_000
+    assert frame_rms(to_signal((3000 * np.sin(2 * np.pi * 5 * time)).astype(np.int16))).max() < 600
 
 
 def test_loudness_of_whole_frames() -> None:

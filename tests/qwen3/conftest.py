@@ -3,7 +3,8 @@
 With the model that STT_VLLM_MODEL names, else the real one where it is on disk and there is a GPU, else the tiny
 checkpoint of references/.
 The suite needs `make test-engine`'s environment, or a CUDA machine with the extra `qwen3`; elsewhere it is skipped.
-Engines take a minute each to start, so tests share two: `shared`, and the one in `server`.
+An engine takes a minute to start, so tests share two: `shared`, and the engine of `server`.
+They start one after another.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import os
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from backends.qwen3 import machine
+from backends.qwen3 import preflight
 from backends.qwen3.backend import Qwen3Backend
 from backends.qwen3.options import Qwen3Options
 from protocol.pcm import Signal, to_signal
@@ -39,22 +41,22 @@ def _model() -> str:
     home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
     cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
     on_disk = (cache / f"models--{REAL.replace('/', '--')}" / "snapshots").is_dir()
-    return REAL if on_disk and machine.gpus() else str(TINY)
+    return REAL if on_disk and preflight.gpu_count() else str(TINY)
 
 
 MODEL = _model()
 
 
-def is_tiny() -> bool:
-    """Whether the model hears tones; another one hears people."""
+def model_is_tiny() -> bool:
+    """Whether the model transcribes tones; other models transcribe speech."""
     return "tiny" in Path(MODEL).name
 
 
 START_SECONDS = 900.0
-"""For an engine to be warm on a busy machine."""
+"""Longest start of an engine on a busy machine."""
 
-GPU_MEMORY = 0.2 if is_tiny() else 0.25
-"""Three engines live at once. On a CPU it is a part of the machine's memory, which has to be free."""
+GPU_MEMORY = 0.2 if model_is_tiny() else 0.25
+"""Three engines run at once. On a CPU this is a part of the machine's memory, and has to be free."""
 
 OPTIONS = Qwen3Options(model=MODEL, gpu_memory=GPU_MEMORY, max_num_seqs=64)
 
@@ -67,14 +69,14 @@ SETTINGS = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Allow vLLM what no test can stand in for: it leaves a ZeroMQ context to the garbage collector."""
+    """Allow that vLLM leaves a ZeroMQ context to the garbage collector."""
     config.addinivalue_line("filterwarnings", "ignore:Unclosed context:ResourceWarning")
-    # That is for tests. What is collected after the last one meets the filters that pytest set before it called this.
+    # The line above is for tests. Objects collected after the last test meet the filters of the whole run.
     warnings.filterwarnings("ignore", "Unclosed context", ResourceWarning)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip where there is no vLLM or no model; starting vLLM takes a minute or two on a busy machine."""
+    """Skip without vLLM or a model; else allow time for vLLM's start on a busy machine."""
     missing = None
     if importlib.util.find_spec("vllm") is None:
         missing = "vLLM is not installed: `make test-engine` runs this suite"
@@ -89,46 +91,44 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=missing))
 
 
-def launch(folder: Path) -> Server:
-    """A server that begins to load its engine."""
-    return Server(folder, SETTINGS, wait=False)
+@contextmanager
+def launch(folder: Path) -> Iterator[Server]:
+    """A server that is ready.
+
+    Engines must start one after another: vLLM measures the memory of the whole GPU while it starts, so an engine that
+    starts at the same time would count as its own.
+    """
+    with Server(folder, SETTINGS, wait=False) as server:
+        wait_until_ready(server)
+        yield server
 
 
 @pytest.fixture(scope="session")
-def launched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The server, which still loads."""
-    with launch(tmp_path_factory.mktemp("qwen3-server")) as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def shared(request: pytest.FixtureRequest) -> Iterator[Qwen3Backend]:
-    """The engine that tests share which do it no harm."""
-    if any("server" in getattr(item, "fixturenames", ()) for item in request.session.items):
-        request.getfixturevalue("launched")  # loads at the same time, on another core
+def shared() -> Iterator[Qwen3Backend]:
+    """The engine of all tests that leave it running."""
     backend = Qwen3Backend(OPTIONS)
     for _ in started(backend):
         yield backend
 
 
 @pytest.fixture(scope="session")
-def server(launched: Server) -> Server:
-    """The server that tests share; the last of them end it."""
-    return warm(launched)
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The shared server; the last tests end it."""
+    with launch(tmp_path_factory.mktemp("qwen3-server")) as running:
+        yield running
 
 
-def warm(server: Server) -> Server:
-    """Wait for its engine; a look a second, because looks take the time of a core that loads."""
+def wait_until_ready(server: Server) -> None:
+    """Wait for the engine of a server. Polls once a second, to leave the cores to the start."""
     deadline = time.monotonic() + START_SECONDS
     while server.answers() != 200:
         assert time.monotonic() < deadline, server.output()
         time.sleep(1)
-    return server
 
 
-def spoken(seconds: float, seed: int) -> Signal:
-    """Speech that the model understands, of about so many seconds."""
-    if is_tiny():
+def make_speech(seconds: float, seed: int) -> Signal:
+    """Speech of about `seconds` seconds that the model can transcribe."""
+    if model_is_tiny():
         return chatter(seconds, seed).signal
     recordings = ("hello", "meeting", "price", "radio", "school", "train", "weather", "wind")
     audio = to_signal(np.frombuffer(reference(recordings[seed % len(recordings)]), "<i2"))

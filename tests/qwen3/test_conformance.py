@@ -1,4 +1,4 @@
-"""What the server believes of every backend, on the real engine."""
+"""The conformance suite of all backends, on the real engine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from backends.qwen3.backend import Qwen3Backend
 from protocol.pcm import Signal
 from tests.backends.conformance import BackendConformance, eventually
 from tests.processes import runs
-from tests.qwen3.conftest import OPTIONS, spoken
+from tests.qwen3.conftest import OPTIONS, make_speech
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +26,11 @@ def backend(shared: Qwen3Backend) -> ASRBackend:
 
 @pytest.fixture(scope="module")
 def speech() -> Signal:
-    return spoken(4.0, 1)
+    return make_speech(4.0, 1)
 
 
 class TestQwen3(BackendConformance):
     @staticmethod
     def have_ended(processes: set[int]) -> None:
-        # What vLLM's worker started ends by itself a moment after it: on a busy machine, later than `close`.
+        # Children of vLLM's worker end by themselves a moment after it: on a busy machine, after `close`.
         eventually(lambda: not any(map(runs, processes)) or None, "an end of the engine's processes")

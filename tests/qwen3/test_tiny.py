@@ -18,7 +18,7 @@ FILES = ("config.json", "generation_config.json", "preprocessor_config.json", "t
 
 
 def test_files_are_what_the_script_writes(tmp_path: Path) -> None:
-    """Training again would change nothing but the weights."""
+    """The script writes the files in references/, but for the weights."""
     tiny_checkpoint.write(tmp_path, tiny_checkpoint.vocabulary(), {})
 
     assert {path.name for path in TINY.iterdir()} == {*FILES, "model.safetensors"}
@@ -28,5 +28,5 @@ def test_files_are_what_the_script_writes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", [*WORDS, *(f" {word}" for word in WORDS), "<asr_text>", "<|im_end|>"])
 def test_a_word_is_a_token(text: str) -> None:
-    """So five tokens are five words when a stream takes them back."""
+    """Each word is one token, so five tokens that a stream rolls back are five words."""
     assert len(tiny_checkpoint.vocabulary().encode(text).ids) == 1

@@ -25,7 +25,7 @@ Signal = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How it is spoken: ranges that `speak` draws from. These suit a test of the server.
+    """How speech sounds: ranges that `speak` draws from. These suit a test of the server.
 
     The loudest and the softest tone are an RMS of 9300 and 2300 in 16-bit units, the noise is one of 16: far on either
     side of the 300 at which the server hears speech. No gap is as long as the 500 ms that end an utterance.

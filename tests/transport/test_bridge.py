@@ -9,48 +9,27 @@ from collections.abc import Callable, Coroutine
 import pytest
 import structlog
 
-from inference.worker import AudioMessages, CommitMessage, SinkClosed
+from inference.worker_queues import AudioMessages, CommandMessage
+from observability.connection_telemetry import ConnectionTelemetry
 from observability.metrics import Metrics
-from observability.recorder import Recorder
 from protocol.errors import BadRequest
-from protocol.schema import Final, Partial, Reason
+from protocol.events import Commit
 from tests.server import eventually
 from transport.bell import Bell
 from transport.bridge import WorkerThread
 from transport.inbox import Inbox
 from transport.line import Line
-from transport.outbox import Outbox
 from transport.queues import QueueOptions
 
 SECOND = bytes(32_000)
 
 
-def recorder() -> Recorder:
-    return Recorder(Metrics(), structlog.get_logger(), "call")
+def recorder() -> ConnectionTelemetry:
+    return ConnectionTelemetry(Metrics(), structlog.get_logger())
 
 
 def run(test: Callable[[], Coroutine[None, None, None]]) -> None:
     asyncio.run(test())
-
-
-def partial(text: str) -> Partial:
-    return Partial(call_id="call", created_at=0, segment_seq=0, text=text)
-
-
-def final(text: str) -> Final:
-    return Final(
-        call_id="call",
-        created_at=0,
-        segment_seq=0,
-        text=text,
-        first_token_ms=0,
-        latency_ms=0,
-        segment_duration_ms=0,
-        start_ms=0,
-        end_ms=0,
-        reason=Reason.ENDPOINT,
-        language="en",
-    )
 
 
 def _fail() -> None:
@@ -133,13 +112,13 @@ def test_a_commit_takes_the_audio_before_it_along() -> None:
         inbox = Inbox(QueueOptions(), recorder(), Bell(), Line())
         inbox._bytes_wanted = 10_000  # noqa: SLF001 - as a wait leaves it
         inbox.put_audio(b"ab", 1.0)
-        inbox.put_commit(2.0)
+        inbox.put_command(Commit(), 2.0)
         inbox.put_audio(b"cd", 3.0)
         inbox.end(drain=True)
         first, commit, last = inbox.take()
         assert isinstance(first, AudioMessages)
         assert isinstance(last, AudioMessages)
-        assert (first.chunks, commit, last.chunks, last.offset) == ([b"ab"], CommitMessage(2.0), [b"cd"], 2)
+        assert (first.chunks, commit, last.chunks, last.offset) == ([b"ab"], CommandMessage(Commit(), 2.0), [b"cd"], 2)
         assert inbox.exhausted
         assert not inbox.cancelled
 
@@ -164,11 +143,11 @@ def test_a_full_queue_drops_the_oldest_audio_and_counts_it() -> None:
     async def conversation() -> None:
         told = recorder()
         inbox = Inbox(QueueOptions(in_messages=4, max_drops=100), told, Bell(), Line())
-        inbox.put_commit(0.0)
+        inbox.put_command(Commit(), 0.0)
         for number in range(10):
             inbox.put_audio(bytes([number]) * 2, float(number))
         commit, *audio = inbox.take()
-        assert commit == CommitMessage(0.0)
+        assert commit == CommandMessage(Commit(), 0.0)
         assert [each.offset for each in audio if isinstance(each, AudioMessages)] == [14, 16, 18]
         assert told._dropped == 7  # noqa: SLF001 - the metric has the same number, and no name here
 
@@ -210,44 +189,9 @@ def test_a_queue_full_of_commits_is_an_overflow() -> None:
     async def conversation() -> None:
         inbox = Inbox(QueueOptions(in_messages=3), recorder(), Bell(), Line())
         for _ in range(3):
-            inbox.put_commit(0.0)
+            inbox.put_command(Commit(), 0.0)
         with pytest.raises(BadRequest, match="overflow"):
-            inbox.put_commit(0.0)
-
-    run(conversation)
-
-
-@pytest.mark.parametrize("size", [1, 2, 5, 50])
-def test_a_final_takes_the_place_of_partials_and_never_waits_for_them(size: int) -> None:
-    """Partials fill at most 80 % of the queue, and in a small one never all of it."""
-
-    async def conversation() -> None:
-        outbox = Outbox(QueueOptions(out_messages=size), recorder())
-        queued = [outbox.partial(partial(str(number))) for number in range(2 * size)]
-        assert not queued[-1]
-        assert len(outbox) <= max(0, min(0.8 * size + 1, size - 1))
-        outbox.final(final("all"))
-        assert len(outbox) == 1
-        message = await outbox.get()
-        assert isinstance(message, Final)
-        outbox.end()
-        assert await outbox.get() is None
-        assert not outbox.partial(partial("late"))
-        with pytest.raises(SinkClosed):
-            outbox.final(final("late"))
-
-    run(conversation)
-
-
-def test_a_final_waits_for_room_and_ends_with_the_connection() -> None:
-    """A thread that waits behind other finals is let go when the outbox ends."""
-
-    async def conversation() -> None:
-        outbox = Outbox(QueueOptions(out_messages=1), recorder())
-        outbox.final(final("first"))
-        thread = WorkerThread("waiting", lambda: outbox.final(final("second")))
-        outbox.end(at_once=True)
-        assert isinstance(await asyncio.wait_for(thread.ended, 5), SinkClosed)
+            inbox.put_command(Commit(), 0.0)
 
     run(conversation)
 
@@ -270,13 +214,13 @@ def test_a_burst_is_held_back_for_a_moment() -> None:
         inbox = Inbox(QueueOptions(in_messages=2), recorder(), Bell(), Line())
         for number in range(2):
             inbox.put_audio(b"ab", float(number))
-        assert inbox.crowded
-        holding = asyncio.create_task(inbox.hold_back())
+        assert inbox.throttled
+        holding = asyncio.create_task(inbox.throttle())
         await asyncio.sleep(0)
         assert not holding.done()
         await holding
         heard(inbox)
-        assert not inbox.crowded
+        assert not inbox.throttled
 
     run(conversation)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.audio import REFERENCES, reference, silence, text_of
-from tests.client import Client, conversation, deaf_client, session
+from tests.client import Client, conversation, deaf_client, refused, session
 from tests.server import ROOT, Server, eventually
 
 
@@ -53,7 +54,7 @@ def test_sigterm_gives_speakers_their_last_words(folder: Path, script: bool) -> 
 
 
 def test_during_the_drain_nobody_comes_in_and_finals_are_awaited(folder: Path) -> None:
-    """While a final is decoded, new sockets get 1012 and HTTP 503; the final is sent when it comes."""
+    """While a final is decoded, handshakes and uploads get 503; the final is sent when it comes."""
     with Server.with_fault(folder, "stuck") as server, session(server.ws()) as speaker:
         speaker.send(_utterance(), 3200)
         eventually(lambda: server.metric("stt_in_queue_messages") == 0)
@@ -61,15 +62,14 @@ def test_during_the_drain_nobody_comes_in_and_finals_are_awaited(folder: Path) -
         eventually(lambda: httpx.get(f"{server.http}/health").json()["status"] == "draining")
         health = httpx.get(f"{server.http}/health")
         upload = httpx.post(f"{server.http}/v1/stt/transcribe", files={"file": b"RIFF"})
-        with conversation(server.ws()) as late:
-            (refusal,), code = late.rest()
+        late = refused(server.ws())
         server.release()
         messages, end = speaker.rest()
         server.process.wait(10)
 
     assert health.status_code == upload.status_code == 503
     assert "Retry-After" in upload.headers
-    assert refusal["code"] == code == 1012
+    assert (late.status_code, late.headers["Retry-After"]) == (503, upload.headers["Retry-After"])
     assert [message["type"] for message in messages] == ["partial", "final", "error"]
     assert end == 1012
 
@@ -142,25 +142,24 @@ def test_a_stop_with_nobody_there_is_quick(folder: Path) -> None:
 
 
 def test_while_loading_the_server_listens_and_says_no(folder: Path) -> None:
-    """/health is 503 and sockets get 1013 until the engine is warm; /health/live is 200 throughout."""
+    """/health and handshakes get 503 until the engine is warm; /health/live is 200 throughout."""
     with Server.with_fault(folder, "slow_to_load", wait=False) as server:
         eventually(server.answers)
         health = httpx.get(f"{server.http}/health")
         live = httpx.get(f"{server.http}/health/live")
         upload = httpx.post(f"{server.http}/v1/stt/transcribe", files={"file": b"RIFF"})
-        with conversation(server.ws()) as client:
-            (error,), code = client.rest()
+        late = refused(server.ws())
         server.release()
         server.wait_ready()
 
     assert health.status_code == upload.status_code == 503
     assert health.json()["status"] == "loading"
     assert live.status_code == 200
-    assert error["code"] == code == 1013
+    assert late.status_code == 503
 
 
 def test_an_engine_that_dies(folder: Path) -> None:
-    """/health is 503, every open session gets 1011, one that says nothing too, and newcomers get 1013."""
+    """/health is 503, every open session gets 1011, one without audio too, and new handshakes get 503."""
     with (
         Server.with_fault(folder, "dying") as server,
         session(server.ws()) as silent,
@@ -170,11 +169,10 @@ def test_an_engine_that_dies(folder: Path) -> None:
         speaker.until("partial")
         server.release()
         eventually(lambda: httpx.get(f"{server.http}/health").status_code == 503)
-        with conversation(server.ws()) as late:
-            (refusal,), refused = late.rest()
+        late = refused(server.ws())
         endings = [silent.rest(), speaker.rest()]
 
-    assert refusal["code"] == refused == 1013
+    assert late.status_code == 503
     for messages, code in endings:
         assert [message["code"] for message in messages if message["type"] == "error"] == [code] == [1011]
 
@@ -230,17 +228,21 @@ def test_an_engine_that_fails_is_our_fault(folder: Path) -> None:
     assert "secret internals" in failed[0]["exception"]
 
 
-def test_beyond_the_limit_sessions_are_told_to_try_later(folder: Path) -> None:
-    """The third of two gets 1013; a place that is left is free again."""
+def test_beyond_the_limit_handshakes_are_refused(folder: Path) -> None:
+    """The third of two gets 503, which a proxy can try elsewhere; a place that is left is free again."""
     with Server(folder, {"STT_BACKEND": "mock", "STT_MAX_SESSIONS": "2"}) as server:
-        with session(server.ws()), session(server.ws()), conversation(server.ws()) as third:
-            (error,), code = third.rest()
+        with session(server.ws()), session(server.ws()):
+            third = refused(server.ws())
         eventually(lambda: server.metric("stt_sessions") == 0)
         with session(server.ws()) as fourth:
             fourth.commit()
             assert fourth.receive()["type"] == "final"
+        counted = server.metric('stt_refused_handshakes_total{status="503"}')
 
-    assert error["code"] == code == 1013
+    assert third.status_code == 503
+    assert json.loads(third.body) == {"code": 503, "message": "full: 2 sessions are open"}
+    assert third.headers["Retry-After"]
+    assert counted == 1
 
 
 def test_a_silent_client_is_let_go(folder: Path) -> None:

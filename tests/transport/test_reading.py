@@ -13,9 +13,10 @@ import pytest
 import structlog
 import uvloop
 
-from inference.worker import AudioMessages, CommitMessage
+from inference.worker_queues import AudioMessages, CommandMessage
+from observability.connection_telemetry import ConnectionTelemetry
 from observability.metrics import Metrics
-from observability.recorder import Recorder
+from protocol.events import Commit
 from transport.bell import REST_SECONDS, Bell, Resting
 from transport.inbox import Inbox, date_back
 from transport.line import Line
@@ -253,7 +254,7 @@ def test_what_lay_in_the_socket_did_not_come_when_it_was_read() -> None:
 
     async def conversation() -> None:
         async with a_connection() as (connection, _):
-            recorder = Recorder(Metrics(), structlog.get_logger(), "call")
+            recorder = ConnectionTelemetry(Metrics(), structlog.get_logger())
             inbox = Inbox(QueueOptions(), recorder, Bell(lambda: True), Line(), connection.transport)
             began = time.monotonic()
             inbox.put_audio(FRAME, began)
@@ -262,11 +263,11 @@ def test_what_lay_in_the_socket_did_not_come_when_it_was_read() -> None:
             read = time.monotonic()
             for _ in range(3):
                 inbox.put_audio(FRAME, read)
-            inbox.put_commit(read)
+            inbox.put_command(Commit(), read)
             earlier, audio, commit = inbox.take()
             assert isinstance(earlier, AudioMessages)
             assert isinstance(audio, AudioMessages)
-            assert isinstance(commit, CommitMessage)
+            assert isinstance(commit, CommandMessage)
             first, second, third = audio.arrivals
             assert (earlier.arrivals, third) == ([began], read)
             assert began <= commit.arrived <= first <= second < read - 0.019

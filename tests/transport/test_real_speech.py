@@ -18,7 +18,7 @@ import pytest
 from backends.base import StreamOptions
 from backends.pocketsphinx.backend import PocketsphinxBackend
 from backends.pocketsphinx.options import PocketsphinxOptions
-from bench.wer import rate, score
+from bench.common.word_error_rate import rate, score
 from protocol.pcm import to_signal
 from tests.audio import REFERENCES, reference, silence, text_of
 from tests.client import Message, conversation, session

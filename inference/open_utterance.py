@@ -1,0 +1,64 @@
+"""The frames of the utterance that is open, as far back as a cut may ask for them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from protocol.pcm import FRAME_SAMPLES
+
+CUT_WINDOW_FRAMES = 5
+"""Frames over which loudness is averaged to find the quietest point: 100 ms."""
+
+
+class Frame(NamedTuple):
+    """20 ms of audio, or less at the end of an utterance; positions are samples, `loudness` is RMS in 16-bit units."""
+
+    start: int
+    end: int
+    loudness: float
+    voiced: bool
+
+
+class OpenUtterance:
+    """Where the open utterance began, its last voice, and its last frames, which follow one another without a gap."""
+
+    __slots__ = ("_memory", "loudness", "paused_at", "start", "voiced", "voiced_before", "voiced_end")
+
+    def __init__(self, start: int, frames: Collection[Frame], memory: int) -> None:
+        """`frames`: those of the onset; `memory`: how many of the last frames a cut may ask for."""
+        self.start = start
+        self.loudness = [frame.loudness for frame in frames]
+        """Of the last `memory` frames at least."""
+        self.voiced = [frame.voiced for frame in frames]
+        self.voiced_before = start
+        """End of the last voiced frame that is forgotten."""
+        self.voiced_end = max(frame.end for frame in frames if frame.voiced)
+        self.paused_at: int | None = None
+        self._memory = memory
+
+    def remember(self, loudness: Sequence[float], voiced: Sequence[bool], position: int) -> None:
+        """Take the next frames; the last one ends at `position`."""
+        self.loudness += loudness
+        self.voiced += voiced
+        surplus = len(self.voiced) - self._memory
+        if surplus > self._memory:  # seldom, because it copies
+            forgotten = last_voiced_end(self.voiced[:surplus], position - self._memory * FRAME_SAMPLES)
+            self.voiced_before = forgotten or self.voiced_before
+            del self.loudness[:surplus], self.voiced[:surplus]
+
+
+def last_voiced_end(voiced: Sequence[bool], end: int) -> int | None:
+    """Where the last voiced one of these frames ends, of which the last ends at `end`; None: none is."""
+    for number, voice in enumerate(reversed(voiced)):
+        if voice:
+            return end - number * FRAME_SAMPLES
+    return None
+
+
+def quietest_frame(loudness: Sequence[float]) -> int:
+    """The frame in the middle of the quietest 100 ms."""
+    power = [level**2 for level in loudness]
+    sums = [sum(power[i : i + CUT_WINDOW_FRAMES]) for i in range(max(1, len(power) - CUT_WINDOW_FRAMES + 1))]
+    quietest = sums.index(min(sums))
+    return min(quietest + CUT_WINDOW_FRAMES // 2, len(power) - 1)

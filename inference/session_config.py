@@ -1,0 +1,37 @@
+"""Settings of a session that its client can change while it is open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from backends.base import StreamOptions
+from inference.segmenter import SegmenterOptions
+from protocol import events
+from protocol.languages import primary_subtag
+
+
+@dataclass(frozen=True, slots=True)
+class SessionConfig:
+    """Settings of a session that `Configure` can change."""
+
+    language: str
+    """`auto`, or a language tag."""
+    stream: StreamOptions
+    segmenter: SegmenterOptions
+
+    def changed(self, change: events.Configure) -> SessionConfig:
+        """These settings with the ones that `change` names."""
+        language = self.language if change.language is None else change.language
+        hotwords = self.stream.hotwords if change.hotwords is None else change.hotwords
+        silence_ms = self.segmenter.silence_ms if change.silence_ms is None else change.silence_ms
+        endpointing = self.segmenter.endpointing if change.endpointing is None else change.endpointing
+        return SessionConfig(
+            language,
+            replace(self.stream, language=primary_subtag(language), hotwords=hotwords),
+            replace(self.segmenter, silence_ms=silence_ms, endpointing=endpointing),
+        )
+
+    def reported(self) -> events.Configured:
+        """The event that reports these settings."""
+        segmenter = self.segmenter
+        return events.Configured(self.language, self.stream.hotwords, segmenter.silence_ms, segmenter.endpointing)

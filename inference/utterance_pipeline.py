@@ -1,0 +1,215 @@
+"""Samples in, decoded utterances out: what live sessions and files share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import numpy as np
+
+from backends.base import ASRResult, ASRStream, StreamOptions
+from inference.segmenter import Segmenter, SegmenterOptions
+from inference.segmenter_actions import Action, Closed, Opened, Paused, Resumed
+from inference.vad import FrameDecisions, Vad
+from protocol.events import Reason, Word
+from protocol.pcm import FRAME_SAMPLES, Samples, Signal, to_signal
+
+
+@dataclass(frozen=True, slots=True)
+class UtteranceStarted:
+    """An utterance began; its voice starts at sample `voiced_start`."""
+
+    voiced_start: int
+
+
+@dataclass(frozen=True, slots=True)
+class UtteranceEnded:
+    """An utterance ended, and its final is being decoded."""
+
+    stream: ASRStream
+    result: Future[ASRResult]
+    start: int
+    """First sample of its audio: what its word times count from."""
+    voiced_start: int
+    voiced_end: int
+    reason: Reason
+    decided_at: int
+    """End of the audio that was needed to decide it."""
+
+
+UtteranceEvent = UtteranceStarted | UtteranceEnded
+
+
+def shifted_words(result: ASRResult, offset_ms: int) -> tuple[Word, ...] | None:
+    """A result's words, timed from `offset_ms` before the utterance's first sample; None where there are none."""
+    if result.words is None:
+        return None
+    return tuple(
+        Word(word.word, word.start_ms + offset_ms, word.end_ms + offset_ms, round(word.confidence, 3))
+        for word in result.words
+    )
+
+
+class UtterancePipeline:
+    """Runs voice activity, the segmenter and the open utterance's stream over one source. Used by one thread."""
+
+    def __init__(
+        self,
+        vad: Vad,
+        segmenter: SegmenterOptions,
+        open_stream: Callable[[StreamOptions], ASRStream],
+        options: StreamOptions,
+    ) -> None:
+        """`open_stream` opens an engine's stream, of which `options` are the first utterance's."""
+        self._vad = vad
+        self._segmenter = Segmenter(segmenter)
+        self._open_stream = open_stream
+        self._options = options
+        self._window = np.zeros(0, np.float32)
+        self._window_start = 0
+        self._opened = Opened(0, 0)
+        self._pushed = 0
+        self._unfed: FrameDecisions = [], []
+        """Frames after the segmenter's position that the detector has judged already."""
+        self._events: list[UtteranceEvent] = []
+        """Not returned yet: an engine may fail between two of them."""
+        self.stream: ASRStream | None = None
+        """The open utterance's stream."""
+
+    def configure(self, segmenter: SegmenterOptions, options: StreamOptions) -> None:
+        """Use these options from the next utterance on."""
+        self._segmenter.configure(segmenter)
+        self._options = options
+
+    @property
+    def speech_possible(self) -> bool:
+        """Whether an utterance is open or may be about to begin."""
+        return self._segmenter.speech_possible
+
+    @property
+    def position(self) -> int:
+        """Samples taken so far."""
+        return self._window_start + len(self._window)
+
+    @property
+    def next_decision_at(self) -> int:
+        """Samples that must have been taken before an utterance can pause or end; an onset can wait until then."""
+        return self._segmenter.position + self._segmenter.samples_until_decision
+
+    @property
+    def may_end(self) -> bool:
+        """Whether an utterance may end there."""
+        return self._segmenter.may_end
+
+    @property
+    def has_backlog(self) -> bool:
+        """Whether an utterance's end left samples unprocessed: call `feed` again, with or without more."""
+        return self.position - self._segmenter.position >= FRAME_SAMPLES
+
+    def feed(self, samples: Samples) -> list[UtteranceEvent]:
+        """Take the next samples (int16, shape [n]) and process all taken, up to the first end of an utterance."""
+        return self.feed_signal(to_signal(samples))
+
+    def feed_signal(self, signal: Signal) -> list[UtteranceEvent]:
+        """As `feed`, with float32 in [-1, 1), shape [n]."""
+        self._window = np.concatenate((self._window, signal)) if len(self._window) else signal
+        events = self._apply(self._segment())
+        self._forget(self._segmenter.keep_from)
+        return events
+
+    def end(self, reason: Reason) -> list[UtteranceEvent]:
+        """End the utterance that is open or about to begin at the last sample taken. There must be no backlog."""
+        tail = self._since(self._segmenter.position)
+        loudness, voiced = self._judge_tail(tail)
+        events = self._apply(self._segmenter.end(reason, len(tail), loudness, voiced=voiced))
+        self._forget(self._segmenter.position)
+        return events
+
+    def clear(self) -> None:
+        """Drop the utterance that is open or about to begin. There must be no backlog."""
+        self.cancel()
+        self._segmenter.clear(len(self._since(self._segmenter.position)))
+        self._forget(self._segmenter.position)
+
+    def _judge_tail(self, tail: Signal) -> tuple[float, bool]:
+        if not len(tail):
+            return 0.0, False
+        # The tail repeats to fill the frame, so that its RMS is its own and not diluted by zeros.
+        (loudness,), (voiced,) = self._vad.frames(np.resize(tail, FRAME_SAMPLES))
+        return loudness, voiced
+
+    def cancel(self) -> None:
+        """Drop the open utterance's stream, and events not returned because an engine failed."""
+        for each in self._events:
+            if isinstance(each, UtteranceEnded):
+                each.stream.cancel()
+        self._events.clear()
+        if self.stream is not None:
+            self.stream.cancel()
+            self.stream = None
+
+    def _segment(self) -> list[Action]:
+        """Judge what was not judged yet, and feed it up to the first end of an utterance.
+
+        A detector remembers what it heard, so that every frame is judged once, though it may be fed later.
+        """
+        before = self._segmenter.position
+        loudness, voiced = self._vad.frames(self._since(before + len(self._unfed[0]) * FRAME_SAMPLES))
+        if self._unfed[0]:
+            loudness, voiced = self._unfed[0] + loudness, self._unfed[1] + voiced
+        actions = self._segmenter.feed(loudness, voiced)
+        taken = (self._segmenter.position - before) // FRAME_SAMPLES
+        self._unfed = loudness[taken:], voiced[taken:]
+        return actions
+
+    def _apply(self, actions: list[Action]) -> list[UtteranceEvent]:
+        for action in actions:
+            match action:
+                case Opened():
+                    self._opened = action
+                    self._pushed = action.start
+                    self.stream = self._open_stream(self._options)
+                    self._events.append(UtteranceStarted(action.voiced_start))
+                case Paused(at):
+                    self._push(at).pause()
+                case Resumed():
+                    pass  # the audio held back is pushed with what follows it
+                case Closed():
+                    self._events.append(self._close(action))
+        if self._segmenter.listening:
+            self._push(self._segmenter.position)
+        events, self._events = self._events, []
+        return events
+
+    def _close(self, closed: Closed) -> UtteranceEnded:
+        stream = self._push(closed.at)
+        ended = UtteranceEnded(
+            stream=stream,
+            result=stream.finish(closed.at - self._opened.start),
+            start=self._opened.start,
+            voiced_start=self._opened.voiced_start,
+            voiced_end=closed.voiced_end,
+            reason=closed.reason,
+            decided_at=closed.decided_at,
+        )
+        self.stream = None
+        return ended
+
+    def _push(self, until: int) -> ASRStream:
+        if self.stream is None:
+            raise AssertionError("the segmenter acted on an utterance that is not open")
+        if until > self._pushed:
+            first = self._pushed - self._window_start
+            self.stream.push(self._window[first : until - self._window_start])
+            self._pushed = until
+        return self.stream
+
+    def _since(self, position: int) -> Signal:
+        return self._window[position - self._window_start :]
+
+    def _forget(self, before: int) -> None:
+        drop = before - self._window_start
+        if drop > 0:
+            self._window = self._window[drop:]
+            self._window_start = before

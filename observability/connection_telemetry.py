@@ -1,0 +1,117 @@
+"""What happened on one connection: counted in the metrics, and logged in full if the connection ends abnormally."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger as BoundLogger
+
+from observability.metrics import Metrics
+
+_LAST_EVENTS = 20
+"""Events kept to explain an abnormal end."""
+_DROP_LOG_SECONDS = 5.0
+"""Least time between two log lines about dropped audio."""
+_NORMAL_CLOSES = frozenset({1000, 1001, 1005, 1012})
+
+
+class ConnectionTelemetry:
+    """One connection's events. Methods may be called from the event loop and the worker's thread at once."""
+
+    def __init__(self, metrics: Metrics, log: BoundLogger) -> None:
+        self.connection_id = os.urandom(6).hex()
+        self._metrics = metrics
+        self._log = log.bind(connection_id=self.connection_id)
+        self._began = time.monotonic()
+        self._events: deque[str] = deque(maxlen=_LAST_EVENTS)
+        self._peaks = {"in_queue": 0, "out_queue": 0}
+        self._last_inference = 0.0
+        self._audio_seconds = 0.0
+        self._dropped = 0
+        self._drop_logged = float("-inf")
+
+    def refused(self, status: int, path: str, reason: str) -> None:
+        """The handshake was answered with an HTTP status in place of an upgrade."""
+        self._metrics.refusals.labels(str(status)).inc()
+        self._log.info("handshake_refused", status=status, path=path, reason=reason)
+
+    def opened(self, call_id: str, **parameters: Any) -> None:  # noqa: ANN401 - whatever the log can print
+        """The connection became a session."""
+        self._metrics.connections.inc()
+        self._note("opened")
+        self._log = self._log.bind(call_id=call_id)
+        self._log.info("session_opened", **parameters)
+
+    def queued(self, queue: str, length: int) -> None:
+        """A queue (`in_queue` or `out_queue`) reached `length` messages."""
+        self._peaks[queue] = max(self._peaks[queue], length)
+
+    def processed(self, seconds: float) -> None:
+        """So many seconds of audio went through voice activity detection."""
+        self._audio_seconds += seconds
+        self._metrics.live_audio.inc(seconds)
+
+    def dropped(self, messages: int, seconds: float) -> None:
+        """The in queue was full: so many audio messages, of so many seconds in all, were dropped."""
+        self._metrics.dropped_messages.inc(messages)
+        self._metrics.dropped_audio.inc(seconds)
+        self._dropped += messages
+        now = time.monotonic()
+        if now - self._drop_logged >= _DROP_LOG_SECONDS:
+            self._drop_logged = now
+            self._note(f"dropped {self._dropped}")
+            self._log.warning("audio_dropped", dropped_messages=self._dropped)
+
+    def partial_dropped(self) -> None:
+        """A partial found the out queue too full."""
+        self._metrics.dropped_partials.inc()
+        self._note("partial dropped")
+
+    def commanded(self, command: object) -> None:
+        """The client sent a command other than audio."""
+        self._note(type(command).__name__.lower())
+
+    def decoded(self, seconds: float) -> None:
+        """The engine worked so long on a result."""
+        self._last_inference = seconds
+        self._metrics.inference.inc(seconds)
+
+    def final(self, reason: str, segment_seq: int, first_token_ms: int, latency_ms: int) -> None:
+        """A final was sent; times in ms."""
+        self._metrics.segments.labels(reason).inc()
+        self._metrics.final_latency.observe(latency_ms / 1000)
+        if first_token_ms:
+            self._metrics.first_token.observe(first_token_ms / 1000)
+        self._note(f"final {segment_seq} {reason} {latency_ms} ms")
+
+    def failed(self, error: BaseException) -> None:
+        """The connection's work failed with `error`."""
+        self._note(f"failed {type(error).__name__}")
+        self._log.error("session_failed", exc_info=error)
+
+    def closed(self, code: int, message: str) -> None:
+        """The connection ended with this close code."""
+        self._metrics.closed(code)
+        summary = {
+            "code": code,
+            "reason": message,
+            "seconds": round(time.monotonic() - self._began, 3),
+            "audio_seconds": round(self._audio_seconds, 3),
+        }
+        if code in _NORMAL_CLOSES:
+            self._log.info("session_closed", **summary)
+            return
+        self._log.warning(
+            "session_ended_abnormally",
+            **summary,
+            last_events=list(self._events),
+            queue_peaks=dict(self._peaks),
+            dropped_messages=self._dropped,
+            last_inference_seconds=round(self._last_inference, 4),
+        )
+
+    def _note(self, event: str) -> None:
+        self._events.append(f"{time.monotonic() - self._began:.3f} {event}")

@@ -1,0 +1,153 @@
+"""The seam for dialects: a codec between one peer's messages and the session's commands and events.
+
+A dialect is pure: no socket, no thread, no clock. `transport` owns the connection, admission, drain and time limits for
+all dialects. To add one, write a module with a class that has these five methods, and add its path to `dialects.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from protocol.errors import ServerBusy, ServiceError
+from protocol.events import Command, Event
+from protocol.http_messages import RETRY_AFTER_SECONDS, HttpError
+from protocol.languages import AUTO
+
+OutboundMessage = str
+"""A text message to the peer."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """What a dialect may check a request against, or report to its peer."""
+
+    backend: str
+    """Name of the engine."""
+    languages: frozenset[str] | None
+    """Primary subtags that the engine recognises; None: any."""
+    uses_hotwords: bool
+    has_words: bool
+    """Whether the engine can time the words of finals."""
+    silence_ms: int
+    """The server's own setting: silence in ms that ends an utterance."""
+    vad_threshold: float
+    """The server's own setting: RMS in 16-bit units below which nothing is voice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """The request that opens a connection."""
+
+    path: str
+    query: str
+    """Undecoded, without the question mark."""
+    headers: Mapping[str, str]
+    """Names in lower case."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """What a client asked for when it connected. None: the server's own setting."""
+
+    call_id: str = ""
+    """The client's name for the conversation, for the log."""
+    language: str = AUTO
+    """`auto`, or a BCP-47 tag that the engine supports."""
+    hotwords: tuple[str, ...] = ()
+    partial_ms: int = 500
+    """Least time in ms between two hypotheses."""
+    silence_ms: int | None = None
+    """Silence in ms that ends an utterance."""
+    vad_threshold: float | None = None
+    """RMS in 16-bit units below which nothing is voice."""
+    words: bool = False
+    """Whether finals shall have their words with times."""
+    endpointing: bool = True
+    """Whether silence ends an utterance."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRefusal:
+    """An HTTP answer in place of the upgrade."""
+
+    status: int
+    body: str
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """The last messages, and the close frame behind them."""
+
+    messages: Sequence[OutboundMessage]
+    code: int
+    reason: str = ""
+    """At most 123 bytes of UTF-8 (RFC 6455, section 5.5)."""
+
+
+class Dialect(Protocol):
+    """One connection's codec. Used on the event loop only."""
+
+    @property
+    def max_message_bytes(self) -> int:
+        """Longest message a client may send, in bytes; a longer one ends the connection."""
+        ...
+
+    def open(self, handshake: Handshake) -> SessionOptions | HttpRefusal:
+        """Read the request.
+
+        Raises:
+            ServiceError: it is wrong in a way that this dialect reports after the upgrade, by `goodbye`.
+        """
+        ...
+
+    def refusal(self, error: ServiceError) -> HttpRefusal:
+        """Report what the server found in place of `open`: a foreign origin, no free place, a server that drains."""
+        ...
+
+    def subprotocol(self, offered: Sequence[str]) -> str | None:
+        """Choose one of the WebSocket subprotocols that the client offered."""
+        ...
+
+    def hello(self, now: float) -> Sequence[OutboundMessage]:
+        """Messages to send once the session is open, at `now`, Unix seconds."""
+        ...
+
+    def take(self, message: str | bytes) -> Sequence[Command]:
+        """Read a message.
+
+        Raises:
+            ServiceError: it ends the connection, by `goodbye`.
+        """
+        ...
+
+    def tell(self, event: Event, now: float) -> Sequence[OutboundMessage]:
+        """Messages that report `event` at `now`, Unix seconds."""
+        ...
+
+    def goodbye(self, error: ServiceError | None, now: float) -> Close:
+        """Messages and close code at the end: of an error, or (None) of a session that is finished."""
+        ...
+
+
+NewDialect = Callable[[ServerInfo], Dialect]
+"""Makes a new connection's codec."""
+
+
+def json_refusal(error: ServiceError) -> HttpRefusal:
+    """Our own body of an HTTP error; `Retry-After` where the same request may succeed later."""
+    body = HttpError(code=error.http_status, message=str(error)).model_dump_json()
+    retry = {"retry-after": str(RETRY_AFTER_SECONDS)} if error.http_status == ServerBusy.http_status else {}
+    return HttpRefusal(error.http_status, body, headers=retry)
+
+
+_KEY_CARRIERS = ("openai-insecure-api-key.",)
+"""Beginnings of subprotocols by which browsers send an API key."""
+
+
+def first_without_key(offered: Sequence[str]) -> str | None:
+    """The first subprotocol offered that does not carry a key: a browser fails if none of its offers is chosen."""
+    return next((each for each in offered if not each.startswith(_KEY_CARRIERS)), None)

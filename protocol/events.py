@@ -1,0 +1,207 @@
+"""What a session is asked (commands) and what it reports (events): plain values without any wire name.
+
+Dialects turn a peer's messages into commands, and events into a peer's messages. Times are ms of the session's audio,
+counted in samples from its first one; dropped audio counts. `channel` is 0 until a session has more than one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why an utterance ended."""
+
+    ENDPOINT = "endpoint"
+    """The speaker was silent for `vad_silence_ms`."""
+    COMMIT = "commit"
+    """The client sent `commit`."""
+    MAX_LENGTH = "max_length"
+    """The utterance reached STT_VAD_MAX_SEGMENT_MS and was cut at a quiet point."""
+    STALLED = "stalled"
+    """The client sent no more audio in the middle of the utterance."""
+    FINISH = "finish"
+    """The client sent `finish`."""
+    DRAIN = "drain"
+    """The server is restarting."""
+    CLOSING = "closing"
+    """The server is closing the connection for another reason, which the `error` message that follows names."""
+
+
+class WarningCode(StrEnum):
+    """What a warning is about; the same codes on the socket and over HTTP."""
+
+    UNKNOWN_MESSAGE = "unknown_message"
+    """The client sent text that is no message of this protocol. It is ignored; only the first is reported."""
+    CONFIGURE_REFUSED = "configure_refused"
+    """A `configure` message had a value that the server cannot use; the settings stay as they were."""
+
+
+# Commands
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """The next bytes of one channel's audio, in the session's audio format."""
+
+    data: bytes
+    channel: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """End the utterance now. One `Final` with reason `commit` and this `id` answers it, empty if nothing was said."""
+
+    id: str | int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """Drop the open utterance. `Cleared` answers it; finals that are being decoded still come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configure:
+    """Change settings from the next utterance on; None leaves a setting as it is. `Configured` answers it."""
+
+    language: str | None = None
+    """`auto`, or a BCP-47 tag that the engine supports."""
+    hotwords: tuple[str, ...] | None = None
+    silence_ms: int | None = None
+    """Silence in ms that ends an utterance, 100 to 5000."""
+    endpointing: bool | None = None
+    """Whether silence ends an utterance at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Change nothing and answer with a `Warning`: the peer asked for something that cannot be done."""
+
+    code: WarningCode
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A message that the dialect does not know. It is counted; the first is answered with a `Warning`."""
+
+    message: str
+    """A fact about the message, in words, that does not repeat it."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAlive:
+    """The client is still there. Nothing answers it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """End the open utterance and report its final, then `Finished`. What the client sends afterwards is ignored."""
+
+
+Command = Audio | Commit | Clear | Configure | Reject | Unknown | KeepAlive | Finish
+
+
+# Events
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted:
+    """An utterance began."""
+
+    start_ms: int
+    """First voiced sample."""
+    channel: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStopped:
+    """An utterance ended. Its final follows, unless no word was recognised."""
+
+    end_ms: int
+    """End of the last voiced sample."""
+    channel: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """The open utterance's text so far. Each replaces the one before."""
+
+    segment_seq: int
+    """Number of the utterance, the same as its final's."""
+    text: str
+    stable_chars: int
+    """Unicode code points at the beginning of `text` that no later hypothesis of this utterance changes."""
+    channel: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word of a final."""
+
+    word: str
+    start_ms: int
+    end_ms: int
+    confidence: float
+    """0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """An utterance's text, which no longer changes."""
+
+    segment_seq: int
+    """From 0, one more for each final."""
+    text: str
+    start_ms: int
+    """First voiced sample."""
+    end_ms: int
+    """End of the last voiced sample."""
+    reason: Reason
+    language: str
+    """Primary subtag of the language recognised; the language asked for where the engine cannot tell."""
+    first_token_ms: int
+    """From the arrival of the first voiced sample to the first text; 0 if there was none."""
+    ended: float
+    """Arrival of what ended the utterance (the last needed sample, or the command), monotonic seconds."""
+    latency_ms: int = 0
+    """From `ended` until the final was sent; set by the send loop."""
+    words: tuple[Word, ...] | None = None
+    """None where the engine gives none."""
+    commit_id: str | int | None = None
+    """`id` of the commit that this final answers."""
+    channel: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Warning:  # noqa: A001 - the word that every dialect uses
+    """Something about the session that the client should know; the session goes on."""
+
+    code: WarningCode
+    message: str
+    """A fact about the request or the audio, in words."""
+    channel: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """The open utterance, if there was one, was dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """The settings in effect from the next utterance on."""
+
+    language: str
+    hotwords: tuple[str, ...]
+    silence_ms: int
+    endpointing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Everything that `Finish` asked for was reported; the connection closes."""
+
+
+Event = SpeechStarted | SpeechStopped | Hypothesis | Final | Warning | Cleared | Configured | Finished

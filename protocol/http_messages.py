@@ -1,0 +1,84 @@
+"""Bodies of HTTP answers; one definition for each field, in its docstring."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from protocol.events import WarningCode
+from protocol.timed_word import TimedWord
+
+RETRY_AFTER_SECONDS = 5
+"""What a refused client is told to wait: about the time of a load, or of one long file."""
+
+
+class WarningItem(BaseModel):
+    """Something about the request that the client should know, though it succeeded."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    code: WarningCode
+    """What it is about."""
+    message: str
+    """A fact about the request, in words."""
+
+
+class Segment(BaseModel):
+    """One utterance of a file."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    start_ms: int
+    """First voiced sample, in ms of the file."""
+    end_ms: int
+    """End of the last voiced sample, in ms of the file."""
+    text: str
+    """Its words."""
+    words: list[TimedWord] | None = None
+    """The words with their times; only with `words=true` in the query, where the engine can time them."""
+
+
+class Transcript(BaseModel):
+    """Answer of `POST /v1/stt/transcribe`."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    text: str
+    """All segments' texts, joined by a space, or by nothing in scripts without spaces between words."""
+    duration_ms: int
+    """Length of the audio in ms."""
+    latency_ms: int
+    """From the upload's last byte to this answer, in ms."""
+    language: str
+    """The language heard (primary subtag); the language asked for where the engine cannot tell."""
+    segments: list[Segment]
+    """The utterances, in order; those without text are left out."""
+    warnings: list[WarningItem] = []
+    """What the client should know of this answer."""
+
+
+class Health(BaseModel):
+    """Answer of `GET /health`."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    status: Literal["ok", "loading", "draining", "dead"]
+    """`ok` with status 200; anything else with 503."""
+    backend: str
+    """Name of the engine."""
+    sessions: int
+    """Open WebSocket sessions."""
+    max_sessions: int
+    """STT_MAX_SESSIONS."""
+
+
+class HttpError(BaseModel):
+    """Body of an HTTP answer that is not a success."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    code: int
+    """The HTTP status."""
+    message: str
+    """A fact about the request, in words."""

@@ -1,0 +1,209 @@
+"""Our own dialect, `/v1/stt/ws`: binary messages are audio, text messages are JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import parse_qsl
+
+from pydantic import ValidationError
+
+from protocol import events
+from protocol import native_client_messages as client
+from protocol import native_server_messages as wire
+from protocol.dialect import (
+    Close,
+    Handshake,
+    HttpRefusal,
+    OutboundMessage,
+    ServerInfo,
+    SessionOptions,
+    first_without_key,
+    json_refusal,
+)
+from protocol.errors import BadRequest, CloseCode, ServiceError
+from protocol.languages import require_supported
+from protocol.timed_word import timed_words
+
+MAX_MESSAGE_BYTES = 256 * 1024
+"""Longest message a client may send, in bytes: 8 s of audio."""
+
+
+class NativeDialect:
+    """Satisfies `protocol.dialect.Dialect`."""
+
+    max_message_bytes = MAX_MESSAGE_BYTES
+
+    def __init__(self, server: ServerInfo) -> None:
+        self._server = server
+        self._call_id = ""
+        self._params: client.ConnectParams | None = None
+
+    def open(self, handshake: Handshake) -> SessionOptions | HttpRefusal:
+        """Check the query.
+
+        Raises:
+            BadRequest: a parameter is wrong. A browser can read the message after the upgrade only.
+        """
+        query = dict(parse_qsl(handshake.query, keep_blank_values=True))
+        self._call_id = query.get("call_id", "")[:128]
+        params = client.parse_connect(query)
+        require_supported(params.language, self._server.languages)
+        self._params = params
+        return SessionOptions(
+            call_id=params.call_id,
+            language=params.language,
+            hotwords=params.hotwords,
+            partial_ms=params.partial_ms,
+            silence_ms=params.vad_silence_ms,
+            vad_threshold=params.vad_threshold,
+            words=params.words,
+        )
+
+    def refusal(self, error: ServiceError) -> HttpRefusal:
+        """The body of our HTTP errors."""
+        return json_refusal(error)
+
+    def subprotocol(self, offered: Sequence[str]) -> str | None:
+        """Any will do: this dialect has none of its own."""
+        return first_without_key(offered)
+
+    def hello(self, now: float) -> Sequence[OutboundMessage]:
+        """`ready`."""
+        params, server = self._opened(), self._server
+        ready = wire.Ready(
+            created_at=now,
+            backend=server.backend,
+            hotwords_used=bool(params.hotwords) and server.uses_hotwords,
+            vad_silence_ms=server.silence_ms if params.vad_silence_ms is None else params.vad_silence_ms,
+            vad_threshold=server.vad_threshold if params.vad_threshold is None else params.vad_threshold,
+            words=params.words and server.has_words,
+            **params.model_dump(exclude={"hotwords", "vad_silence_ms", "vad_threshold", "words"}),
+        )
+        return [ready.to_json()]
+
+    def take(self, message: str | bytes) -> Sequence[events.Command]:
+        """Binary is audio, text is one of the client's messages; so is binary that holds such a text."""
+        if isinstance(message, bytes):
+            if message[:1] != b"{" or message[-1:] != b"}":
+                return (events.Audio(message),)
+            command = self._read(message)
+            return (events.Audio(message) if isinstance(command, events.Unknown) else command,)
+        return (self._read(message),)
+
+    def _read(self, message: str | bytes) -> events.Command:
+        try:
+            return self._command(client.parse_client_message(message))
+        except ValidationError as error:
+            first = error.errors()[0]
+            if first["loc"][:1] == ("configure",):
+                return events.Reject(events.WarningCode.CONFIGURE_REFUSED, client.explain(first))
+            return events.Unknown("text message is not one of commit, clear, configure, keepalive, finish")
+
+    def _command(
+        self, message: client.Commit | client.Clear | client.Configure | client.KeepAlive | client.Finish
+    ) -> events.Command:
+        match message:
+            case client.Commit():
+                return events.Commit(message.id)
+            case client.Clear():
+                return events.Clear()
+            case client.Configure():
+                return self._configure(message)
+            case client.KeepAlive():
+                return events.KeepAlive()
+            case client.Finish():
+                return events.Finish()
+
+    def _configure(self, message: client.Configure) -> events.Command:
+        if message.language is not None:
+            try:
+                require_supported(message.language, self._server.languages)
+            except BadRequest as error:
+                return events.Reject(events.WarningCode.CONFIGURE_REFUSED, str(error))
+        return events.Configure(message.language, message.hotwords, message.vad_silence_ms, message.endpointing)
+
+    def tell(self, event: events.Event, now: float) -> Sequence[OutboundMessage]:
+        """One message an event; `speech_started` and `speech_stopped` only where the client asked for them."""
+        match event:
+            case events.SpeechStarted() | events.SpeechStopped():
+                return (self._speech(event, now).to_json(),) if self._tells_speech else ()
+            case events.Hypothesis():
+                return (self._partial(event, now).to_json(),)
+            case events.Final():
+                return (_final(event, self._call_id, now).to_json(),)
+            case _:
+                return (self._answer(event, now).to_json(),)
+
+    def _speech(
+        self, event: events.SpeechStarted | events.SpeechStopped, now: float
+    ) -> wire.SpeechStarted | wire.SpeechStopped:
+        if isinstance(event, events.SpeechStarted):
+            return wire.SpeechStarted(call_id=self._call_id, created_at=now, start_ms=event.start_ms)
+        return wire.SpeechStopped(call_id=self._call_id, created_at=now, end_ms=event.end_ms)
+
+    def _partial(self, event: events.Hypothesis, now: float) -> wire.Partial:
+        return wire.Partial(
+            call_id=self._call_id,
+            created_at=now,
+            segment_seq=event.segment_seq,
+            text=event.text,
+            stable_chars=event.stable_chars,
+        )
+
+    def _answer(
+        self, event: events.Warning | events.Cleared | events.Configured | events.Finished, now: float
+    ) -> wire.Warning | wire.Cleared | wire.Configured | wire.Finished:
+        match event:
+            case events.Warning():
+                return wire.Warning(call_id=self._call_id, created_at=now, code=event.code, message=event.message)
+            case events.Cleared():
+                return wire.Cleared(call_id=self._call_id, created_at=now)
+            case events.Configured():
+                return self._configured(event, now)
+            case events.Finished():
+                return wire.Finished(call_id=self._call_id, created_at=now)
+
+    def _configured(self, event: events.Configured, now: float) -> wire.Configured:
+        return wire.Configured(
+            call_id=self._call_id,
+            created_at=now,
+            language=event.language,
+            hotwords=event.hotwords,
+            hotwords_used=bool(event.hotwords) and self._server.uses_hotwords,
+            vad_silence_ms=event.silence_ms,
+            endpointing=event.endpointing,
+        )
+
+    def goodbye(self, error: ServiceError | None, now: float) -> Close:
+        """`error` and its close code; nothing but 1000 after `finished`."""
+        if error is None:
+            return Close((), CloseCode.NORMAL)
+        last = wire.ErrorMessage(call_id=self._call_id, created_at=now, code=error.close_code, message=str(error))
+        return Close((last.to_json(),), error.close_code, str(error)[:120])
+
+    @property
+    def _tells_speech(self) -> bool:
+        return "speech" in self._opened().events
+
+    def _opened(self) -> client.ConnectParams:
+        if self._params is None:
+            raise AssertionError("the session is not open")
+        return self._params
+
+
+def _final(event: events.Final, call_id: str, now: float) -> wire.Final:
+    return wire.Final(
+        call_id=call_id,
+        created_at=now,
+        segment_seq=event.segment_seq,
+        text=event.text,
+        first_token_ms=event.first_token_ms,
+        latency_ms=event.latency_ms,
+        segment_duration_ms=event.end_ms - event.start_ms,
+        start_ms=event.start_ms,
+        end_ms=event.end_ms,
+        reason=event.reason,
+        language=event.language,
+        words=timed_words(event.words),
+        id=event.commit_id,
+    )

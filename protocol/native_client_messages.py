@@ -1,0 +1,186 @@
+"""What a client of `/v1/stt/ws` sends, typed; one definition for each field, in its docstring.
+
+Compatibility: fields and message types are added, never changed or removed.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic_core import ErrorDetails
+
+from protocol.errors import BadRequest
+from protocol.languages import AUTO, check_language
+from protocol.pcm import SAMPLE_RATE
+
+MAX_HOTWORDS = 100
+MAX_HOTWORD_CHARACTERS = 64
+MAX_ID_CHARACTERS = 128
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be printable characters")
+    return text
+
+
+def _only(wanted: int) -> AfterValidator:
+    def check(value: int) -> int:
+        if value != wanted:
+            raise ValueError(f"must be {wanted}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _split_words(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(word for word in (part.strip() for part in value.split(",")) if word)
+
+
+def _usable_id(value: object) -> object:
+    """An id of another type is ignored, as it always was."""
+    return value if isinstance(value, str | int) and not isinstance(value, bool) else None
+
+
+_Language = Annotated[str, AfterValidator(check_language)]
+_Hotwords = Annotated[
+    tuple[Annotated[str, Field(max_length=MAX_HOTWORD_CHARACTERS)], ...],
+    Field(max_length=MAX_HOTWORDS),
+    BeforeValidator(_split_words),
+]
+_SilenceMs = Annotated[int, Field(ge=100, le=5_000)]
+
+
+class ConnectParams(BaseModel):
+    """Query parameters of `/v1/stt/ws`. Unknown ones are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    call_id: Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_printable)]
+    """The client's name for this conversation: 1 to 128 printable characters; it comes back in every message."""
+    sample_rate: Annotated[int, _only(SAMPLE_RATE)]
+    """Sample rate in Hz: 16000."""
+    codec: Literal["pcm_s16le"] = "pcm_s16le"
+    """Audio format of binary messages: signed 16-bit little-endian PCM."""
+    channels: Annotated[int, _only(1)] = 1
+    """Channels: 1."""
+    frame_ms: Annotated[int, Field(ge=10, le=1000)] = 20
+    """Length in ms of the audio the client means to put in each message; a hint, 10 to 1000."""
+    partial_ms: Annotated[int, Field(ge=100, le=10_000)] = 500
+    """Least time in ms between two partials, 100 to 10000."""
+    language: _Language = AUTO
+    """`auto`, or a BCP-47 tag of which the primary subtag counts."""
+    hotwords: _Hotwords = ()
+    """Words to expect, separated by commas: at most 100 of at most 64 characters."""
+    vad_silence_ms: _SilenceMs | None = None
+    """Silence in ms that ends an utterance, 100 to 5000; STT_VAD_SILENCE_MS if it is not given."""
+    vad_threshold: Annotated[float, Field(ge=0, le=32768, allow_inf_nan=False)] | None = None
+    """RMS in 16-bit units (0 to 32768) below which no frame is voiced; STT_VAD_THRESHOLD if it is not given. Silero
+    ignores it."""
+    words: bool = False
+    """`true`: finals have `words`, where the engine can time them; it costs some latency."""
+    events: Annotated[tuple[Literal["speech"], ...], BeforeValidator(_split_words)] = ()
+    """More messages to send, separated by commas: `speech` adds `speech_started` and `speech_stopped`."""
+
+
+class _ClientMessage(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+
+class Commit(_ClientMessage):
+    """End the utterance now. One final with reason `commit` answers it, with an empty text if nothing was said."""
+
+    type: Literal["commit"]
+    """`commit`."""
+    id: Annotated[Annotated[str, Field(max_length=MAX_ID_CHARACTERS)] | int | None, BeforeValidator(_usable_id)] = None
+    """A string of at most 128 characters, or an integer: it comes back in the final as `id`."""
+
+
+class Clear(_ClientMessage):
+    """Drop the open utterance. `cleared` answers it; finals being decoded still come; numbers and times go on."""
+
+    type: Literal["clear"]
+    """`clear`."""
+
+
+class Configure(_ClientMessage):
+    """Change settings from the next utterance on. `configured` answers it, or a `warning` if a value cannot be used."""
+
+    type: Literal["configure"]
+    """`configure`."""
+    language: _Language | None = None
+    """As in the query."""
+    hotwords: _Hotwords | None = None
+    """A list of strings, or words separated by commas."""
+    vad_silence_ms: _SilenceMs | None = None
+    """As in the query."""
+    endpointing: bool | None = None
+    """`false`: silence ends no utterance; `commit`, `finish` and the longest length still do."""
+
+
+class KeepAlive(_ClientMessage):
+    """The client is still there: restarts the idle timer. Nothing answers it."""
+
+    type: Literal["keepalive"]
+    """`keepalive`."""
+
+
+class Finish(_ClientMessage):
+    """The client sends no more. The last finals and `finished` follow, then the server closes with 1000."""
+
+    type: Literal["finish"]
+    """`finish`."""
+
+
+ClientMessage = Annotated[Commit | Clear | Configure | KeepAlive | Finish, Field(discriminator="type")]
+_CLIENT_MESSAGE: TypeAdapter[Commit | Clear | Configure | KeepAlive | Finish] = TypeAdapter(ClientMessage)
+
+
+def parse_connect(query: dict[str, str]) -> ConnectParams:
+    """Check the query of a connection.
+
+    Raises:
+        BadRequest: with the first parameter that is wrong, and why.
+    """
+    try:
+        return ConnectParams.model_validate(query)
+    except ValidationError as error:
+        raise BadRequest(explain(error.errors()[0])) from error
+
+
+def parse_client_message(text: str | bytes) -> Commit | Clear | Configure | KeepAlive | Finish:
+    """Check a client's message.
+
+    Raises:
+        ValidationError: it is no message of this protocol, or one of its fields is wrong.
+    """
+    return _CLIENT_MESSAGE.validate_json(text)
+
+
+def explain(error: ErrorDetails) -> str:
+    """Name the wrong field and say why, in words."""
+    field = next((str(part) for part in error["loc"] if part not in _MESSAGE_TYPES), "message")
+    return f"{field}: {_reason(error)}"
+
+
+_MESSAGE_TYPES = frozenset({"commit", "clear", "configure", "keepalive", "finish"})
+
+
+def _reason(error: ErrorDetails) -> str:
+    if error["type"] == "missing":
+        return "is required"
+    if error["type"] == "too_long":
+        return f"at most {error['ctx']['max_length']} are allowed"
+    text = error["msg"].removeprefix("Value error, ")
+    return f"{text[:1].lower()}{text[1:]}"

@@ -1,0 +1,175 @@
+"""What the server sends on `/v1/stt/ws`, typed; one definition for each field, in its docstring.
+
+Compatibility: fields and message types are added, never changed or removed.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from protocol.events import Reason, WarningCode
+from protocol.timed_word import TimedWord
+
+
+class _ServerMessage(BaseModel):
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    call_id: str
+    """The client's name for this conversation; empty in an error about a missing one."""
+    created_at: float
+    """When the server made this message, Unix seconds."""
+
+    def to_json(self) -> str:
+        """The message as it goes over the wire."""
+        return self.model_dump_json(exclude_none=True)
+
+
+class Ready(_ServerMessage):
+    """The connection is accepted. Audio sent before it is not lost."""
+
+    type: Literal["ready"] = "ready"
+    """`ready`."""
+    sample_rate: int
+    """Sample rate in Hz that the server expects."""
+    codec: str
+    """Audio format that the server expects."""
+    channels: int
+    """Channels that the server expects."""
+    frame_ms: int
+    """The client's hint, in ms."""
+    partial_ms: int
+    """Least time in ms between two partials."""
+    language: str
+    """The language asked for."""
+    backend: str
+    """Name of the engine."""
+    hotwords_used: bool
+    """Whether the engine uses the hotwords given; false if none were."""
+    vad_silence_ms: int
+    """Silence in ms that ends an utterance."""
+    vad_threshold: float
+    """RMS in 16-bit units below which no frame is voiced; Silero ignores it."""
+    words: bool
+    """Whether finals have `words`: they were asked for, and the engine can time them."""
+    events: tuple[str, ...]
+    """The messages that `events` asked for."""
+
+
+class SpeechStarted(_ServerMessage):
+    """Somebody began to speak; sent with `events=speech`."""
+
+    type: Literal["speech_started"] = "speech_started"
+    """`speech_started`."""
+    start_ms: int
+    """First voiced sample, in ms of the connection's audio: the same as `start_ms` of the utterance's final."""
+
+
+class SpeechStopped(_ServerMessage):
+    """The utterance ended and its final is being decoded; sent with `events=speech`."""
+
+    type: Literal["speech_stopped"] = "speech_stopped"
+    """`speech_stopped`."""
+    end_ms: int
+    """End of the last voiced sample, in ms of the connection's audio: the same as `end_ms` of the utterance's final."""
+
+
+class Partial(_ServerMessage):
+    """The utterance's text so far. Each partial replaces the one before."""
+
+    type: Literal["partial"] = "partial"
+    """`partial`."""
+    segment_seq: int
+    """Number of the utterance, the same as its final's."""
+    text: str
+    """All words recognised so far."""
+    stable_chars: int
+    """How many characters (Unicode code points) at the beginning of `text` no later partial of this utterance changes.
+    The final may."""
+    final: Literal[False] = False
+    """`false`."""
+
+
+class Final(_ServerMessage):
+    """The utterance's text, which no longer changes."""
+
+    type: Literal["final"] = "final"
+    """`final`."""
+    segment_seq: int
+    """Number of the utterance: from 0, one more for each final."""
+    text: str
+    """The words; empty after a commit with nothing said."""
+    final: Literal[True] = True
+    """`true`."""
+    first_token_ms: int
+    """From the arrival of the first voiced sample to the first text, in ms; 0 if there was no text."""
+    latency_ms: int
+    """From the arrival of what ended the utterance (the last needed sample, or the commit) to this final, in ms."""
+    segment_duration_ms: int
+    """`end_ms` minus `start_ms`."""
+    start_ms: int
+    """First voiced sample, in ms of the connection's audio; dropped audio counts."""
+    end_ms: int
+    """End of the last voiced sample, in ms of the connection's audio; dropped audio counts."""
+    reason: Reason
+    """Why the utterance ended."""
+    language: str
+    """The language recognised (primary subtag); the language asked for where the engine cannot tell."""
+    words: list[TimedWord] | None = None
+    """The words with their times; only with `words=true` in the query, where the engine can time them."""
+    id: str | int | None = None
+    """`id` of the commit that this final answers; absent if the commit had none."""
+
+
+class Warning(_ServerMessage):  # noqa: A001 - the message's own name
+    """Something that the client should know; the session goes on."""
+
+    type: Literal["warning"] = "warning"
+    """`warning`."""
+    code: WarningCode
+    """What it is about."""
+    message: str
+    """A fact about the request or the audio, in words."""
+
+
+class Cleared(_ServerMessage):
+    """Answers `clear`: no utterance is open."""
+
+    type: Literal["cleared"] = "cleared"
+    """`cleared`."""
+
+
+class Configured(_ServerMessage):
+    """Answers `configure`: the settings in effect from the next utterance on."""
+
+    type: Literal["configured"] = "configured"
+    """`configured`."""
+    language: str
+    """The language asked for."""
+    hotwords: tuple[str, ...]
+    """Words to expect."""
+    hotwords_used: bool
+    """Whether the engine uses them; false if there are none."""
+    vad_silence_ms: int
+    """Silence in ms that ends an utterance."""
+    endpointing: bool
+    """Whether silence ends an utterance."""
+
+
+class Finished(_ServerMessage):
+    """Answers `finish`: every final was sent. The close frame with 1000 follows."""
+
+    type: Literal["finished"] = "finished"
+    """`finished`."""
+
+
+class ErrorMessage(_ServerMessage):
+    """Why the server closes the connection; the close frame with the same code follows."""
+
+    type: Literal["error"] = "error"
+    """`error`."""
+    code: int
+    """The close code."""
+    message: str
+    """A fact about the request, in words."""

@@ -1,0 +1,96 @@
+"""The beginning of an utterance's hypotheses that no longer changes.
+
+Two hypotheses that agree on a beginning are mostly right about it (LocalAgreement-2: D. Liu et al., "Low-latency
+sequence-to-sequence speech recognition and translation by partial hypothesis selection", 2020). Here the beginning is a
+promise besides: once given, every later hypothesis begins with it.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+from protocol.unspaced_scripts import is_unspaced
+
+
+class StablePrefix:
+    """One utterance's stable text. Used by one thread."""
+
+    def __init__(self) -> None:
+        self._stable = ""
+        self._previous = ""
+
+    def update(self, text: str, stable_chars: int | None = None) -> tuple[str, int]:
+        """Take the next hypothesis; the text to show, and how many code points at its beginning are stable.
+
+        `stable_chars`: how much of `text` the engine itself promises; None: agreement with the hypothesis before tells.
+        The text shown begins with what was stable before: a hypothesis that takes it back changes only what follows.
+        """
+        shown = self._keep_stable(text)
+        if stable_chars is None:
+            agreed = _last_edge(self._previous, shown, _common_length(self._previous, shown))
+        else:
+            agreed = stable_chars if shown == text else 0
+        if agreed > len(self._stable):
+            self._stable = shown[:agreed]
+        self._previous = shown
+        return shown, len(self._stable)
+
+    def _keep_stable(self, text: str) -> str:
+        stable = self._stable
+        if text.startswith(stable):
+            return text
+        # The hypothesis has other words there: keep the stable ones, and take what follows as many words.
+        rest = text[_end_of_words(text, _count_words(stable)) :]
+        if not _ends_word(stable, len(stable)):  # the stable text has its own punctuation
+            rest = rest[next((at for at, each in enumerate(rest) if each.isspace() or each.isalnum()), len(rest)) :]
+        return stable + rest
+
+
+def _common_length(first: str, second: str) -> int:
+    return next(
+        (at for at, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
+    )
+
+
+def _last_edge(first: str, second: str, length: int) -> int:
+    """The largest number of characters up to `length`, all alike in both texts, that ends at a word's edge in both."""
+    while length and not (_is_edge(first, length) and _is_edge(second, length)):
+        length -= 1
+    return length
+
+
+def _is_edge(text: str, at: int) -> bool:
+    """Whether a word, and no blank, ends before character `at`."""
+    before = text[at - 1]
+    if before.isspace():
+        return False
+    if at == len(text):
+        return True
+    after = text[at]
+    if after.isspace():
+        return True
+    if unicodedata.category(after).startswith("M"):
+        return False  # a mark belongs to the character before it
+    if is_unspaced(before) or is_unspaced(after):
+        return True
+    # Punctuation ends a word unless more of the word follows, as in "3.5" and "don't".
+    return not after.isalnum() and (at + 1 == len(text) or not text[at + 1].isalnum())
+
+
+def _count_words(text: str) -> int:
+    return sum(_is_edge(text, at) for at in range(1, len(text) + 1) if _ends_word(text, at))
+
+
+def _end_of_words(text: str, count: int) -> int:
+    """Where the word number `count` (from 1) ends in `text`; the text's end if it has fewer."""
+    for at in range(1, len(text) + 1):
+        if _ends_word(text, at) and _is_edge(text, at):
+            count -= 1
+            if not count:
+                return at
+    return len(text)
+
+
+def _ends_word(text: str, at: int) -> bool:
+    """Whether the word before `at` has a letter or digit at its end: punctuation behind it is no word of its own."""
+    return text[at - 1].isalnum() or unicodedata.category(text[at - 1]).startswith("M")

@@ -1,0 +1,167 @@
+"""How many sessions and requests may be open, and the drain that ends them all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, Protocol
+
+from inference.transcribe import CancellationToken, Cancelled
+from observability.metrics import Metrics
+from protocol.errors import ServerBusy, ServerRestarting
+from transport.backend_lifecycle import BackendLifecycle
+
+BATCHING_THRESHOLD = 32
+"""Sessions up to which every message is read as it comes, and a worker also looks every 50 ms (200 ms when idle).
+
+At 32 that costs about a tenth of a core; beyond, capacity is worth more: sockets rest, and workers have turns.
+"""
+
+DRAIN_RESERVE_SECONDS = 1.0
+"""Part of the drain's time kept for telling those who are not done that it is over."""
+
+WATCH_SECONDS = 0.25
+"""Seconds between two checks of the engine: how late a session without an open utterance learns of its death."""
+
+ServiceStatus = Literal["loading", "ok", "dead", "draining"]
+
+
+class Session(Protocol):
+    """What admission needs to know of an open WebSocket session; called on the event loop."""
+
+    def drain(self) -> None:
+        """End the open utterance, send what is due, then close."""
+        ...
+
+    def finish_now(self) -> None:
+        """Send hypotheses in place of finals that are not ready, and close now."""
+        ...
+
+    def on_backend_lost(self) -> None:
+        """The engine died: close with 1011; idempotent."""
+        ...
+
+    @property
+    def queue_lengths(self) -> tuple[int, int]:
+        """Messages in the in queue and in the out queue."""
+        ...
+
+
+class Admission:
+    """Counts what is open and refuses what is too much. Used on the event loop."""
+
+    def __init__(self, backend: BackendLifecycle, metrics: Metrics, max_sessions: int, max_requests: int) -> None:
+        self.max_sessions = max_sessions
+        self._backend = backend
+        self._max_requests = max_requests
+        self._sessions: set[Session] = set()
+        self._requests: set[CancellationToken] = set()
+        self._draining = False
+        self._left = asyncio.Event()
+        metrics.sessions.set_function(lambda: len(self._sessions))
+        metrics.requests_in_progress.set_function(lambda: len(self._requests))
+        metrics.ready.set_function(lambda: float(self.status == "ok"))
+        metrics.in_queue.set_function(lambda: sum(session.queue_lengths[0] for session in self._sessions))
+        metrics.out_queue.set_function(lambda: sum(session.queue_lengths[1] for session in self._sessions))
+
+    @property
+    def status(self) -> ServiceStatus:
+        """`ok`, `loading`, `draining` or `dead`."""
+        return "draining" if self._draining else self._backend.status
+
+    def is_high_load(self) -> bool:
+        """Whether so many sessions are open that sockets rest, and workers wake for what they need only; any thread."""
+        return len(self._sessions) > BATCHING_THRESHOLD
+
+    @property
+    def sessions(self) -> int:
+        """Open WebSocket sessions."""
+        return len(self._sessions)
+
+    def check(self) -> None:
+        """Refuse what comes while the server cannot serve.
+
+        Raises:
+            ServerRestarting: it drains.
+            ServerBusy: the engine is not ready.
+        """
+        if self._draining:
+            raise ServerRestarting
+        if self._backend.status != "ok":
+            raise ServerBusy("the engine is not ready")
+
+    @contextmanager
+    def session(self, session: Session) -> Iterator[None]:
+        """Hold a place for a WebSocket session.
+
+        Raises:
+            ServerRestarting: the server drains.
+            ServerBusy: the engine is not ready, or all places are taken.
+        """
+        self.check()
+        if len(self._sessions) >= self.max_sessions:
+            raise ServerBusy(f"full: {self.max_sessions} sessions are open")
+        self._sessions.add(session)
+        try:
+            yield
+        finally:
+            self._sessions.discard(session)
+            self._left.set()
+
+    @contextmanager
+    def request(self) -> Iterator[CancellationToken]:
+        """Hold a place for an HTTP transcription, which is called off where the drain cannot wait for it.
+
+        Raises:
+            ServerRestarting: the server drains.
+            ServerBusy: the engine is not ready, or all places are taken.
+        """
+        self.check()
+        if len(self._requests) >= self._max_requests:
+            raise ServerBusy(f"full: {self._max_requests} transcriptions are running")
+        cancellation = CancellationToken()
+        self._requests.add(cancellation)
+        try:
+            yield cancellation
+        except Cancelled:
+            if self._draining:
+                raise ServerRestarting from None
+            raise
+        finally:
+            self._requests.discard(cancellation)
+            self._left.set()
+
+    async def watch(self) -> None:
+        """Tell all sessions when the engine dies; until cancelled.
+
+        An open utterance learns of it from its stream; between utterances a session has no stream.
+        """
+        while True:
+            if self._backend.status == "dead":
+                for session in list(self._sessions):
+                    session.on_backend_lost()
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def drain(self, seconds: float) -> None:
+        """Admit nothing more; let sessions send their last finals and requests finish, all within `seconds`."""
+        self._draining = True
+        deadline = asyncio.get_running_loop().time() + seconds
+        for session in list(self._sessions):
+            session.drain()
+        if not await self._empty_by(deadline - min(DRAIN_RESERVE_SECONDS, seconds / 2)):
+            for session in list(self._sessions):
+                session.finish_now()
+            for request in self._requests:
+                request.cancel()
+            await self._empty_by(deadline)
+
+    async def _empty_by(self, deadline: float) -> bool:
+        try:
+            async with asyncio.timeout_at(deadline):
+                while self._sessions or self._requests:
+                    self._left.clear()
+                    await self._left.wait()
+        except TimeoutError:
+            return False
+        return True

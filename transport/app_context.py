@@ -1,0 +1,86 @@
+"""What all connections and requests share: the engine, admission, metrics and options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from structlog.typing import FilteringBoundLogger
+
+from backends.base import StreamOptions
+from inference.segmenter import SegmenterOptions
+from inference.utterance_pipeline import UtterancePipeline
+from inference.vad import VadOptions
+from inference.vad_factory import MakeVad
+from observability.metrics import Metrics
+from protocol.dialect import ServerInfo
+from protocol.errors import Forbidden
+from transport.admission import Admission
+from transport.backend_lifecycle import BackendLifecycle
+from transport.bell import Bell
+from transport.line import Line
+from transport.queues import QueueOptions
+from transport.sweeping import Sweeper
+
+
+@dataclass(frozen=True, slots=True)
+class SocketOptions:
+    """How long a connection may take."""
+
+    idle_seconds: float = 300.0
+    """A client that sends nothing for so long is closed; 0: never."""
+    send_timeout_seconds: float = 10.0
+    """A client that does not read for so long is cut off."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppContext:
+    """Built once, by `app`. Frozen: everything that changes is inside its parts."""
+
+    lifecycle: BackendLifecycle
+    admission: Admission
+    metrics: Metrics
+    log: FilteringBoundLogger
+    """Connections bind it, which costs a tenth of a new logger."""
+    sweeper: Sweeper
+    bell: Bell
+    line: Line
+    queues: QueueOptions
+    socket: SocketOptions
+    segmenter: SegmenterOptions
+    vad: VadOptions
+    make_vad: MakeVad
+    allowed_origins: Sequence[str] = ()
+    """Browser origins let in besides the server's own; `*`: all."""
+
+    def new_pipeline(
+        self, options: StreamOptions, segmenter: SegmenterOptions | None = None, vad: VadOptions | None = None
+    ) -> UtterancePipeline:
+        """A pipeline for one audio source, by the server's own options where none are given; any thread."""
+        detector = self.make_vad(vad or self.vad)
+        return UtterancePipeline(detector, segmenter or self.segmenter, self.lifecycle.backend.stream, options)
+
+    def server_info(self) -> ServerInfo:
+        """What a dialect may know of this server."""
+        backend = self.lifecycle.backend
+        return ServerInfo(
+            backend=backend.name,
+            languages=backend.languages,
+            uses_hotwords=backend.uses_hotwords,
+            has_words=backend.has_words,
+            silence_ms=self.segmenter.silence_ms,
+            vad_threshold=self.vad.threshold,
+        )
+
+    def check_origin(self, headers: Mapping[str, str]) -> None:
+        """Let in what no browser page sent, the server's own pages, and the origins that the settings name.
+
+        Raises:
+            Forbidden: another page sent it.
+        """
+        origin = headers.get("origin")
+        if origin is None or "*" in self.allowed_origins or origin in self.allowed_origins:
+            return
+        scheme, _, host = origin.partition("://")
+        if scheme not in ("http", "https") or host != headers.get("host"):
+            raise Forbidden

@@ -1,0 +1,305 @@
+"""One WebSocket connection from its upgrade to its close, whatever its dialect."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from starlette.types import Receive, Send
+
+from observability.connection_telemetry import ConnectionTelemetry
+from protocol.dialect import Close, Dialect, OutboundMessage, SessionOptions
+from protocol.errors import (
+    BadRequest,
+    ClientTooSlow,
+    InternalError,
+    PayloadTooLarge,
+    ServerRestarting,
+    ServiceError,
+)
+from protocol.events import Audio, Command, Event, Final, Finish, KeepAlive, Reason, Reject, Unknown, WarningCode
+from session.state import elapsed_ms
+from transport import frames
+from transport.app_context import AppContext
+from transport.bridge import Bridge, open_bridge
+from transport.message_flood import MessageFlood
+
+_CLOSE_SECONDS = 1.0
+"""How long a client may take to answer a close frame."""
+_CLOSING_SECONDS = 10.0
+"""How long the last finals may take when the server closes a connection; then hypotheses take their place."""
+_PEER_GONE = (OSError, RuntimeError)
+"""How a peer that vanished shows in a send: RuntimeError means that nothing can be sent after a close."""
+
+
+class Connection:
+    """Owns one open WebSocket, its bridge and its close code. Everything here runs on the event loop."""
+
+    def __init__(
+        self, receive: Receive, send: Send, dialect: Dialect, context: AppContext, telemetry: ConnectionTelemetry
+    ) -> None:
+        self._receive = receive
+        self._send_asgi = send
+        self._dialect = dialect
+        self._context = context
+        self._telemetry = telemetry
+        self._transport: asyncio.Transport | None = None
+        self._options = SessionOptions()
+        self._bridge: Bridge | None = None
+        """Built with the first message: it is most of what a connection costs, and some clients only connect."""
+        self._bridge_decided = asyncio.Event()
+        """There is a bridge, or there will be none."""
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._closing_timers: list[asyncio.TimerHandle] = []
+        self._error: ServiceError | None = None
+        """Why the server closes the connection; None: it does not, or the session is finished."""
+        self._finishing = False
+        """The client sent `Finish`."""
+        self._client_code: int | None = None
+        """The close code that the client sent."""
+        self._unreachable = False
+        """A send failed, and the client's close code may still be unread."""
+        self._aborted = False
+        self._last_message = time.monotonic()
+        self._unknown_messages = MessageFlood()
+
+    async def run(self, opened: SessionOptions | ServiceError) -> None:
+        """Serve the accepted socket; returns when it is closed and its thread has ended."""
+        # ASGI has no other way to it: uvicorn's `send` is a method of its protocol.
+        self._transport = getattr(getattr(self._send_asgi, "__self__", None), "transport", None)
+        frames.take_over(self._transport)
+        try:
+            if isinstance(opened, ServiceError):
+                self._fail(opened)
+            else:
+                self._options = opened
+                await self._serve()
+        except Exception as error:  # noqa: BLE001 - goes to the log; the peer learns only that it was the server
+            self._telemetry.failed(error)
+            self._error = self._error or InternalError()
+        close = self._dialect.goodbye(self._error, time.time())
+        await self._close(close)
+        self._record_end(close)
+
+    # Called by admission
+
+    def drain(self) -> None:
+        """End the open utterance at the last sample received, send what is due, then close with 1012."""
+        self._conclude(ServerRestarting(), Reason.DRAIN)
+
+    def finish_now(self) -> None:
+        """Time is up: send hypotheses in place of finals that are not ready."""
+        if self._bridge is not None:
+            self._bridge.inbound.finish_now()
+
+    def on_backend_lost(self) -> None:
+        """The engine died: close with 1011, whether or not an utterance is open."""
+        self._fail(InternalError())
+
+    @property
+    def queue_lengths(self) -> tuple[int, int]:
+        """Messages in the inbound and in the outbound queue."""
+        bridge = self._bridge
+        return (0, 0) if bridge is None else (len(bridge.inbound), len(bridge.outbound))
+
+    # The session
+
+    async def _serve(self) -> None:
+        options = self._options
+        self._telemetry.opened(
+            options.call_id,
+            language=options.language,
+            partial_ms=options.partial_ms,
+            hotwords=len(options.hotwords),
+        )
+        receiver = asyncio.create_task(self._receive_loop(), name="recv pump")
+        self._watch_idle()
+        try:
+            if await self._send(self._dialect.hello(time.time())):
+                await self._bridge_decided.wait()
+                if self._bridge is not None:
+                    await self._send_loop(self._bridge)
+        finally:
+            self._cancel(at_once=True)
+            for timer in (self._idle_timer, *self._closing_timers):
+                if timer is not None:
+                    timer.cancel()
+            await self._stop(receiver)
+            if self._bridge is not None:
+                await asyncio.shield(self._bridge.thread.ended)
+
+    async def _stop(self, receiver: asyncio.Task[None]) -> None:
+        """End the recv pump; if the client is gone, once its close code, behind its last messages, is read."""
+        if self._unreachable:
+            await asyncio.wait([receiver], timeout=_CLOSE_SECONDS)
+        if not receiver.done():
+            receiver.cancel()
+            await asyncio.wait([receiver])
+
+    async def _receive_loop(self) -> None:
+        """Recv pump: until the client is gone. It never waits for the worker, so pings are always answered."""
+        while True:
+            message = await self._receive()
+            self._last_message = now = time.monotonic()
+            if message["type"] == "websocket.disconnect":
+                self._on_client_close(message.get("code") or 1005)
+                return
+            if self._error is not None or self._finishing:
+                continue  # the session ends: only the client's close is awaited
+            try:
+                await self._take(message.get("bytes"), message.get("text"), now)
+            except ServiceError as error:
+                self._fail(error)
+            except Exception as error:  # noqa: BLE001 - goes to the log; the peer learns only that it was the server
+                self._telemetry.failed(error)
+                self._fail(InternalError())
+
+    async def _take(self, data: bytes | None, text: str | None, now: float) -> None:
+        limit = self._dialect.max_message_bytes
+        if len(data if data is not None else (text or "").encode()) > limit:
+            raise PayloadTooLarge(f"a message may have at most {limit} bytes")
+        bridge = self._bridge or self._open_bridge()
+        if bridge is None:
+            return
+        for command in self._dialect.take(data if data is not None else text or ""):
+            if isinstance(command, Audio):
+                bridge.inbound.put_audio(command.data, now)
+            else:
+                self._obey(command, bridge, now)
+        if bridge.inbound.throttled:
+            await bridge.inbound.throttle()
+
+    def _obey(self, command: Command, bridge: Bridge, now: float) -> None:
+        self._telemetry.commanded(command)
+        match command:
+            case KeepAlive():
+                pass
+            case Unknown(message):
+                if self._unknown_messages.count(now) == 1:
+                    bridge.inbound.put_command(Reject(WarningCode.UNKNOWN_MESSAGE, message), now)
+            case _:
+                self._finishing = self._finishing or isinstance(command, Finish)
+                bridge.inbound.put_command(command, now)
+
+    def _open_bridge(self) -> Bridge | None:
+        if self._bridge_decided.is_set():
+            return None  # the connection ends without one
+        self._bridge = open_bridge(self._context, self._options, self._telemetry, self._transport)
+        self._bridge.thread.ended.add_done_callback(self._on_worker_end)
+        self._bridge_decided.set()
+        return self._bridge
+
+    def _on_worker_end(self, ended: asyncio.Future[BaseException | None]) -> None:
+        failure = ended.result()
+        if failure is not None:
+            self._telemetry.failed(failure)
+            self._fail(InternalError())
+        elif self._bridge is not None:
+            self._bridge.outbound.end()
+
+    async def _send_loop(self, bridge: Bridge) -> None:
+        """Send pump: ends when the outbound queue does, or the client is gone."""
+        while (event := await bridge.outbound.get()) is not None:
+            if not await self._send(self._dialect.tell(self._stamped(event), time.time())):
+                return
+
+    def _stamped(self, event: Event) -> Event:
+        """A final with its latency up to now, so that time spent in the queue counts."""
+        if not isinstance(event, Final):
+            return event
+        final = replace(event, latency_ms=elapsed_ms(event.ended, time.monotonic()))
+        self._telemetry.final(final.reason, final.segment_seq, final.first_token_ms, final.latency_ms)
+        return final
+
+    async def _send(self, messages: Iterable[OutboundMessage]) -> bool:
+        """Send text messages; False: the client is gone, or does not read."""
+        try:
+            async with asyncio.timeout(self._context.socket.send_timeout_seconds):
+                for message in messages:
+                    await self._send_asgi({"type": "websocket.send", "text": message})
+        except TimeoutError:
+            self._fail(ClientTooSlow("the client does not read"))
+            self._abort()
+            return False
+        except _PEER_GONE:
+            self._unreachable = True
+            self._cancel(at_once=True)
+            return False
+        return True
+
+    # The end
+
+    def _watch_idle(self) -> None:
+        """End a connection that was idle for too long, else set a timer for when it may have been."""
+        limit = self._context.socket.idle_seconds
+        if not limit or self._finishing or self._error is not None:
+            return
+        left = self._last_message + limit - time.monotonic()
+        if left <= 0:
+            self._fail(BadRequest(f"idle: nothing came for {limit:g} seconds"))
+        else:
+            self._idle_timer = asyncio.get_running_loop().call_later(left, self._watch_idle)
+
+    def _fail(self, error: ServiceError) -> None:
+        """Close with `error`, unless something else closes the connection already; what is due is still sent.
+
+        The open utterance gets its final, unless the server failed or the client does not read.
+        """
+        if isinstance(error, InternalError | ClientTooSlow):
+            self._error = self._error or error.without_traceback()
+            self._cancel(at_once=False)
+        else:
+            self._conclude(error, Reason.CLOSING)
+            if self._bridge is not None:
+                self._in_time(_CLOSING_SECONDS, self.finish_now)
+                self._in_time(_CLOSING_SECONDS + _CLOSE_SECONDS, lambda: self._cancel(at_once=False))
+
+    def _in_time(self, seconds: float, action: Callable[[], None]) -> None:
+        self._closing_timers.append(asyncio.get_running_loop().call_later(seconds, action))
+
+    def _conclude(self, error: ServiceError, reason: Reason) -> None:
+        """Close with `error` after the finals that are due; the open utterance ends with `reason`."""
+        # With its traceback it would be in a reference cycle with this connection.
+        self._error = self._error or error.without_traceback()
+        if self._bridge is None:
+            self._bridge_decided.set()
+        else:
+            self._bridge.conclude(reason)
+
+    def _cancel(self, *, at_once: bool) -> None:
+        """Drop what is not processed; what is queued for the client is still sent, unless `at_once`. Idempotent."""
+        self._bridge_decided.set()
+        if self._bridge is not None:
+            self._bridge.cancel(at_once=at_once)
+
+    def _on_client_close(self, code: int) -> None:
+        if self._client_code is None:
+            self._client_code = code
+        self._cancel(at_once=True)
+
+    def _abort(self) -> None:
+        """Drop the socket: a close frame would wait behind what the client does not read."""
+        self._aborted = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def _close(self, close: Close) -> None:
+        """Send the last messages and the close frame, and wait for the client's."""
+        if self._client_code is not None or self._aborted or self._unreachable:
+            return
+        if await self._send(close.messages):
+            with contextlib.suppress(*_PEER_GONE):
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await self._send_asgi({"type": "websocket.close", "code": close.code, "reason": close.reason})
+                    # A socket that uvicorn closes before the peer's reply is read is reset, and the last words lost.
+                    while (await self._receive())["type"] != "websocket.disconnect":
+                        pass
+
+    def _record_end(self, close: Close) -> None:
+        if self._client_code is not None or self._unreachable:
+            self._telemetry.closed(self._client_code or 1006, "client")
+        else:
+            self._telemetry.closed(close.code, close.reason)

@@ -1,0 +1,96 @@
+"""Events that a session's worker reported and the client was not sent yet: a janus queue in which finals come first.
+
+End of stream is the queue's own state, never an item that a full queue could drop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+
+import janus
+
+from inference.worker_queues import SinkClosed
+from observability.connection_telemetry import ConnectionTelemetry
+from protocol.events import Cleared, Event, Final, Hypothesis, SpeechStarted, SpeechStopped
+from transport.queues import QueueOptions
+
+OFFERED_UP_TO = 0.8
+"""Fill of the queue beyond which hypotheses and speech events are dropped."""
+
+
+class _Queue(janus.Queue[Event]):
+    """A final, or a cleared utterance, removes the hypotheses before it. The hook overridden is janus's own."""
+
+    def _put(self, item: Event) -> None:
+        if isinstance(item, Final | Cleared):
+            self._queue = deque(each for each in self._queue if not isinstance(each, Hypothesis))
+        self._queue.append(item)
+
+
+class OutboundQueue:
+    """Satisfies `inference.worker_queues.EventSink`.
+
+    `offer` and `put` are called on the worker's thread, `get` and `end` on the event loop.
+    """
+
+    def __init__(self, options: QueueOptions, telemetry: ConnectionTelemetry) -> None:
+        self._telemetry = telemetry
+        self._loop = asyncio.get_running_loop()
+        self._queue = _Queue(options.out_messages)
+        self._ended = False
+        # Hypotheses alone must never fill the queue: a final would wait behind what it is to replace.
+        self._offered_up_to = min(int(options.out_messages * OFFERED_UP_TO), options.out_messages - 2)
+        self._filled = asyncio.Event()
+
+    def offer(self, event: SpeechStarted | SpeechStopped | Hypothesis) -> bool:
+        """Queue an event unless the queue is over 80 % full; whether it was queued."""
+        if len(self) > self._offered_up_to:
+            return False
+        try:
+            self._queue.sync_q.put_nowait(event)
+        except (janus.SyncQueueFull, janus.SyncQueueShutDown):
+            return False
+        self._notify()
+        return True
+
+    def put(self, event: Event) -> None:
+        """Queue an event, waiting for room.
+
+        Raises:
+            SinkClosed: the session ended first.
+        """
+        try:
+            self._queue.sync_q.put(event)
+        except janus.SyncQueueShutDown as error:
+            raise SinkClosed from error
+        self._notify()
+
+    async def get(self) -> Event | None:
+        """The next event; None when there will be no more."""
+        while True:
+            # Cleared before the queue is read: an event that is put after that sets it again.
+            self._filled.clear()
+            try:
+                return self._queue.async_q.get_nowait()
+            except janus.AsyncQueueShutDown:
+                return None
+            except janus.AsyncQueueEmpty:
+                await self._filled.wait()
+
+    def end(self, *, at_once: bool = False) -> None:
+        """Let nothing more in; what is queued is still sent, unless `at_once`. Idempotent; on the event loop."""
+        if at_once or not self._ended:
+            self._ended = True
+            self._queue.shutdown(immediate=at_once)
+            self._filled.set()
+
+    def _notify(self) -> None:
+        # One callback on the loop: a third of what a wait inside janus costs, which is a task for each event.
+        self._telemetry.queued("out_queue", len(self))
+        with contextlib.suppress(RuntimeError):  # a closed loop means that the process ends
+            self._loop.call_soon_threadsafe(self._filled.set)
+
+    def __len__(self) -> int:
+        return self._queue.sync_q.qsize()
