@@ -55,7 +55,8 @@ def _time(length: int) -> _Sound:
 def _hum(length: int, dice: Dice) -> _Sound:
     base = float(dice.choice([50.0, 60.0, 100.0, 120.0]))
     tones = [np.sin(2 * np.pi * (base * n * _time(length) + dice.random())) / n for n in range(1, 9)]
-    return np.sum(tones, axis=0)
+    hum: _Sound = np.sum(tones, axis=0)
+    return hum
 
 
 def _music(length: int, dice: Dice) -> _Sound:

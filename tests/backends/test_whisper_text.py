@@ -57,7 +57,14 @@ def test_token_limits() -> None:
 
 @pytest.mark.parametrize(
     ("text", "no_speech_prob", "mean_log_prob"),
-    [("you", 0.46, -0.8), ("Thank you.", 0.53, -1.12), (". . .", 0.1, -0.2), ("Okay.", 0.67, -1.6), ("", 0.0, 0.0)],
+    [
+        ("you", 0.46, -0.8),
+        ("Thank you.", 0.53, -1.12),
+        (". . .", 0.1, -0.2),
+        ("Okay.", 0.67, -1.6),
+        ("You You", 0.44, -2.1),
+        ("", 0.0, 0.0),
+    ],
 )
 def test_what_noise_becomes_is_not_believed(text: str, no_speech_prob: float, mean_log_prob: float) -> None:
     """Decodes of noise as they were measured."""
@@ -66,7 +73,7 @@ def test_what_noise_becomes_is_not_believed(text: str, no_speech_prob: float, me
 
 @pytest.mark.parametrize(
     ("text", "no_speech_prob", "mean_log_prob"),
-    [("Up", 0.6, -1.15), ("Go.", 0.45, -0.66), ("Thank you.", 0.1, -0.4), ("Yes.", 0.3, -0.9), ("you", 0.2, -0.9)],
+    [("Up", 0.67, -0.79), ("Go.", 0.45, -0.66), ("Thank you.", 0.1, -0.4), ("Yes.", 0.3, -0.9), ("you", 0.2, -0.9)],
 )
 def test_short_words_are_believed(text: str, no_speech_prob: float, mean_log_prob: float) -> None:
     """Decodes of single words as they were measured."""
