@@ -21,8 +21,8 @@ import numpy as np
 
 from backends.whisper.model import Model, choose_hardware
 from backends.whisper.transcription import Request, decode_finals, decode_once, decode_partials
-from bench.common.recordings import read_pcm
 from bench.common.offline_segmentation import segment as hear
+from bench.common.recordings import read_pcm
 from bench.common.word_error_rate import normalise
 from bench.whisper.sounds import sounds
 from inference.vad import EnergyVad, VadOptions

@@ -21,10 +21,10 @@ from whisper_normalizer.english import EnglishTextNormalizer
 
 from backends.whisper.model import Model, choose_hardware
 from backends.whisper.transcription import Decoded, Request, decode_finals, decode_once
+from bench.common.noisy_scenes import pink
+from bench.common.offline_segmentation import segment as hear
 from bench.common.recordings import Recording as Clip
 from bench.common.recordings import load
-from bench.common.offline_segmentation import segment as hear
-from bench.common.noisy_scenes import pink
 from bench.common.word_error_rate import edits
 from inference.vad import EnergyVad, VadOptions
 from protocol.pcm import SAMPLE_RATE, Signal, to_signal
