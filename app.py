@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 import uvicorn
 from fastapi import FastAPI, Request, Response
+from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from backends import registry
@@ -24,18 +25,14 @@ from observability import logging
 from observability.metrics import Metrics
 from protocol.schema import Health, HttpError, Transcript
 from transport import http
-from transport.bell import Bell
 from transport.engine import Engine
-from transport.line import Line
+from transport.gc_policy import GcPolicy
+from transport.inbound_queue import WorkerScheduler
 from transport.services import Services
 from transport.sessions import Admission
 from transport.stop import StopSignals
-from transport.sweeping import Sweeper
+from transport.websocket_protocol import SpeechWebSocketProtocol, TransportLookup
 from transport.ws import SOCKET_PATH, serve_socket
-
-MAX_FRAME_BYTES = 1 << 20
-"""A message beyond this is refused by uvicorn itself, before it is in memory; a shorter one gets an error first."""
-
 
 _REFUSALS = (SettingsRefused, registry.BackendUnavailable, detectors.VadUnavailable)
 
@@ -64,25 +61,23 @@ def create_app(settings: Settings | None = None, on_ready: Callable[[], None] = 
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         read = check(settings)
         logging.configure(read.log_level)
-        sweeper = Sweeper()
+        gc_policy = GcPolicy()
 
         def ready() -> None:
-            sweeper.begin()
+            gc_policy.freeze_startup()
             on_ready()
 
         engine = Engine(registry.create(read.backend, read.backends()), ready, _end_process)
         make_vad = await asyncio.to_thread(detectors.load, read.vad)
         metrics = Metrics()
         admission = Admission(engine, metrics, read.max_sessions, read.http_threads())
-        bell = Bell(admission.is_crowded)
         services = Services(
             engine,
             admission,
             metrics,
             structlog.get_logger().bind(),
-            sweeper,
-            bell,
-            Line(),
+            TransportLookup(structlog.get_logger()),
+            WorkerScheduler(),
             read.queues(),
             read.socket(),
             read.segmenter(),
@@ -93,11 +88,11 @@ def create_app(settings: Settings | None = None, on_ready: Callable[[], None] = 
         transcriber = http.Transcriber(services, read.uploads(), read.http_threads())
 
         async def drain() -> None:
-            await bell.stop()  # what was said before the signal is heard
             await admission.drain(read.drain_seconds)
 
         stop = StopSignals(drain=drain, release=lambda: asyncio.to_thread(engine.close))
         app.state.services, app.state.transcriber = services, transcriber
+        app.state.gc_policy = gc_policy
         watch = asyncio.create_task(admission.watch(), name="engine watch")
         try:
             engine.start()
@@ -110,7 +105,7 @@ def create_app(settings: Settings | None = None, on_ready: Callable[[], None] = 
                 await asyncio.to_thread(engine.close)
                 await asyncio.to_thread(transcriber.close)
             finally:
-                sweeper.end()
+                gc_policy.restore()
 
     app = _Application(lambda: check(settings), title="realtime-stt-ws", lifespan=lifespan)
     _add_routes(app)
@@ -118,10 +113,9 @@ def create_app(settings: Settings | None = None, on_ready: Callable[[], None] = 
 
 
 class _Application(FastAPI):
-    """FastAPI behind an entrance of our own, for the two things that it has no say in.
+    """FastAPI, with two things of our own around it.
 
-    A start is refused with one plain sentence. And the socket is served before any middleware: its layers are a tenth
-    of what a connection costs, and hide the socket's transport.
+    A start is refused with one plain sentence, and each connection that closed counts in the garbage policy.
     """
 
     def __init__(self, check: Callable[[], Settings], **options: Any) -> None:  # noqa: ANN401 - FastAPI's own
@@ -136,10 +130,18 @@ class _Application(FastAPI):
                 await receive()
                 await send({"type": "lifespan.startup.failed", "message": str(refusal)})
                 return
-        if scope["type"] == "websocket" and scope["path"].removeprefix(scope.get("root_path", "")) == SOCKET_PATH:
-            await serve_socket(scope, receive, send, self.state.services)
-        else:
+        try:
             await super().__call__(scope, receive, send)
+        finally:
+            if scope["type"] != "lifespan":
+                self.state.gc_policy.connection_closed(self.state.services.admission.sessions)
+
+
+class _SpeechSocket:
+    """The WebSocket's ASGI application. A class, because Starlette would wrap a function in its own `WebSocket`."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await serve_socket(scope, receive, send, scope["app"].state.services)
 
 
 def _add_routes(app: FastAPI) -> None:
@@ -148,6 +150,8 @@ def _add_routes(app: FastAPI) -> None:
     }
     form = {"multipart/form-data": {"schema": {"type": "object", "required": ["file"], "properties": {
         "file": {"type": "string", "format": "binary"}}}}}  # fmt: skip
+
+    app.router.routes.append(WebSocketRoute(SOCKET_PATH, _SpeechSocket()))
 
     @app.post(
         "/v1/stt/transcribe",
@@ -212,9 +216,7 @@ def main() -> None:
         port=settings.port,
         log_config=None,
         access_log=False,
-        ws="websockets-sansio",
-        ws_per_message_deflate=False,
-        ws_max_size=MAX_FRAME_BYTES,
+        ws=SpeechWebSocketProtocol,
     )
 
 

@@ -1,6 +1,6 @@
 """The yardstick: a Starlette WebSocket endpoint that accepts, sends nothing and throws every frame away.
 
-Serve it as the server itself is served: `uvicorn bench.bare:app --ws websockets-sansio`.
+Serve it as a user would: `uvicorn bench.bare:app`.
 """
 
 from __future__ import annotations

@@ -20,7 +20,6 @@ from inference.vad import EnergyVad, VadOptions
 from inference.worker import POLL_IDLE_SECONDS, POLL_SPEECH_SECONDS
 from protocol.pcm import BYTES_PER_SAMPLE, FRAME_SAMPLES, SAMPLE_RATE, Samples, Signal, to_pcm
 from protocol.schema import Reason
-from transport.inbox import AHEAD_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +113,12 @@ class Ears:
 def _looks(listener: Listener, samples: int) -> Iterator[tuple[int, int]]:
     """First sample and end of what a connection's worker hears at each of its looks.
 
-    It looks when the audio has reached what is due, and otherwise now and then: see `transport.inbox`.
+    It looks when the audio has reached what is due, and otherwise now and then: see `transport.inbound_queue`.
     """
     taken = 0
     while taken < samples:
         nap = POLL_SPEECH_SECONDS if listener.expectant else POLL_IDLE_SECONDS
-        wanted = min(taken + round((nap - AHEAD_SECONDS) * SAMPLE_RATE), max(listener.due, taken + 1))
+        wanted = min(taken + round(nap * SAMPLE_RATE), max(listener.due, taken + 1))
         arrived = -(-wanted // FRAME_SAMPLES) * FRAME_SAMPLES
         yield taken, min(arrived, samples)
         taken = arrived

@@ -19,10 +19,11 @@ from pathlib import Path
 import httpx
 
 ROOT = Path(__file__).parents[1]
+_WS_PROTOCOL = "transport.websocket_protocol"
+_WS_OPTIONS = ["--ws", f"{_WS_PROTOCOL}:SpeechWebSocketProtocol"]
+"""Of the server; the bare socket runs with uvicorn's defaults."""
 UVICORN_OPTIONS = {
     "--loop": "uvloop",
-    "--ws": "websockets-sansio",
-    "--ws-per-message-deflate": "false",
     # A server that is stopped while another is measured misses pongs.
     "--ws-ping-timeout": "600",
     "--log-level": "warning",
@@ -73,6 +74,8 @@ class Server:
         self._log = Path(self._folder.name) / "server.log"
         command = [sys.executable, "-m", "uvicorn", module, "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--factory"] if module.endswith(":build") else []
+        served_by_us = module != TARGETS["bare"] and (root / f"{_WS_PROTOCOL.replace('.', '/')}.py").exists()
+        command += _WS_OPTIONS if served_by_us else []
         command += ["--no-access-log", *chain.from_iterable(UVICORN_OPTIONS.items())]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("STT_")}
         with self._log.open("wb") as log:

@@ -74,11 +74,6 @@ class Listener:
         return self._segmenter.position + self._segmenter.horizon
 
     @property
-    def decisive(self) -> bool:
-        """Whether an utterance may end there."""
-        return self._segmenter.decisive
-
-    @property
     def behind(self) -> bool:
         """Whether an utterance's end stopped the hearing of what was taken: `hear` again, with or without more."""
         return self.position - self._segmenter.position >= FRAME_SAMPLES

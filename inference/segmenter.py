@@ -156,11 +156,6 @@ class Segmenter:
         pause = utterance.voiced_end + self._pause - self.position if utterance.paused_at is None else self._glance
         return max(FRAME_SAMPLES, min(self._glance, pause, self._end_after(utterance)))
 
-    @property
-    def decisive(self) -> bool:
-        """Whether the open utterance may end at the horizon."""
-        return self._open is not None and self._end_after(self._open) <= self.horizon
-
     def _end_after(self, utterance: _Open) -> int:
         """Samples after `position` before which the utterance cannot end, by its silence or its length."""
         return min(utterance.voiced_end + self._silence, utterance.start + self._longest) - self.position

@@ -20,9 +20,9 @@ from protocol.schema import Final, Partial, Reason, SpeechStarted, TimedWord
 from session.state import EndedUtterance, FinalText, SessionState, UtteranceState
 
 POLL_SPEECH_SECONDS = 0.05
-"""Longest wait while there is speech or a final is in work; a crowd's source adds the time that the audio takes."""
+"""Audio that a wait lasts at most while there is speech or a final is in work; with many sessions longer."""
 POLL_IDLE_SECONDS = 0.2
-"""Longest wait when nobody speaks; likewise."""
+"""The same when nobody speaks."""
 MAX_FINALS = 2
 """Finals in work at once; beyond them the worker stops reading."""
 _BLOCK = samples_of(1_000)
@@ -67,19 +67,19 @@ class Source(Protocol):
         ...
 
     @property
-    def hurried(self) -> bool:
-        """There is no time to wait for finals: what the partials said has to do."""
+    def must_finish(self) -> bool:
+        """There is no time to wait for finals: the newest partial stands in for each."""
         ...
 
     def take(self) -> list[Inbound]:
         """Everything queued now, in order; never waits."""
         ...
 
-    def wait(self, seconds: float, position: int | None, *, decisive: bool) -> None:
-        """Sleep for `seconds`, or until the audio reaches sample `position`, a commit, an end or `wake`.
+    def wait(self, seconds: float, position: int | None) -> None:
+        """Sleep until about `seconds` of new audio, or the audio up to sample `position`, arrived, whichever is sooner.
 
-        A source with many workers may sleep `seconds` longer than the audio takes to reach `position`, and wakes those
-        first whose `position` is `decisive`: an utterance may end there. None: no audio ends the wait.
+        A command, an end and `wake` end the wait at once. A source with many workers may let them sleep longer, and if
+        no audio comes the wait ends by itself. None: no audio ends the wait.
         """
         ...
 
@@ -167,8 +167,8 @@ class Worker:
         busy = self._finals or self._listener.expectant
         reading = not self._concluded and len(self._finals) < MAX_FINALS
         # Nothing can change before the audio has reached what is due, and then something may at once.
-        seconds, decisive = POLL_SPEECH_SECONDS if busy else POLL_IDLE_SECONDS, self._listener.decisive
-        self._source.wait(seconds, self._listener.due if reading else None, decisive=decisive)
+        seconds = POLL_SPEECH_SECONDS if busy else POLL_IDLE_SECONDS
+        self._source.wait(seconds, self._listener.due if reading else None)
 
     def _next_step(self) -> Samples | CommitMessage | Literal[Reason.DRAIN] | None:
         if self._concluded or len(self._finals) >= MAX_FINALS:
@@ -241,7 +241,7 @@ class Worker:
             self._show_partial(self._listener.stream, self._current)
 
     def _ready(self, pending: _PendingFinal) -> bool:
-        return pending.result is None or pending.result.done() or self._source.hurried
+        return pending.result is None or pending.result.done() or self._source.must_finish
 
     def _deliver(self, pending: _PendingFinal) -> None:
         text = FinalText("")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from transport.inbox import Inbox
+from transport.inbound_queue import InboundQueue
 from transport.outbox import Outbox
 
 
@@ -28,7 +26,6 @@ class WorkerThread:
     def _run(self, work: Callable[[], None]) -> None:
         failure: BaseException | None = None
         try:
-            _yield_to_others()
             work()
         except BaseException as error:  # noqa: BLE001 - handed to the connection, which logs it and closes with 1011
             failure = error
@@ -37,26 +34,15 @@ class WorkerThread:
             self._loop.call_soon_threadsafe(self.ended.set_result, failure)
 
 
-def _yield_to_others() -> None:
-    """Have this thread, when it is woken, wait for whoever runs to stop: see sched(7), SCHED_BATCH.
-
-    It would take the core from the thread that woke it, only to find that one holding the interpreter's lock, and go
-    back to sleep. Half of all context switches are saved, and a tenth of the worker's CPU.
-    """
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # some sandboxes forbid it
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-
-
 @dataclass(frozen=True, slots=True)
 class Bridge:
     """What stands between one connection's pumps and its engine. Used on the event loop."""
 
-    inbox: Inbox
+    inbound: InboundQueue
     outbox: Outbox
     thread: WorkerThread
 
     def end(self, *, at_once: bool) -> None:
         """Drop what is not heard; what is queued is still sent, unless `at_once`."""
-        self.inbox.end(drain=False)
+        self.inbound.end(drain=False)
         self.outbox.end(at_once=at_once)

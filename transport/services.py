@@ -14,12 +14,11 @@ from inference.segmenter import Segmenter, SegmenterOptions
 from inference.vad import VadOptions
 from observability.metrics import Metrics
 from protocol.errors import Forbidden
-from transport.bell import Bell
 from transport.engine import Engine
-from transport.line import Line
+from transport.inbound_queue import WorkerScheduler
 from transport.queues import QueueOptions
 from transport.sessions import Admission
-from transport.sweeping import Sweeper
+from transport.websocket_protocol import TransportLookup
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +40,8 @@ class Services:
     metrics: Metrics
     log: FilteringBoundLogger
     """What connections tell goes to copies of it, which cost a tenth of a new logger."""
-    sweeper: Sweeper
-    bell: Bell
-    line: Line
+    transports: TransportLookup
+    scheduler: WorkerScheduler
     queues: QueueOptions
     socket: SocketOptions
     segmenter: SegmenterOptions

@@ -31,9 +31,8 @@ from protocol.schema import (
     refuse_unless,
 )
 from session.state import SessionState
-from transport import frames
 from transport.bridge import Bridge, WorkerThread
-from transport.inbox import Inbox
+from transport.inbound_queue import InboundQueue
 from transport.outbox import Outbox
 from transport.services import Services
 
@@ -51,14 +50,8 @@ async def serve_socket(scope: Scope, receive: Receive, send: Send, services: Ser
         await send({"type": "websocket.accept"})
     except OSError:
         return  # it left before it was let in
-    # ASGI has no other way to it: uvicorn's `send` is a method of its protocol. It alone can leave a socket unread, or
-    # cut off a client that does not read.
-    transport: asyncio.Transport | None = getattr(getattr(send, "__self__", None), "transport", None)
-    frames.take_over(transport)
-    try:
-        await Connection(scope, receive, send, transport, services).run()
-    finally:
-        services.sweeper.ended(services.admission.sessions)
+    transport = services.transports.find(scope)
+    await Connection(scope, receive, send, transport, services).run()
 
 
 class Connection:
@@ -113,12 +106,12 @@ class Connection:
         if self._bridge is None:
             self._end()
         else:
-            self._bridge.inbox.end(drain=True)
+            self._bridge.inbound.end(drain=True)
 
     def hurry(self) -> None:
         """The drain's time is nearly over: finals that are not ready are sent as the newest partial."""
         if self._bridge is not None:
-            self._bridge.inbox.hurry()
+            self._bridge.inbound.finish_now()
 
     def lose_engine(self) -> None:
         """The engine died: close with 1011, whether or not an utterance is open."""
@@ -128,7 +121,7 @@ class Connection:
     def queue_lengths(self) -> tuple[int, int]:
         """Messages in the in queue and in the out queue."""
         bridge = self._bridge
-        return (0, 0) if bridge is None else (len(bridge.inbox), len(bridge.outbox))
+        return (0, 0) if bridge is None else (len(bridge.inbound), len(bridge.outbox))
 
     def _check(self) -> ConnectParams:
         self._services.check_origin(self._headers)
@@ -183,25 +176,19 @@ class Connection:
 
     def _build_bridge(self, params: ConnectParams, segmenter: SegmenterOptions, vad: VadOptions) -> Bridge:
         services = self._services
-        inbox = Inbox(services.queues, self._recorder, services.bell, services.line, self._transport)
+        inbound = InboundQueue(services.queues, self._recorder, services.scheduler)
         outbox = Outbox(self._services.queues, self._recorder)
         options = StreamOptions(
-            primary_subtag(params.language), params.hotwords, partial_ms=params.partial_ms, notify=inbox.wake
+            primary_subtag(params.language), params.hotwords, partial_ms=params.partial_ms, notify=inbound.wake
         )
         tells_speech = "speech" in params.events
         state = SessionState(params.call_id, params.language, params.partial_ms, tells_speech=tells_speech)
         listener = self._services.listener(options, segmenter, vad)
-        worker = Worker(inbox, outbox, listener, state, self._recorder)
+        worker = Worker(inbound, outbox, listener, state, self._recorder)
 
-        def work() -> None:
-            try:
-                worker.run()
-            finally:
-                inbox.end_turn()
-
-        thread = WorkerThread(f"stt-{self._recorder.connection_id}", work)
+        thread = WorkerThread(f"stt-{self._recorder.connection_id}", worker.run)
         thread.ended.add_done_callback(self._after_worker)
-        return Bridge(inbox, outbox, thread)
+        return Bridge(inbound, outbox, thread)
 
     def _after_worker(self, ended: asyncio.Future[BaseException | None]) -> None:
         failure = ended.result()
@@ -224,33 +211,33 @@ class Connection:
     async def _receive_all(self, build_bridge: Callable[[], Bridge]) -> None:
         """Until the client is gone. Never waits for the worker to do anything, so pings are always answered."""
         receive, clock = self._receive, time.monotonic
-        inbox: Inbox | None = None
+        inbound: InboundQueue | None = None
         while True:
             message = await receive()
             self._last_message = now = clock()
             if message["type"] == "websocket.disconnect":
                 self._leave(message.get("code") or 1005)
                 return
-            if inbox is None:
+            if inbound is None:
                 if self._turn.is_set():
                     return  # the connection ended without one
                 self._bridge = build_bridge()
                 self._turn.set()
-                inbox = self._bridge.inbox
+                inbound = self._bridge.inbound
             data = message.get("bytes")
             if data is not None and len(data) <= MAX_MESSAGE_BYTES:
-                inbox.put_audio(data, now)
+                inbound.put_audio(data, now)
             else:
-                self._take_text(inbox, data, message.get("text") or "")
-            if inbox.crowded:
-                await inbox.hold_back()
+                self._take_text(inbound, data, message.get("text") or "")
+            if inbound.throttled:
+                await inbound.throttle()
 
-    def _take_text(self, inbox: Inbox, data: bytes | None, text: str) -> None:
+    def _take_text(self, inbound: InboundQueue, data: bytes | None, text: str) -> None:
         if data is not None or len(text.encode()) > MAX_MESSAGE_BYTES:
             raise TooLarge(f"a message may have at most {MAX_MESSAGE_BYTES} bytes")
         parse_client_text(text)
         self._recorder.committed()
-        inbox.put_commit(self._last_message)
+        inbound.put_commit(self._last_message)
 
     async def _pump_out(self, outbox: Outbox) -> None:
         """Send pump: ends when the outbox does, or the client is gone."""
@@ -309,6 +296,9 @@ class Connection:
 
     async def _say_goodbye(self) -> None:
         fault = self._fault
+        if self._deaf and self._transport is None and self._gone is None:
+            # Its socket cannot be dropped: while it lasts it counts as a session, so that such sockets are bounded.
+            await self._await_disconnect()
         if fault is None or self._gone is not None or self._deaf:
             return
         error = ErrorMessage(call_id=self._call_id, created_at=time.time(), code=fault.close_code, message=str(fault))
@@ -318,8 +308,11 @@ class Connection:
                     reason = str(fault)[:120]
                     await self._send_event({"type": "websocket.close", "code": fault.close_code, "reason": reason})
                     # A socket that uvicorn closes before the peer's reply is read is reset, and our last words lost.
-                    while (await self._receive())["type"] != "websocket.disconnect":
-                        pass
+                    await self._await_disconnect()
+
+    async def _await_disconnect(self) -> None:
+        while (await self._receive())["type"] != "websocket.disconnect":
+            pass
 
     def _record_end(self) -> None:
         if self._fault is not None and self._gone is None and not self._unreachable:

@@ -177,7 +177,7 @@ class Conversation:
         self.wakes = 0
         self.peak_in_work = 0
         self.cancelled = False
-        self.hurried = False
+        self.must_finish = False
         self._draining = False
         self._queue: deque[Inbound] = deque()
         self._bytes = 0
@@ -234,7 +234,7 @@ class Conversation:
         self._queue.clear()
         return taken
 
-    def wait(self, seconds: float, position: int | None, *, decisive: bool) -> None:
+    def wait(self, seconds: float, position: int | None) -> None:
         self.waits.append(seconds)
         self.wanted.append(position)
         self.peak_in_work = max(self.peak_in_work, self.engine.in_work)

@@ -15,9 +15,8 @@ from bench.load import Speaker, connected, last_words
 from bench.wheel import WHEEL_SLOTS, Wheel, turning
 from tests.audio import reference, silence, text_of
 from tests.server import Server, eventually
-from transport.sessions import CROWD
 
-SPEAKERS = CROWD + 16
+SPEAKERS = 48
 _AUDIO = silence(200) + reference("hello") + silence(700) + reference("price")[:32_000] + silence(700)
 
 
