@@ -32,10 +32,10 @@ from transport.admission import Admission
 from transport.app_context import AppContext
 from transport.backend_lifecycle import BackendLifecycle
 from transport.gc_policy import GcPolicy
-from transport.inbound_queue import WorkerScheduler
 from transport.shutdown import GracefulShutdown
 from transport.websocket import UnknownPathEndpoint, WebSocketEndpoint
 from transport.websocket_protocol import SpeechWebSocketProtocol, TransportLookup
+from transport.worker_scheduler import WorkerScheduler
 
 DIALECTS: Mapping[str, NewDialect] = {"/v1/stt/ws": NativeDialect}
 """WebSocket path -> codec."""

@@ -85,10 +85,13 @@ class Settings(BaseSettings):
     allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
     """Browser origins let in besides the server's own, separated by commas; `*`: all."""
 
-    in_queue_size: Annotated[int, Field(ge=1)] = 200
-    """Messages of one connection that may wait to be heard; 60 s of audio is the other bound."""
+    in_queue_seconds: Annotated[float, Field(ge=3, le=600)] = 30
+    """Seconds of one connection's audio that may wait for a late engine; beyond them a live client's oldest is dropped,
+    and a client ahead of real time is held back."""
+    in_queue_size: Annotated[int, Field(ge=1)] = 20_000
+    """Messages of one connection that may wait, whatever their length: a bound of memory beyond all live audio."""
     in_queue_max_drops: Annotated[int, Field(ge=0)] = 500
-    """Audio messages that may be dropped since the in queue was last empty; beyond them 1008."""
+    """Units of 20 ms of live audio that may be dropped since the queue was last empty; beyond them 1013."""
     out_queue_size: Annotated[int, Field(ge=3)] = 50
     """Messages of one connection that may wait to be sent."""
 
@@ -158,7 +161,12 @@ class Settings(BaseSettings):
 
     def queues(self) -> QueueOptions:
         """Bounds of a connection's queues."""
-        return QueueOptions(self.in_queue_size, self.in_queue_max_drops, self.out_queue_size)
+        return QueueOptions(
+            in_seconds=self.in_queue_seconds,
+            max_drops=self.in_queue_max_drops,
+            in_messages=self.in_queue_size,
+            out_messages=self.out_queue_size,
+        )
 
     def socket(self) -> SocketOptions:
         """Time limits of a connection."""

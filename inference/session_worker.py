@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -70,6 +70,8 @@ class SessionWorker:
         self._steps: Iterator[Samples | CommandMessage] = iter(())
         self._finals: deque[_PendingFinal] = deque()
         self._current: UtteranceState | None = None
+        self._dropped = 0
+        """Samples dropped since the last final."""
         self._concluded: Reason | None = None
         """Why the last utterance was ended: nothing more is read."""
 
@@ -135,10 +137,23 @@ class SessionWorker:
                 continue
             silence, samples = self._reader.read(message.offset, b"".join(message.chunks))
             self._arrivals.record(message.offset, message.chunks, message.arrivals, live=message.live)
+            if silence:
+                self._report_dropped(silence)
             for done in range(0, silence, _BLOCK):
                 yield np.zeros(min(_BLOCK, silence - done), np.int16)
             for first in range(0, len(samples), _BLOCK):
                 yield samples[first : first + _BLOCK]
+
+    def _report_dropped(self, samples: int) -> None:
+        """Report audio that was dropped from the full queue; it counts as silence."""
+        begin = self._pipeline.position
+        self._dropped += samples
+        self._sink.put(
+            events.Warning(
+                events.WarningCode.AUDIO_DROPPED,
+                f"the engine is late: audio from {ms(begin)} to {ms(begin + samples)} ms was dropped",
+            )
+        )
 
     def _process(self, samples: Samples) -> None:
         self._telemetry.processed(len(samples) / SAMPLE_RATE)
@@ -223,7 +238,8 @@ class SessionWorker:
             text = FinalText(pending.ended.state.newest)
         final = self._state.next_final(pending.ended, text, time.monotonic())
         if final is not None:
-            self._sink.put(final)
+            self._sink.put(replace(final, dropped_ms=ms(self._dropped)))
+            self._dropped = 0
 
     def _publish_partial(self, stream: ASRStream, utterance: UtteranceState) -> None:
         now = time.monotonic()

@@ -23,7 +23,7 @@ class CloseCode(IntEnum):
     RESTARTING = 1012
     """The server is restarting: connect again."""
     TRY_LATER = 1013
-    """The server is not ready yet, or full."""
+    """The server is not ready yet, full, or too late for live audio."""
 
 
 class ServiceError(Exception):
@@ -94,6 +94,13 @@ class ServerRestarting(ServiceError):
 
     def __init__(self) -> None:
         super().__init__("server restarting")
+
+
+class ServerOverloaded(ServiceError):
+    """The engine is too late for live audio, and too much was dropped: another server may serve."""
+
+    close_code = CloseCode.TRY_LATER
+    http_status = 503
 
 
 class ServerBusy(ServiceError):

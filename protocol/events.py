@@ -32,6 +32,8 @@ class Reason(StrEnum):
 class WarningCode(StrEnum):
     """What a warning is about; the same codes on the socket and over HTTP."""
 
+    AUDIO_DROPPED = "audio_dropped"
+    """The engine was late, and live audio was dropped; the message names the span, in ms of the connection's audio."""
     UNKNOWN_MESSAGE = "unknown_message"
     """The client sent text that is no message of this protocol. It is ignored; only the first is reported."""
     CONFIGURE_REFUSED = "configure_refused"
@@ -171,6 +173,8 @@ class Final:
     """None where the engine gives none."""
     commit_id: str | int | None = None
     """`id` of the commit that this final answers."""
+    dropped_ms: int = 0
+    """Audio dropped since the final before, because the engine was late."""
     channel: int = 0
 
 

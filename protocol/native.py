@@ -206,4 +206,5 @@ def _final(event: events.Final, call_id: str, now: float) -> wire.Final:
         language=event.language,
         words=timed_words(event.words),
         id=event.commit_id,
+        dropped_ms=event.dropped_ms or None,
     )

@@ -120,6 +120,8 @@ class Final(_ServerMessage):
     """The words with their times; only with `words=true` in the query, where the engine can time them."""
     id: str | int | None = None
     """`id` of the commit that this final answers; absent if the commit had none."""
+    dropped_ms: int | None = None
+    """Audio dropped since the final before, in ms, because the engine was late; absent if none was."""
 
 
 class Warning(_ServerMessage):  # noqa: A001 - the message's own name

@@ -17,9 +17,9 @@ from protocol.dialect import ServerInfo
 from protocol.errors import Forbidden
 from transport.admission import Admission
 from transport.backend_lifecycle import BackendLifecycle
-from transport.inbound_queue import WorkerScheduler
 from transport.queues import QueueOptions
 from transport.websocket_protocol import TransportLookup
+from transport.worker_scheduler import WorkerScheduler
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,25 +6,17 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-
-from starlette.types import Receive, Send
+from dataclasses import replace
 
 from observability.connection_telemetry import ConnectionTelemetry
 from protocol.dialect import Close, Dialect, OutboundMessage, SessionOptions
-from protocol.errors import (
-    BadRequest,
-    ClientTooSlow,
-    InternalError,
-    PayloadTooLarge,
-    ServerRestarting,
-    ServiceError,
-)
-from protocol.events import Audio, Command, Event, Final, Finish, KeepAlive, Reason, Reject, Unknown, WarningCode
+from protocol.errors import BadRequest, ClientTooSlow, InternalError, ServerRestarting, ServiceError
+from protocol.events import Event, Final, Reason
 from session.state import elapsed_ms
 from transport.app_context import AppContext
 from transport.bridge import Bridge, open_bridge
-from transport.message_flood import MessageFlood
+from transport.inbound_queue import InboundQueue
+from transport.receiver import AsgiSocket, Receiver
 
 _CLOSE_SECONDS = 1.0
 """How long a client may take to answer a close frame."""
@@ -32,16 +24,6 @@ _CLOSING_SECONDS = 10.0
 """How long the last finals may take when the server closes a connection; then hypotheses take their place."""
 _PEER_GONE = (OSError, RuntimeError)
 """How a peer that vanished shows in a send: RuntimeError means that nothing can be sent after a close."""
-
-
-@dataclass(frozen=True, slots=True)
-class AsgiSocket:
-    """An accepted WebSocket, as ASGI hands it over."""
-
-    receive: Receive
-    send: Send
-    transport: asyncio.Transport | None
-    """What it is read from; None: unknown, so the socket cannot be dropped."""
 
 
 class Connection:
@@ -65,15 +47,12 @@ class Connection:
         self._closing_timers: list[asyncio.TimerHandle] = []
         self._error: ServiceError | None = None
         """Why the server closes the connection; None: it does not, or the session is finished."""
-        self._finishing = False
-        """The client sent `Finish`."""
         self._client_code: int | None = None
         """The close code that the client sent."""
         self._unreachable = False
         """A send failed, and the client's close code may still be unread."""
         self._aborted = False
-        self._last_message = time.monotonic()
-        self._unknown_messages = MessageFlood()
+        self._receiver = Receiver(socket, dialect, telemetry, self._open_queue)
 
     async def run(self, opened: SessionOptions | ServiceError) -> None:
         """Serve the accepted socket; returns when it is closed and its thread has ended."""
@@ -111,6 +90,20 @@ class Connection:
         bridge = self._bridge
         return (0, 0) if bridge is None else (len(bridge.inbound), len(bridge.outbound))
 
+    @property
+    def queue_age_seconds(self) -> float:
+        """Seconds that the oldest message in the inbound queue has waited."""
+        return 0.0 if self._bridge is None else self._bridge.inbound.age_seconds
+
+    @property
+    def seconds_behind(self) -> float | None:
+        """Seconds that the engine is behind this client's live audio.
+
+        None: the client sends ahead of real time, or does not read; its lateness says nothing of the engine.
+        """
+        reads = self._bridge is None or not self._bridge.outbound.is_full
+        return self._receiver.seconds_behind if reads else None
+
     # The session
 
     async def _serve(self) -> None:
@@ -121,7 +114,7 @@ class Connection:
             partial_ms=options.partial_ms,
             hotwords=len(options.hotwords),
         )
-        receiver = asyncio.create_task(self._receive_loop(), name="recv pump")
+        receiver = asyncio.create_task(self._receive_all(), name="recv pump")
         self._watch_idle()
         try:
             if await self._send(self._dialect.hello(time.time())):
@@ -145,58 +138,16 @@ class Connection:
             receiver.cancel()
             await asyncio.wait([receiver])
 
-    async def _receive_loop(self) -> None:
-        """Recv pump: until the client is gone. It never waits for the worker, so pings are always answered."""
-        while True:
-            message = await self._receive()
-            self._last_message = now = time.monotonic()
-            if message["type"] == "websocket.disconnect":
-                self._on_client_close(message.get("code") or 1005)
-                return
-            if self._error is not None or self._finishing:
-                continue  # the session ends: only the client's close is awaited
-            try:
-                await self._take(message.get("bytes"), message.get("text"), now)
-            except ServiceError as error:
-                self._fail(error)
-            except Exception as error:  # noqa: BLE001 - goes to the log; the peer learns only that it was the server
-                self._telemetry.failed(error)
-                self._fail(InternalError())
+    async def _receive_all(self) -> None:
+        self._on_client_close(await self._receiver.run(self._fail))
 
-    async def _take(self, data: bytes | None, text: str | None, now: float) -> None:
-        limit = self._dialect.max_message_bytes
-        if len(data if data is not None else (text or "").encode()) > limit:
-            raise PayloadTooLarge(f"a message may have at most {limit} bytes")
-        bridge = self._bridge or self._open_bridge()
-        if bridge is None:
-            return
-        for command in self._dialect.take(data if data is not None else text or ""):
-            if isinstance(command, Audio):
-                bridge.inbound.put_audio(command.data, now)
-            else:
-                self._obey(command, bridge, now)
-        if bridge.inbound.throttled:
-            await bridge.inbound.throttle()
-
-    def _obey(self, command: Command, bridge: Bridge, now: float) -> None:
-        self._telemetry.commanded(command)
-        match command:
-            case KeepAlive():
-                pass
-            case Unknown(message):
-                if self._unknown_messages.count(now) == 1:
-                    bridge.inbound.put_command(Reject(WarningCode.UNKNOWN_MESSAGE, message), now)
-            case _:
-                self._finishing = self._finishing or isinstance(command, Finish)
-                bridge.inbound.put_command(command, now)
-
-    def _open_bridge(self) -> Bridge | None:
+    def _open_queue(self) -> InboundQueue | None:
         if self._bridge_decided.is_set():
             return None  # the connection ends without one
         self._bridge = open_bridge(self._context, self._options, self._telemetry)
         self._bridge.thread.ended.add_done_callback(self._on_worker_end)
         self._bridge_decided.set()
-        return self._bridge
+        return self._bridge.inbound
 
     def _on_worker_end(self, ended: asyncio.Future[BaseException | None]) -> None:
         failure = ended.result()
@@ -241,9 +192,9 @@ class Connection:
     def _watch_idle(self) -> None:
         """End a connection that was idle for too long, else set a timer for when it may have been."""
         limit = self._context.socket.idle_seconds
-        if not limit or self._finishing or self._error is not None:
+        if not limit or self._receiver.ignores:
             return
-        left = self._last_message + limit - time.monotonic()
+        left = self._receiver.last_message + limit - time.monotonic()
         if left <= 0:
             self._fail(BadRequest(f"idle: nothing came for {limit:g} seconds"))
         else:
@@ -255,7 +206,7 @@ class Connection:
         The open utterance gets its final, unless the server failed or the client does not read.
         """
         if isinstance(error, InternalError | ClientTooSlow):
-            self._error = self._error or error.without_traceback()
+            self._set_error(error)
             self._cancel(at_once=False)
         else:
             self._conclude(error, Reason.CLOSING)
@@ -263,13 +214,17 @@ class Connection:
                 self._in_time(_CLOSING_SECONDS, self.finish_now)
                 self._in_time(_CLOSING_SECONDS + _CLOSE_SECONDS, lambda: self._cancel(at_once=False))
 
+    def _set_error(self, error: ServiceError) -> None:
+        # With its traceback it would be in a reference cycle with this connection.
+        self._error = self._error or error.without_traceback()
+        self._receiver.ignores = True
+
     def _in_time(self, seconds: float, action: Callable[[], None]) -> None:
         self._closing_timers.append(asyncio.get_running_loop().call_later(seconds, action))
 
     def _conclude(self, error: ServiceError, reason: Reason) -> None:
         """Close with `error` after the finals that are due; the open utterance ends with `reason`."""
-        # With its traceback it would be in a reference cycle with this connection.
-        self._error = self._error or error.without_traceback()
+        self._set_error(error)
         if self._bridge is None:
             self._bridge_decided.set()
         else:

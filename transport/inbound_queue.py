@@ -1,11 +1,15 @@
-"""What a client sent and its worker thread has not yet taken: a janus queue, and what wakes the workers."""
+"""What a client sent and its worker thread has not yet taken: a janus queue, bounded in seconds of audio.
+
+A client that sends ahead of real time is slowed down by its socket and loses nothing. A live client whose engine is
+late loses the oldest audio beyond the bound; the worker reports what is missing.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import sys
-from collections import deque
+import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Literal
@@ -14,81 +18,54 @@ import janus
 
 from inference.worker_queues import AudioMessages, CommandMessage, Inbound
 from observability.connection_telemetry import ConnectionTelemetry
-from protocol.errors import BadRequest
+from protocol.errors import BadRequest, ServerOverloaded
 from protocol.events import Command, Reason
-from protocol.pcm import BYTES_PER_SAMPLE, SAMPLE_RATE
-from transport.queues import QueueOptions
+from protocol.pcm import BYTES_PER_SAMPLE, BYTES_PER_SECOND
+from transport.queues import DROP_UNIT_SECONDS, QueueOptions
+from transport.worker_scheduler import WorkerScheduler
 
-_BYTES_PER_SECOND = SAMPLE_RATE * BYTES_PER_SAMPLE
-MAX_QUEUED_BYTES = 60 * _BYTES_PER_SECOND
-"""Audio that may wait for a worker: 60 s."""
-MAX_AWAKE = 16
-"""Workers that the scheduler has awake at once. docs/notes/waking-threads.md has the measurements."""
-_TICK_SECONDS = 0.02
-"""A worker that works longer (most take 0.2 ms) no longer counts as awake: it may wait for its client."""
-_POLLS_PER_SECOND = 500
-"""Of all workers together: with many sessions each polls less often, so that polls alone never fill a core."""
-_BATCHES = 4
-"""A batch of audio, which is dropped as a whole, holds at most 1 s and this part of the messages that may wait."""
-
-
-class WorkerScheduler:
-    """Wakes workers in the order in which their audio became due. One for all connections; on the event loop."""
-
-    def __init__(self) -> None:
-        self.queues = 0
-        """Open queues."""
-        self._due: deque[InboundQueue] = deque()
-        self._awake: set[InboundQueue] = set()
-        self._ticking = False
-
-    def schedule(self, queue: InboundQueue) -> None:
-        """Call the queue's `hand_over` when fewer than `MAX_AWAKE` workers are awake."""
-        self._due.append(queue)
-        self._dispatch()
-
-    def asleep(self, queue: InboundQueue) -> None:
-        """The queue's worker waits for audio, or has ended."""
-        self._awake.discard(queue)
-        self._dispatch()
-
-    def _dispatch(self) -> None:
-        while self._due and len(self._awake) < MAX_AWAKE:
-            queue = self._due.popleft()
-            if not queue.cancelled:
-                self._awake.add(queue)
-                queue.hand_over()
-        if self._due and not self._ticking:
-            self._ticking = True
-            asyncio.get_running_loop().call_later(_TICK_SECONDS, self._tick)
-
-    def _tick(self) -> None:
-        self._ticking = False
-        self._awake.clear()
-        self._dispatch()
+_MAX_TAKEN_SECONDS = 2.0
+"""Audio that the worker takes at a time, so that the queue is the bound."""
+_SLOW_FROM = 0.5
+"""Fill from which a client that is ahead is read more slowly."""
+_SLOWEST = 4.0
+"""Seconds that the reading of a second of audio takes when the queue is nearly full."""
 
 
 class _DropOldestQueue(janus.Queue[Inbound]):
-    """Keeps the newest audio and every command. The hooks overridden are janus's own, called under its lock."""
+    """Keeps the newest live audio and every command. The hooks overridden are janus's own, called under its lock."""
 
-    def __init__(self, max_messages: int) -> None:
-        self._max_messages = max_messages
-        self._bytes = self.messages = 0
+    def __init__(self, options: QueueOptions) -> None:
+        self._options = options
+        self.messages = 0
+        self._bytes = 0
         self.evicted: list[AudioMessages] = []
         super().__init__()
 
     @property
     def fill(self) -> float:
-        """Of messages or of bytes; 1 is full."""
-        return max(self.messages / self._max_messages, self._bytes / MAX_QUEUED_BYTES)
+        """Of seconds or of messages; 1 is full."""
+        return max(
+            self._bytes / (self._options.in_seconds * BYTES_PER_SECOND), self.messages / self._options.in_messages
+        )
+
+    @property
+    def oldest(self) -> Inbound | None:
+        """The item that the worker takes next."""
+        with contextlib.suppress(IndexError):  # taken in between
+            return self._queue[0] if self._queue else None
+        return None
 
     def _put(self, item: Inbound) -> None:
         self._queue.append(item)
         self._count(item, 1)
-        while self.fill > 1 and (oldest := next((i for i in self._queue if isinstance(i, AudioMessages)), None)):
+        while self.fill > 1 and (oldest := self._oldest_live()) is not None:
             self._queue.remove(oldest)
             self._count(oldest, -1)
             self.evicted.append(oldest)
+
+    def _oldest_live(self) -> AudioMessages | None:
+        return next((each for each in self._queue if isinstance(each, AudioMessages) and each.live), None)
 
     def _get(self) -> Inbound:
         item = self._queue.popleft()
@@ -110,46 +87,52 @@ class InboundQueue:
     def __init__(self, options: QueueOptions, telemetry: ConnectionTelemetry, scheduler: WorkerScheduler) -> None:
         self._options, self._telemetry, self._scheduler = options, telemetry, scheduler
         self._loop = asyncio.get_running_loop()
-        self._queue = _DropOldestQueue(options.in_messages)
+        self._queue = _DropOldestQueue(options)
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._ended: Literal["drain", "cancel"] | None = None
         self._batch = AudioMessages(0)
-        self._received_bytes = self._due_bytes = self._drops = 0
-        self._overflow = ""
+        self._received_bytes = self._due_bytes = 0
+        self._dropped_seconds = 0.0
+        """Since the queue was last empty."""
+        self._error: ServerOverloaded | BadRequest | None = None
         self.must_finish = False
         self.end_reason = Reason.DRAIN
         scheduler.queues += 1
 
-    def put_audio(self, data: bytes, arrived: float) -> None:
-        """Take a message read at `arrived`, monotonic seconds; a full queue drops its oldest audio.
+    def put_audio(self, data: bytes, read: float, *, live: bool) -> None:
+        """Take a message read at `read`, monotonic seconds; a full queue drops its oldest live audio.
 
         Raises:
-            BadRequest: too much has been dropped since the queue was last empty.
+            ServerOverloaded: too much has been dropped since the queue was last empty.
+            BadRequest: too many commands are waiting.
         """
         if data and self._ended is None:
+            if self._batch.live is not live:
+                self._flush()
+                self._batch.live = live
             batch = self._batch
             batch.chunks.append(data)
-            batch.arrivals.append(arrived)
+            batch.arrivals.append(read)
             self._received_bytes += len(data)
-            full = self._received_bytes - batch.offset >= _BYTES_PER_SECOND
-            if full or len(batch.chunks) * _BATCHES >= self._options.in_messages:
+            if self._received_bytes - batch.offset >= BYTES_PER_SECOND:
                 self._flush()
             self._schedule_if_due()
-        self._check_overflow()
+        self._raise_error()
 
-    def put_command(self, command: Command, arrived: float) -> None:
-        """Queue a command read at `arrived` and wake the worker at once.
+    def put_command(self, command: Command, read: float) -> None:
+        """Queue a command read at `read`, monotonic seconds, and wake the worker at once.
 
         Raises:
-            BadRequest: too many are waiting, or too much audio has been dropped.
+            ServerOverloaded: too much audio has been dropped since the queue was last empty.
+            BadRequest: too many commands are waiting.
         """
         self._flush()
-        self._put(CommandMessage(command, arrived))
+        self._put(CommandMessage(command, read))
         self.wake()
-        self._check_overflow()
+        self._raise_error()
 
     def end(self, *, drain: bool, reason: Reason = Reason.DRAIN) -> None:
-        """Take nothing more. The worker hears what came and delivers its finals, or drops all. Idempotent."""
+        """Take nothing more. The worker processes what came and ends the open utterance, or drops all. Idempotent."""
         if self._ended == "cancel" or (drain and self._ended):
             return
         if self._ended is None:
@@ -166,14 +149,24 @@ class InboundQueue:
         self.must_finish = True
         self.wake()
 
-    @property
-    def throttled(self) -> bool:
-        """Whether to `throttle` before the next message is read: the queue is half full."""
-        return self._queue.fill >= 0.5
+    def pause_seconds(self, data: bytes) -> float:
+        """How long to wait after the message `data` of a client that is ahead: the fuller the queue, the longer."""
+        slowness = _SLOWEST * (min(self._queue.fill, 1) - _SLOW_FROM) / (1 - _SLOW_FROM)
+        return max(0.0, slowness) * len(data) / BYTES_PER_SECOND
 
-    async def throttle(self) -> None:
-        """Give the worker a moment: Python's switch interval. Live audio still passes."""
-        await asyncio.sleep(0.005)
+    @property
+    def is_full(self) -> bool:
+        """Whether a client that is ahead must wait; never after `end`."""
+        return self._queue.fill >= 1 and self._ended is None
+
+    @property
+    def age_seconds(self) -> float:
+        """Seconds since the oldest message that the worker has not taken was read."""
+        oldest = self._queue.oldest
+        if oldest is None:
+            return 0.0
+        read = oldest.arrivals[0] if isinstance(oldest, AudioMessages) else oldest.arrived
+        return max(0.0, time.monotonic() - read)
 
     def hand_over(self) -> None:
         """Give the worker what gathered, and wake it; called by the scheduler."""
@@ -182,28 +175,28 @@ class InboundQueue:
 
     def _flush(self) -> None:
         if self._batch.chunks:
-            batch, self._batch = self._batch, AudioMessages(self._received_bytes)
+            batch, self._batch = self._batch, AudioMessages(self._received_bytes, live=self._batch.live)
             self._put(batch)
 
     def _put(self, item: Inbound) -> None:
         if self._ended is not None:
             return
         queue = self._queue
-        self._drops = 0 if queue.async_q.empty() else self._drops
+        self._dropped_seconds = 0.0 if queue.async_q.empty() else self._dropped_seconds
         queue.async_q.put_nowait(item)
         self._telemetry.queued("in_queue", queue.messages)
         evicted, queue.evicted = queue.evicted, []  # only this thread puts, and so evicts
         for each in evicted:
-            self._drops += len(each.chunks)
-            self._telemetry.dropped(len(each.chunks), _audio_bytes(each) / _BYTES_PER_SECOND)
-        if self._drops > self._options.max_drops:
-            self._overflow = f"more than {self._options.max_drops} audio messages came too fast to be heard"
+            self._dropped_seconds += _seconds(each)
+            self._telemetry.dropped(len(each.chunks), _seconds(each))
+        if self._dropped_seconds > self._options.max_drops * DROP_UNIT_SECONDS:
+            self._error = ServerOverloaded(f"the engine is late: {self._dropped_seconds:.1f} s of audio were dropped")
         elif queue.messages > self._options.in_messages:
-            self._overflow = "too many messages are waiting"
+            self._error = BadRequest("overflow: too many messages are waiting")
 
-    def _check_overflow(self) -> None:
-        if self._overflow:
-            raise BadRequest(f"overflow: {self._overflow}")
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
 
     def _schedule_if_due(self) -> None:
         if self._received_bytes >= self._due_bytes:
@@ -221,19 +214,19 @@ class InboundQueue:
         return self._ended is not None and self._queue.sync_q.empty()
 
     def take(self) -> list[Inbound]:
-        """What is queued, in order; audio about 2 s at a time, so that the bound is the queue's."""
+        """What is queued, in order; audio about 2 s at a time."""
         taken: list[Inbound] = []
         # An end at once empties the queue in between.
         with contextlib.suppress(janus.SyncQueueEmpty, janus.SyncQueueShutDown):
-            while self._queue.messages and sum(map(_audio_bytes, taken)) < 2 * _BYTES_PER_SECOND:
+            while self._queue.messages and sum(map(_seconds, taken)) < _MAX_TAKEN_SECONDS:
                 taken.append(self._queue.sync_q.get_nowait())
         return taken
 
     def wait(self, seconds: float, position: int | None) -> None:
-        """See `Source`. With many sessions `seconds` are more. Ends after twice so long if too little audio comes."""
-        seconds = max(seconds, self._scheduler.queues / _POLLS_PER_SECOND)
+        """See `AudioSource`. With many sessions `seconds` are more. Ends after twice that if too little audio comes."""
+        seconds = self._scheduler.poll_seconds(seconds)
         due = sys.maxsize if position is None else position * BYTES_PER_SAMPLE
-        self._call_on_loop(self._sleep_until, due, int(seconds * _BYTES_PER_SECOND))
+        self._call_on_loop(self._sleep_until, due, int(seconds * BYTES_PER_SECOND))
         try:
             self._wake.get(timeout=2 * seconds)
         except Empty:
@@ -251,7 +244,7 @@ class InboundQueue:
 
     def wake(self) -> None:
         """End a `wait` now; any thread."""
-        if self._wake.empty():  # one token is enough: whoever finds it looks at everything
+        if self._wake.empty():  # one token is enough: whoever finds it takes everything
             self._wake.put(None)
 
     def __len__(self) -> int:
@@ -260,3 +253,7 @@ class InboundQueue:
 
 def _audio_bytes(item: Inbound) -> int:
     return sum(map(len, item.chunks)) if isinstance(item, AudioMessages) else 0
+
+
+def _seconds(item: Inbound) -> float:
+    return _audio_bytes(item) / BYTES_PER_SECOND

@@ -92,5 +92,10 @@ class OutboundQueue:
         with contextlib.suppress(RuntimeError):  # a closed loop means that the process ends
             self._loop.call_soon_threadsafe(self._filled.set)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the worker waits for the client to read."""
+        return self._queue.sync_q.full()
+
     def __len__(self) -> int:
         return self._queue.sync_q.qsize()

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+DROP_UNIT_SECONDS = 0.02
+"""Length of a unit in which dropped audio is counted: a message of most clients."""
+
 
 @dataclass(frozen=True, slots=True)
 class QueueOptions:
     """Bounds of one connection's queues."""
 
-    in_messages: int = 200
-    """Messages that may wait for the worker."""
+    in_seconds: float = 30.0
+    """Audio that may wait for the worker."""
     max_drops: int = 500
-    """Audio messages that may be dropped since the in queue was last empty."""
+    """Units of 20 ms of audio that may be dropped since the inbound queue was last empty."""
+    in_messages: int = 20_000
+    """Messages that may wait for the worker, whatever their length: a bound of memory."""
     out_messages: int = 50
     """Messages that may wait to be sent."""

@@ -15,7 +15,8 @@ from observability.connection_telemetry import ConnectionTelemetry
 from protocol.dialect import Dialect, Handshake, HttpRefusal, NewDialect, SessionOptions, json_refusal
 from protocol.errors import NotFound, ServiceError
 from transport.app_context import AppContext
-from transport.connection import AsgiSocket, Connection
+from transport.connection import Connection
+from transport.receiver import AsgiSocket
 
 _REFUSAL_EXTENSION = "websocket.http.response"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import time
 from collections.abc import Callable, Coroutine
 
 import pytest
@@ -13,12 +14,13 @@ import structlog
 from inference.worker_queues import AudioMessages, CommandMessage
 from observability.connection_telemetry import ConnectionTelemetry
 from observability.metrics import Metrics
-from protocol.errors import BadRequest
+from protocol.errors import BadRequest, ServerOverloaded
 from protocol.events import Commit
 from tests.server import eventually
-from transport import inbound_queue
-from transport.inbound_queue import InboundQueue, WorkerScheduler
+from transport import worker_scheduler
+from transport.inbound_queue import InboundQueue
 from transport.queues import QueueOptions
+from transport.worker_scheduler import WorkerScheduler
 
 SECOND = bytes(32_000)
 FRAME = bytes(640)
@@ -63,14 +65,14 @@ def test_audio_gathers_until_the_worker_needs_it() -> None:
 
     async def conversation() -> None:
         queue = new_queue()
-        queue.put_audio(FRAME, 1.0)
+        queue.put_audio(FRAME, 1.0, live=True)
         queue.take()
         await asyncio.to_thread(queue.wait, 0.0, None)  # takes the first message's wake-up
         thread = await waiting(queue, 60.0, 320 + 960)
-        queue.put_audio(FRAME, 1.0)
-        queue.put_audio(FRAME, 1.01)
+        queue.put_audio(FRAME, 1.0, live=True)
+        queue.put_audio(FRAME, 1.01, live=True)
         assert queue.take() == []
-        queue.put_audio(FRAME, 1.02)
+        queue.put_audio(FRAME, 1.02, live=True)
         await ends(thread)
         (messages,) = queue.take()
         assert isinstance(messages, AudioMessages)
@@ -87,9 +89,9 @@ def test_audio_is_handed_over_after_the_poll_time() -> None:
         queue._due_bytes = sys.maxsize  # noqa: SLF001 - as while the worker works
         thread = await waiting(queue, 0.4, 1_000_000)
         for _ in range(19):
-            queue.put_audio(FRAME, 1.0)
+            queue.put_audio(FRAME, 1.0, live=True)
         assert queue.take() == []
-        queue.put_audio(FRAME, 1.0)
+        queue.put_audio(FRAME, 1.0, live=True)
         assert len(taken(queue)) == 20 * len(FRAME)
         await ends(thread)
 
@@ -102,7 +104,7 @@ def test_audio_that_stops_short_is_heard_all_the_same() -> None:
     async def conversation() -> None:
         queue = new_queue()
         queue._due_bytes = sys.maxsize  # noqa: SLF001 - as while the worker works
-        queue.put_audio(FRAME, 1.0)
+        queue.put_audio(FRAME, 1.0, live=True)
         assert queue.take() == []
         await asyncio.to_thread(queue.wait, 0.04, 5_000)
         await asyncio.sleep(0)
@@ -117,10 +119,10 @@ def test_a_commit_takes_the_audio_before_it_along_and_wakes_the_worker() -> None
     async def conversation() -> None:
         queue = new_queue()
         thread = await waiting(queue, 60.0, 10_000)
-        queue.put_audio(b"ab", 1.0)
+        queue.put_audio(b"ab", 1.0, live=True)
         queue.put_command(Commit(), 2.0)
         await ends(thread)
-        queue.put_audio(b"cd", 3.0)
+        queue.put_audio(b"cd", 3.0, live=True)
         queue.end(drain=True)
         first, commit, last = queue.take()
         assert isinstance(first, AudioMessages)
@@ -138,7 +140,7 @@ def test_an_empty_message_is_nothing() -> None:
     async def conversation() -> None:
         queue = new_queue()
         for _ in range(1_000):
-            queue.put_audio(b"", 0.0)
+            queue.put_audio(b"", 0.0, live=True)
         assert len(queue) == 0
 
     run(conversation)
@@ -151,55 +153,106 @@ def test_nothing_is_kept_of_what_comes_after_the_end() -> None:
         queue = new_queue()
         queue.end(drain=True)
         for _ in range(1_000):
-            queue.put_audio(SECOND, 0.0)
+            queue.put_audio(SECOND, 0.0, live=True)
         queue.put_command(Commit(), 0.0)
         assert len(queue) == 0
 
     run(conversation)
 
 
-def test_a_full_queue_drops_the_oldest_audio_and_counts_it() -> None:
-    """By messages; what is left says where it belongs, and commits stay."""
+def test_a_full_queue_drops_the_oldest_live_audio_and_counts_it() -> None:
+    """By seconds, whatever the messages' length; what is left says where it belongs, and commands stay."""
 
     async def conversation() -> None:
         telemetry = ConnectionTelemetry(Metrics(), structlog.get_logger())
-        queue = new_queue(QueueOptions(in_messages=4, max_drops=100), telemetry=telemetry)
+        queue = new_queue(QueueOptions(in_seconds=3), telemetry=telemetry)
         queue.put_command(Commit(), 0.0)
         for number in range(10):
-            queue.put_audio(bytes([number]) * 2, float(number))
-        commit, *audio = queue.take()
+            queue.put_audio(SECOND, float(number), live=True)
+        commit, *audio = queue.take() + queue.take()
         assert commit == CommandMessage(Commit(), 0.0)
-        assert [each.offset for each in audio if isinstance(each, AudioMessages)] == [14, 16, 18]
+        assert [each.offset for each in audio if isinstance(each, AudioMessages)] == [
+            7 * 32_000,
+            8 * 32_000,
+            9 * 32_000,
+        ]
         assert telemetry._dropped == 7  # noqa: SLF001 - the metric has the same number, and no name here
 
     run(conversation)
 
 
-def test_sixty_seconds_of_audio_are_the_other_bound() -> None:
-    """However few the messages."""
+@pytest.mark.parametrize("message", [640, 86, 32_000, 256_000])
+def test_thirty_seconds_of_audio_wait(message: int) -> None:
+    """However long the messages are, and however many."""
 
     async def conversation() -> None:
         queue = new_queue()
-        for number in range(70):
-            queue.put_audio(SECOND, float(number))
-        assert len(queue) == 60
-        assert len(taken(queue)) == 60 * len(SECOND)
+        for _ in range(30 * 32_000 // message):
+            queue.put_audio(bytes(message), 1.0, live=True)
+        assert len(taken(queue)) == 30 * 32_000 // message * message
 
     run(conversation)
 
 
-def test_too_many_drops_are_an_overflow_until_the_queue_was_empty() -> None:
-    """The count begins again when the worker has taken everything."""
+def test_audio_ahead_of_real_time_is_never_dropped() -> None:
+    """Its client is held back instead: slowly from half of the queue on, and wholly when the queue is full."""
 
     async def conversation() -> None:
-        queue = new_queue(QueueOptions(in_messages=2, max_drops=3))
-        for number in range(5):
-            queue.put_audio(b"ab", float(number))
+        queue = new_queue(QueueOptions(in_seconds=10))
+        pauses = []
+        for number in range(10):
+            assert not queue.is_full
+            queue.put_audio(SECOND, float(number), live=False)
+            pauses.append(queue.pause_seconds(SECOND))
+        assert queue.is_full
+        assert pauses[:5] == [0.0] * 5
+        assert pauses == sorted(pauses)
+        assert pauses[-1] == pytest.approx(4.0)
+        assert len(taken(queue)) == 10 * len(SECOND)
+        assert not queue.is_full
+
+    run(conversation)
+
+
+def test_an_end_lets_a_client_that_is_held_back_go_on() -> None:
+    """Its close frame lies behind its audio."""
+
+    async def conversation() -> None:
+        queue = new_queue(QueueOptions(in_seconds=1))
+        queue.put_audio(SECOND, 1.0, live=False)
+        assert queue.is_full
+        queue.end(drain=True)
+        assert not queue.is_full
+
+    run(conversation)
+
+
+def test_too_much_dropped_audio_is_an_overload_until_the_queue_was_empty() -> None:
+    """In units of 20 ms; the count begins again when the worker has taken everything."""
+
+    async def conversation() -> None:
+        queue = new_queue(QueueOptions(in_seconds=1, max_drops=150))
+        for number in range(4):
+            queue.put_audio(SECOND, float(number), live=True)
         taken(queue)
-        for number in range(5):
-            queue.put_audio(b"ab", float(number))
-        with pytest.raises(BadRequest, match="overflow"):
-            queue.put_audio(b"ab", 9.0)
+        for number in range(4):
+            queue.put_audio(SECOND, float(number), live=True)
+        with pytest.raises(ServerOverloaded, match=r"4\.0 s of audio were dropped"):
+            queue.put_audio(SECOND, 9.0, live=True)
+
+    run(conversation)
+
+
+def test_the_oldest_message_tells_the_queues_age() -> None:
+    """0 when the worker has taken everything."""
+
+    async def conversation() -> None:
+        queue = new_queue()
+        assert queue.age_seconds == 0.0
+        queue.put_audio(SECOND, time.monotonic() - 7, live=True)
+        assert queue.age_seconds >= 7
+        taken(queue)
+        assert queue.age_seconds == 0.0
 
     run(conversation)
 
@@ -217,33 +270,16 @@ def test_a_queue_full_of_commits_is_an_overflow() -> None:
     run(conversation)
 
 
-def test_a_client_that_sends_too_fast_is_throttled() -> None:
-    """From half of the queue on, until the worker has taken it."""
-
-    async def conversation() -> None:
-        queue = new_queue(QueueOptions(in_messages=2))
-        queue.put_audio(b"ab", 0.0)
-        assert queue.throttled
-        throttling = asyncio.create_task(queue.throttle())
-        await asyncio.sleep(0)
-        assert not throttling.done()
-        await throttling
-        taken(queue)
-        assert not queue.throttled
-
-    run(conversation)
-
-
 def test_only_so_many_workers_are_awake(monkeypatch: pytest.MonkeyPatch) -> None:
     """The others follow in the order in which their audio came, one for each that waits again or has ended."""
-    monkeypatch.setattr(inbound_queue, "MAX_AWAKE", 2)
-    monkeypatch.setattr(inbound_queue, "_TICK_SECONDS", 3600)
+    monkeypatch.setattr(worker_scheduler, "MAX_AWAKE", 2)
+    monkeypatch.setattr(worker_scheduler, "_TICK_SECONDS", 3600)
 
     async def conversation() -> None:
         scheduler = WorkerScheduler()
         queues = [new_queue(scheduler=scheduler) for _ in range(5)]
         for queue in queues:
-            queue.put_audio(FRAME, 1.0)
+            queue.put_audio(FRAME, 1.0, live=True)
         awake = [bool(taken(queue)) for queue in queues]
         assert awake == [True, True, False, False, False]
         queues[2].end(drain=False)
@@ -258,13 +294,13 @@ def test_only_so_many_workers_are_awake(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_worker_that_waits_for_its_client_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next tick wakes the others."""
-    monkeypatch.setattr(inbound_queue, "MAX_AWAKE", 1)
+    monkeypatch.setattr(worker_scheduler, "MAX_AWAKE", 1)
 
     async def conversation() -> None:
         scheduler = WorkerScheduler()
         queues = [new_queue(scheduler=scheduler) for _ in range(3)]
         for queue in queues:
-            queue.put_audio(FRAME, 1.0)
+            queue.put_audio(FRAME, 1.0, live=True)
         for queue in queues:
             await asyncio.to_thread(eventually, lambda queue=queue: taken(queue))
 

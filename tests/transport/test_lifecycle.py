@@ -191,7 +191,7 @@ def test_a_first_load_that_fails_ends_the_process(folder: Path) -> None:
     ("settings", "sentence"),
     [
         ({}, "STT_BACKEND=qwen3 needs "),
-        ({"STT_BACKEND": "whisper"}, "STT_BACKEND=whisper is not in this version yet: set "),
+        ({"STT_BACKEND": "nemo"}, "STT_BACKEND=nemo is not in this version yet: set "),
         ({"STT_BACKEND": "parrot"}, "STT_BACKEND=parrot is unknown: set "),
         ({"STT_BACKEND": "mock", "STT_IN_QUEUE_SIZE": "0"}, "STT_IN_QUEUE_SIZE=0 cannot be used: "),
         ({"STT_BACKEND": "mock", "STT_MAX_SESSIONS": "many"}, "STT_MAX_SESSIONS=many cannot be used: "),
@@ -256,45 +256,66 @@ def test_a_silent_client_is_let_go(folder: Path) -> None:
     assert "idle" in messages[-1]["message"]
 
 
-def test_a_worker_that_cannot_keep_up_drops_the_oldest_audio_then_gives_up(folder: Path) -> None:
-    """With two finals stuck nothing is read; drops are counted, and too many of them are an overflow."""
-    queue = {"STT_IN_QUEUE_SIZE": "10", "STT_IN_QUEUE_MAX_DROPS": "20"}
+def test_a_late_engine_drops_the_oldest_audio_then_gives_the_client_up(folder: Path) -> None:
+    """With two finals stuck nothing is processed: a live client's drops are counted, and too many of them are 1013."""
+    queue = {"STT_IN_QUEUE_SECONDS": "3", "STT_IN_QUEUE_MAX_DROPS": "60"}
     with Server.with_fault(folder, "stuck", queue) as server, session(server.ws()) as client:
         _fill_both_places(client, server)
+        time.sleep(2)  # the client was ahead of real time: its socket has to be empty for 1 s
         with contextlib.suppress(ConnectionClosed):  # it may be over before all is sent
-            for _ in range(40):
-                client.send(silence(20))
+            client.speak(silence(6000))
+        server.release()
         messages, code = client.rest()
-        dropped = server.metric("stt_dropped_messages_total")
+        dropped = server.metric("stt_dropped_audio_seconds_total")
 
-    assert messages[-1]["code"] == code == 1008
-    assert "overflow" in messages[-1]["message"]
-    assert 20 < dropped <= 30
+    assert messages[-1]["code"] == code == 1013
+    assert "the engine is late" in messages[-1]["message"]
+    assert 1.2 < dropped <= 4
     assert any(line["event"] == "audio_dropped" for line in server.log())
 
 
-def test_dropped_audio_counts_and_a_commit_is_never_dropped(folder: Path) -> None:
-    """After drops, times are still those of the connection's audio, and the commit is answered."""
-    with Server.with_fault(folder, "stuck", {"STT_IN_QUEUE_SIZE": "10"}) as server, session(server.ws()) as client:
+def test_dropped_audio_is_told_and_counts_and_a_commit_is_never_dropped(folder: Path) -> None:
+    """A `warning` has the span, the next final `dropped_ms`; times stay those of the connection's audio."""
+    with Server.with_fault(folder, "stuck", {"STT_IN_QUEUE_SECONDS": "3"}) as server, session(server.ws()) as client:
         _fill_both_places(client, server)
+        time.sleep(2)  # as above
         sent = 2 * len(_utterance())
         client.commit()
-        for _ in range(30):
-            client.send(silence(100), 3200)
-        sent += 30 * 3200
-        eventually(lambda: server.metric("stt_dropped_messages_total") > 10)
+        client.speak(silence(6000), 3200)
+        sent += 6000 * 32
+        eventually(lambda: server.metric("stt_dropped_audio_seconds_total") > 2)
         client.commit()
         server.release()
-        finals = client.finals(4)
+        messages = [*client.until("final", reason="commit"), *client.until("final", reason="commit")]
 
+    finals = [message for message in messages if message["type"] == "final"]
+    warnings = [message for message in messages if message["type"] == "warning"]
     assert [final["reason"] for final in finals] == ["endpoint", "endpoint", "commit", "commit"]
     assert finals[2]["end_ms"] == 2 * len(_utterance()) // 32
     assert finals[3]["end_ms"] == sent // 32
+    assert [warning["code"] for warning in warnings] == ["audio_dropped"]
+    assert finals[3]["dropped_ms"] > 2000
+    assert f"from {finals[2]['end_ms']} to {finals[2]['end_ms'] + finals[3]['dropped_ms']} ms" in warnings[0]["message"]
+
+
+def test_a_client_ahead_of_real_time_loses_nothing(folder: Path) -> None:
+    """A recording sent unpaced, far more than may wait, is held back by its socket and comes back whole."""
+    pcm = (reference("hello") + silence(700)) * 20
+    with Server(folder, {"STT_BACKEND": "mock", "STT_IN_QUEUE_SECONDS": "3"}) as server:
+        with session(server.ws()) as client:
+            sender = threading.Thread(target=client.send, args=(pcm, 3200))
+            sender.start()
+            finals = client.finals(20)
+            sender.join()
+        dropped = server.metric("stt_dropped_audio_seconds_total")
+
+    assert [final["text"] for final in finals] == [text_of("hello")] * 20
+    assert dropped == 0
 
 
 def _fill_both_places(client: Client, server: Server) -> None:
     """Two utterances whose finals do not come, so that the worker stops reading at the second's endpoint."""
-    client.send(2 * _utterance(), 25_600)
+    client.send(2 * _utterance(), 3200)
     eventually(lambda: server.metric('stt_audio_seconds_total{source="websocket"}') >= 5.6)
 
 
