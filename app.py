@@ -8,25 +8,26 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import structlog
-import uvicorn
 from fastapi import FastAPI, Request, Response
 from starlette.types import Receive, Scope, Send
 
 import selection
 from backends import registry
-from config import Settings, SettingsRefused, load_settings
+from config import Settings, SettingsRefused, load_settings, unknown_settings
 from inference import vad_factory
 from observability import logging
 from observability.metrics import Metrics
+from observability.version import VERSION
 from protocol.dialect import NewDialect
 from protocol.http_messages import Health, HttpError, Transcript
 from protocol.native import NativeDialect
-from transport import http
+from transport import http, serving
 from transport.admission import Admission
 from transport.app_context import AppContext
 from transport.backend_lifecycle import BackendLifecycle
@@ -35,9 +36,6 @@ from transport.line import Line
 from transport.shutdown import GracefulShutdown
 from transport.sweeping import Sweeper
 from transport.websocket import refuse_unknown_path, serve_websocket
-
-MAX_FRAME_BYTES = 1 << 20
-"""A message beyond this is refused by uvicorn itself, before it is in memory; a shorter one gets an error first."""
 
 DIALECTS: Mapping[str, NewDialect] = {"/v1/stt/ws": NativeDialect}
 """WebSocket path -> codec."""
@@ -59,6 +57,8 @@ def check(settings: Settings | None = None, say: Callable[[str], None] = lambda 
     registry.check(settings.backend)
     if settings.backend == "whisper":
         settings.check_whisper()
+    if settings.backend == "mock":
+        settings.check_references()
     vad_factory.check(settings.vad)
     return settings
 
@@ -78,8 +78,7 @@ def create_app(
         chosen: list[str] = []
         read = check(settings, chosen.append)
         logging.configure(read.log_level)
-        for line in chosen:
-            structlog.get_logger().info("backend_chosen", choice=line)
+        _log_start(read, chosen)
         sweeper = Sweeper()
 
         def ready() -> None:
@@ -128,9 +127,18 @@ def create_app(
             finally:
                 sweeper.end()
 
-    app = _Application(lambda: check(settings), dialects, title="realtime-stt-ws", lifespan=lifespan)
+    app = _Application(lambda: check(settings), dialects, title="realtime-stt-ws", version=VERSION, lifespan=lifespan)
     _add_routes(app)
     return app
+
+
+def _log_start(settings: Settings, choices: Sequence[str]) -> None:
+    log = structlog.get_logger()
+    log.info("server_starting", version=VERSION, settings=settings.shown())
+    for line in choices:
+        log.info("backend_chosen", choice=line)
+    for sentence in unknown_settings(os.environ):
+        log.warning("unknown_setting", reason=sentence)
 
 
 class _Application(FastAPI):
@@ -223,30 +231,21 @@ def main() -> None:
     chosen: list[str] = []
     try:
         settings = check(say=chosen.append)
-    except _REFUSALS as refusal:
+        sockets = serving.listen(settings.serving())
+    except (*_REFUSALS, serving.CannotListen) as refusal:
         sys.exit(str(refusal))
     sys.stdout.writelines(f"{line}\n" for line in chosen)
     logging.configure(settings.log_level)
+    url = serving.base_url(settings.host, sockets[0].getsockname()[1], settings.path_prefix)
 
     def announce() -> None:
-        host = "localhost" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - shown, not bound
-        url = f"http://{host}:{settings.port}"
         sys.stdout.write(
             f"realtime-stt-ws: the engine {settings.backend} is ready on {url}\n"
-            f"Try: curl -F file=@references/hello.wav {url}/v1/stt/transcribe\n"
+            f"Try: curl -F file=@{Path(__file__).parent / 'references' / 'hello.wav'} {url}/v1/stt/transcribe\n"
         )
         sys.stdout.flush()
 
-    uvicorn.run(
-        create_app(settings, announce),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        ws="websockets-sansio",
-        ws_per_message_deflate=False,
-        ws_max_size=MAX_FRAME_BYTES,
-    )
+    sys.exit(serving.serve(create_app(settings, announce), sockets, settings.keep_alive_seconds))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,9 +20,11 @@ from backends.whisper.options import Device, WhisperOptions
 from inference.segmenter import SegmenterOptions
 from inference.vad import VadOptions
 from inference.vad_factory import Detector
+from observability.masking import Json, masked
 from transport.app_context import SocketOptions
 from transport.http import UploadOptions
 from transport.queues import QueueOptions
+from transport.serving import ServingOptions
 
 _PREFIX = "STT_"
 
@@ -46,6 +51,23 @@ def _split(value: object) -> object:
     return tuple(part for part in (each.strip() for each in value.split(",")) if part)
 
 
+def _not_empty(value: str) -> str:
+    if not value.strip():
+        raise ValueError("it is empty; leave it out for every address, or name one")
+    return value
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+def _prefix(value: str) -> str:
+    stripped = value.strip("/")
+    if stripped and not re.fullmatch(r"[\w.~/-]+", stripped):
+        raise ValueError("it must be a path, such as /speech")
+    return f"/{stripped}" if stripped else ""
+
+
 class Settings(BaseSettings):
     """Every setting, as environment variables with the prefix STT_."""
 
@@ -53,12 +75,16 @@ class Settings(BaseSettings):
 
     backend: str = "qwen3"
     """Engine: `qwen3`, `whisper`, `pocketsphinx`, `mock`, or `auto`: qwen3 or whisper, as this machine can."""
-    host: str = "0.0.0.0"  # noqa: S104 - a server in a container is reached from outside it
-    """Address that `python app.py` listens on."""
+    host: Annotated[str, AfterValidator(_not_empty)] = "0.0.0.0"  # noqa: S104 - a container is reached from outside
+    """Address that `python app.py` listens on; `::`: every IPv6 and IPv4 address."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port that `python app.py` listens on; 0: any free one."""
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    """Least severe log lines to write."""
+    keep_alive_seconds: Annotated[int, Field(ge=1, le=3600)] = 75
+    """Seconds that `python app.py` keeps an idle HTTP connection; longer than the proxy in front keeps its own."""
+    path_prefix: Annotated[str, AfterValidator(_prefix)] = ""
+    """Path under which a proxy serves this server, such as `/speech`, whether the proxy strips it or not."""
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
+    """Least severe log lines to write, in any case; libraries never write below INFO."""
 
     max_sessions: Annotated[int, Field(ge=1)] = 256
     """WebSocket sessions open at once; beyond them connections get 1013."""
@@ -129,6 +155,14 @@ class Settings(BaseSettings):
     streaming_chunk_size_sec: Annotated[float, Field(ge=0.1, le=10)] = 0.5
     """qwen3: seconds of speech between two refreshes of the partial text."""
 
+    def shown(self) -> dict[str, Json]:
+        """Every setting by its variable's name, for the log: what may be a secret is masked."""
+        return {f"{_PREFIX}{name}".upper(): masked(name, value) for name, value in self.model_dump(mode="json").items()}
+
+    def serving(self) -> ServingOptions:
+        """What `python app.py` tells uvicorn."""
+        return ServingOptions(self.host, self.port, self.keep_alive_seconds)
+
     def queues(self) -> QueueOptions:
         """Bounds of a connection's queues."""
         return QueueOptions(self.in_queue_size, self.in_queue_max_drops, self.out_queue_size)
@@ -178,6 +212,16 @@ class Settings(BaseSettings):
             except models.ModelFault as fault:
                 raise SettingsRefused(_sentence(setting, name, str(fault))) from fault
 
+    def check_references(self) -> None:
+        """Look whether there are recordings that mock can replay.
+
+        Raises:
+            SettingsRefused: there are none.
+        """
+        if not any(self.references.glob("*.wav")):
+            reason = "it has no WAV files" if self.references.is_dir() else "there is no such folder"
+            raise SettingsRefused(_sentence("references", self.references, reason))
+
     def _model_folder(self, name: str) -> Path:
         """Where the model is, or would be."""
         return models.folder(name, self.model_dir) if models.find(name) else Path(name).expanduser()
@@ -211,6 +255,17 @@ def load_settings() -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         raise SettingsRefused(_sentence(str(first["loc"][0]), first["input"], first["msg"])) from error
+
+
+def unknown_settings(environment: Mapping[str, str]) -> list[str]:
+    """One sentence for each variable that looks like a setting and is none, with the nearest real one."""
+    names = [f"{_PREFIX}{name}".upper() for name in Settings.model_fields]
+    sentences = []
+    for variable in sorted(environment):
+        if variable.upper().startswith(_PREFIX) and variable.upper() not in names:
+            nearest = difflib.get_close_matches(variable.upper(), names, 1)
+            sentences.append(f"{variable} is not a setting" + (f": did you mean {nearest[0]}?" if nearest else "."))
+    return sentences
 
 
 def _sentence(setting: str, value: object, reason: str) -> str:

@@ -114,6 +114,13 @@ class SlowToLoadBackend(FaultyBackend):
             time.sleep(0.01)
 
 
+class UnloadableBackend(FaultyBackend):
+    """Its load fails."""
+
+    def start(self) -> None:
+        raise EngineError("no weights")
+
+
 class DyingBackend(FaultyBackend):
     """Healthy until the release."""
 
@@ -126,6 +133,7 @@ _FAULTS = {
     "failing": FailingBackend,
     "wordy": WordyBackend,
     "slow_to_load": SlowToLoadBackend,
+    "unloadable": UnloadableBackend,
     "dying": DyingBackend,
 }
 

@@ -40,7 +40,10 @@ def eventually(claim: Any, seconds: float = 10.0) -> Any:  # noqa: ANN401 - what
 
 
 class Server:
-    """Runs `uvicorn MODULE` (or `python app.py`) until the context ends; its log is kept in `folder`, `arguments` are uvicorn's."""
+    """Runs `uvicorn MODULE` (or `python app.py`) until the context ends; its log is kept in `folder`.
+
+    `arguments` follow on uvicorn's command line.
+    """
 
     def __init__(
         self,

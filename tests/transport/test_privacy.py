@@ -44,7 +44,7 @@ def test_no_level_logs_words_or_secrets(folder: Path, level: str, uvicorn_argume
 
 
 def _converse(server: Server) -> str:
-    url = server.ws(call_id="call-7", hotwords=HOTWORD, token="SECRET-QUERY")
+    url = server.ws(call_id="call-7", hotwords=HOTWORD, ticket="SECRET-QUERY")
     headers = {"Authorization": "Bearer SECRET-TOKEN", "Cookie": "session=SECRET-COOKIE"}
     subprotocols = ["openai-insecure-api-key.SECRET-KEY", "realtime"]
     with connect(url, additional_headers=headers, subprotocols=subprotocols, compression=None) as socket:  # type: ignore[arg-type]
@@ -59,7 +59,7 @@ def _converse(server: Server) -> str:
 def _upload(server: Server) -> str:
     answer = httpx.post(
         f"{server.http}/v1/stt/transcribe",
-        params={"hotwords": HOTWORD, "token": "SECRET-QUERY"},
+        params={"hotwords": HOTWORD, "ticket": "SECRET-QUERY"},
         files={"file": (REFERENCES / "weather.wav").read_bytes()},
         headers={"Authorization": "Bearer SECRET-TOKEN", "Cookie": "session=SECRET-COOKIE"},
     )
