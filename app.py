@@ -17,11 +17,11 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from starlette.types import Receive, Scope, Send
 
-import selection
 from backends import registry
 from config import Settings, SettingsRefused, load_settings, unknown_settings
 from inference import vad_factory
 from observability import logging
+from observability.engine_metrics import register_engine
 from observability.metrics import Metrics
 from observability.version import VERSION
 from protocol.dialect import NewDialect
@@ -53,7 +53,7 @@ def check(settings: Settings | None = None, say: Callable[[str], None] = lambda 
         BackendUnavailable: the backend cannot run here.
         VadUnavailable: nor can the voice activity detector.
     """
-    settings = selection.resolve(settings or load_settings(), say)
+    settings = (settings or load_settings()).with_engine_chosen(say)
     registry.check(settings.backend)
     if settings.backend == "whisper":
         settings.check_whisper()
@@ -88,6 +88,7 @@ def create_app(
         lifecycle = BackendLifecycle(registry.create(read.backend, read.backends()), ready, _end_process)
         make_vad = await asyncio.to_thread(vad_factory.load, read.vad)
         metrics = Metrics()
+        register_engine(metrics.registry, lifecycle.backend)
         admission = Admission(lifecycle, metrics, read.max_sessions, read.http_threads())
         bell = Bell(admission.is_high_load)
         context = AppContext(

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 import models
-from backends.pocketsphinx.options import PocketsphinxOptions
+from backends import auto
 from backends.qwen3.options import Qwen3Options
 from backends.registry import BackendOptions
 from backends.whisper.options import Device, WhisperOptions
@@ -68,6 +69,18 @@ def _prefix(value: str) -> str:
     return f"/{stripped}" if stripped else ""
 
 
+def _json_object(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        parsed = json.loads(value or "{}")
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not JSON ({error})") from error
+    if not isinstance(parsed, dict):
+        raise ValueError('it is not a JSON object such as {"dtype": "half"}')  # noqa: TRY004 - pydantic reads ValueError
+    return parsed
+
+
 class Settings(BaseSettings):
     """Every setting, as environment variables with the prefix STT_."""
 
@@ -77,6 +90,10 @@ class Settings(BaseSettings):
     """Engine: `qwen3`, `whisper`, `pocketsphinx`, `mock`, or `auto`: qwen3 or whisper, as this machine can."""
     host: Annotated[str, AfterValidator(_not_empty)] = "0.0.0.0"  # noqa: S104 - a container is reached from outside
     """Address that `python app.py` listens on; `::`: every IPv6 and IPv4 address."""
+
+    """Engine: `qwen3`, `whisper`, `mock`, or `auto`: qwen3 or whisper, as this machine can."""
+    host: str = "0.0.0.0"  # noqa: S104 - a server in a container is reached from outside it
+    """Address that `python app.py` listens on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port that `python app.py` listens on; 0: any free one."""
     keep_alive_seconds: Annotated[int, Field(ge=1, le=3600)] = 75
@@ -122,11 +139,6 @@ class Settings(BaseSettings):
 
     references: Path = Path(__file__).parent / "references"
     """Folder of the recordings that `mock` replays."""
-    pocketsphinx_workers: Annotated[int, Field(ge=0)] = 0
-    """Cores that pocketsphinx's worker processes are counted for; 0: all."""
-    pocketsphinx_streams_per_worker: Annotated[int, Field(ge=1)] = 3
-    """Utterances with partials at once for each of these; 35 MB each."""
-
     model_dir: Annotated[Path, AfterValidator(Path.expanduser)] = models.default_model_dir()
     """Folder of the models that `python -m models pull` fetches."""
     whisper_model: str = "base"
@@ -144,10 +156,14 @@ class Settings(BaseSettings):
 
     vllm_model: str = "Qwen/Qwen3-ASR-1.7B"
     """qwen3: the model's name, or a folder."""
+    vllm_revision: str = ""
+    """qwen3: commit, tag or branch of the model on the Hugging Face hub; empty: the newest."""
+    vllm_engine_args: Annotated[dict[str, JsonValue], NoDecode, BeforeValidator(_json_object)] = {}
+    """qwen3: more arguments of vLLM's engine, as a JSON object such as `{"dtype": "half"}`; they win over ours."""
     vllm_gpu_memory: Annotated[float, Field(gt=0, le=1)] = 0.7
     """qwen3: part of the GPU's memory to take."""
-    vllm_max_tokens: Annotated[int, Field(ge=1)] = 512
-    """qwen3: longest text of an utterance, in tokens."""
+    vllm_max_tokens: Annotated[int, Field(ge=0)] = 0
+    """qwen3: longest text of an utterance, in tokens; 0: as long as the longest utterance needs."""
     vllm_max_inference_batch_size: Annotated[int, Field(ge=1)] = 32
     """qwen3: pieces of files decoded at once."""
     vllm_max_num_seqs: Annotated[int, Field(ge=1)] = 256
@@ -162,6 +178,20 @@ class Settings(BaseSettings):
     def serving(self) -> ServingOptions:
         """What `python app.py` tells uvicorn."""
         return ServingOptions(self.host, self.port, self.keep_alive_seconds)
+
+    def with_engine_chosen(self, report: Callable[[str], None]) -> Settings:
+        """These settings with an engine in place of `auto`; `report` is called with the line that names it.
+
+        Raises:
+            BackendUnavailable: no engine can run here.
+        """
+        if self.backend != auto.AUTO:
+            return self
+        model = self.whisper_model if "whisper_model" in self.model_fields_set else None
+        choice = auto.choose(auto.facts(self.vllm_model, self.vllm_revision, model, self.model_dir))
+        report(choice.line)
+        chosen = {"backend": choice.backend} | ({"whisper_model": choice.model} if choice.model else {})
+        return self.model_copy(update=chosen)
 
     def queues(self) -> QueueOptions:
         """Bounds of a connection's queues."""
@@ -230,10 +260,11 @@ class Settings(BaseSettings):
         """Every engine's own options."""
         return BackendOptions(
             references=self.references,
-            pocketsphinx=PocketsphinxOptions(self.pocketsphinx_workers, self.pocketsphinx_streams_per_worker),
             whisper=self.whisper(),
             qwen3=Qwen3Options(
                 model=self.vllm_model,
+                revision=self.vllm_revision,
+                engine_args=self.vllm_engine_args,
                 gpu_memory=self.vllm_gpu_memory,
                 max_tokens=self.vllm_max_tokens,
                 max_inference_batch_size=self.vllm_max_inference_batch_size,
@@ -251,10 +282,14 @@ def load_settings() -> Settings:
         SettingsRefused: a value is not usable.
     """
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         first = error.errors()[0]
         raise SettingsRefused(_sentence(str(first["loc"][0]), first["input"], first["msg"])) from error
+    conflict = settings.backends().qwen3.conflict()
+    if conflict is not None and settings.backend in ("qwen3", "auto"):
+        raise SettingsRefused(conflict)
+    return settings
 
 
 def unknown_settings(environment: Mapping[str, str]) -> list[str]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends.base import ASRBackend
-from backends.pocketsphinx.options import PocketsphinxOptions
 from backends.qwen3 import preflight
 from backends.qwen3.options import Qwen3Options
 from backends.whisper.options import WhisperOptions
@@ -24,7 +23,6 @@ class BackendOptions:
 
     references: Path
     """Folder of the recordings that `mock` replays."""
-    pocketsphinx: PocketsphinxOptions
     qwen3: Qwen3Options
     whisper: WhisperOptions
 
@@ -49,18 +47,6 @@ def _mock(options: BackendOptions) -> ASRBackend:
     return MockBackend(options.references)
 
 
-def _pocketsphinx(options: BackendOptions) -> ASRBackend:
-    from backends.pocketsphinx.backend import PocketsphinxBackend
-
-    return PocketsphinxBackend(options.pocketsphinx)
-
-
-def _no_pocketsphinx() -> str | None:
-    if installed("pocketsphinx"):
-        return None
-    return "STT_BACKEND=pocketsphinx needs its extra: run `uv sync --extra pocketsphinx`, or set STT_BACKEND=mock."
-
-
 def _whisper(options: BackendOptions) -> ASRBackend:
     from backends.whisper.backend import WhisperBackend
 
@@ -81,7 +67,6 @@ def _qwen3(options: BackendOptions) -> ASRBackend:
 
 BACKENDS: Mapping[str, BackendSpec] = {
     "mock": BackendSpec(_mock),
-    "pocketsphinx": BackendSpec(_pocketsphinx, _no_pocketsphinx),
     "qwen3": BackendSpec(_qwen3, preflight.refusal),
     "whisper": BackendSpec(_whisper, _no_whisper),
 }

@@ -1,1 +1,1 @@
-"""Instruments: what the server costs, how much it carries, and how well it hears. See each module's `--help`."""
+"""Measurements of the server. Each package answers one question; see README.md."""

@@ -1,4 +1,10 @@
-"""When each sample of a session arrived, so that `latency_ms` counts a late worker's delay."""
+"""When each sample of a session arrived, so that `latency_ms` counts every delay of the server's own.
+
+A message is stamped when the event loop reads it, which is late when the loop is held up. But audio arrives as fast as
+it is spoken, so the least delay between a message's audio time and its reading, over the last seconds, is the delay of
+the network and the client alone; the rest is ours. (The minimum filter of RTP jitter buffers and of NTP's clock filter:
+RFC 5905, section 10.)
+"""
 
 from __future__ import annotations
 
@@ -8,40 +14,66 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from inference.segmenter import CUT_SEARCH_MS
-from protocol.pcm import BYTES_PER_SAMPLE, samples_of
+from protocol.pcm import BYTES_PER_SAMPLE, SAMPLE_RATE, samples_of
 
+_BYTES_PER_SECOND = SAMPLE_RATE * BYTES_PER_SAMPLE
 _MEMORY = samples_of(CUT_SEARCH_MS + 1_000) * BYTES_PER_SAMPLE
-"""Bytes; the furthest back anyone asks is to where a too long utterance was cut."""
+"""Bytes; the furthest back that an arrival is asked for is the point at which a too long utterance was cut."""
 _MOST_ENTRIES = 100
-"""Messages that came together beyond this number count as arrived with the last, so that tiny ones cost no memory."""
+"""Messages read together beyond this number count as one, so that tiny ones cost no memory."""
 _FORGET = 64
 """Messages that are forgotten at once, at least."""
+_WINDOW_SECONDS = 5.0
+"""Time over which the least delay is taken."""
+_JITTER_SECONDS = 0.1
+"""A message that comes later than its own length and this after the one before shows that the client paused: delays
+from before the pause say nothing of those after it."""
 
 
 class ArrivalTimes:
     """Maps sample positions to arrival times for the last 6 s. Used by one thread."""
 
     def __init__(self) -> None:
-        # Arrays, as Python's search for cycles walks over all that are objects, and everybody waits for it.
+        # Arrays: the garbage collector does not walk over their elements.
         self._ends = array("q", [0])
-        """Bytes of the connection up to each message's end."""
-        self._times = array("d", [0.0])
-        """Arrival of each, monotonic seconds."""
+        """Bytes of the session up to each message's end."""
+        self._reads = array("d", [0.0])
+        """When each was read, monotonic seconds."""
+        self._live = array("b", [False])
+        """Whether its client sends no faster than real time."""
 
-    def record(self, offset: int, chunks: Sequence[bytes], arrivals: Sequence[float]) -> None:
-        """These messages, of which the first starts at byte `offset`, arrived then, monotonic seconds."""
-        # Counted to these messages' beginning: however long they are, those before may not have been heard yet.
+    def record(self, offset: int, chunks: Sequence[bytes], reads: Sequence[float], *, live: bool) -> None:
+        """Take messages, of which the first starts at byte `offset`, read at these times, monotonic seconds.
+
+        `live`: the client sends no faster than real time; otherwise audio counts as arrived when it was read.
+        """
+        # Counted to these messages' beginning: however long they are, those before may still be asked for.
         old = bisect_left(self._ends, offset - _MEMORY)
         if old >= _FORGET:
-            del self._ends[:old], self._times[:old]
+            del self._ends[:old], self._reads[:old], self._live[:old]
         lengths = list(map(len, chunks))
         if len(lengths) > _MOST_ENTRIES:
-            lengths, arrivals = [sum(lengths)], arrivals[-1:]
+            lengths, reads = [sum(lengths)], reads[-1:]
         lengths[0] += offset
         self._ends.extend(accumulate(lengths))
-        self._times.extend(arrivals)
+        self._reads.extend(reads)
+        self._live.extend([live] * len(lengths))
 
     def at_sample(self, position: int) -> float:
         """When all samples before `position` had arrived, monotonic seconds."""
-        message = bisect_left(self._ends, position * BYTES_PER_SAMPLE)
-        return self._times[min(message, len(self._times) - 1)]
+        message = min(bisect_left(self._ends, position * BYTES_PER_SAMPLE), len(self._ends) - 1)
+        read = self._reads[message]
+        if not self._live[message]:
+            return read
+        return min(read, self._ends[message] / _BYTES_PER_SECOND + self._least_delay(message))
+
+    def _least_delay(self, message: int) -> float:
+        """Least delay of live messages around number `message`: since the client's last pause, and up to the newest."""
+        ends, reads = self._ends, self._reads
+        first = message
+        while first > 1 and self._live[first - 1] and reads[message] - reads[first - 1] <= _WINDOW_SECONDS:
+            length = (ends[first] - ends[first - 1]) / _BYTES_PER_SECOND
+            if reads[first] - reads[first - 1] > length + _JITTER_SECONDS:
+                break
+            first -= 1
+        return min(reads[each] - ends[each] / _BYTES_PER_SECOND for each in range(first, len(ends)) if self._live[each])

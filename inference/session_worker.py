@@ -134,7 +134,7 @@ class SessionWorker:
                 yield message
                 continue
             silence, samples = self._reader.read(message.offset, b"".join(message.chunks))
-            self._arrivals.record(message.offset, message.chunks, message.arrivals)
+            self._arrivals.record(message.offset, message.chunks, message.arrivals, live=message.live)
             for done in range(0, silence, _BLOCK):
                 yield np.zeros(min(_BLOCK, silence - done), np.int16)
             for first in range(0, len(samples), _BLOCK):

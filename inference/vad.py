@@ -55,7 +55,7 @@ class FixedVad:
 ONSET_RATIO = 2.0
 """Voice begins at this multiple of the noise floor's RMS, 6 dB ..."""
 RELEASE_RATIO = 1.5
-"""... and continues above this multiple, 3.5 dB. Both were tuned with `python -m bench.endpoints --half tune`."""
+"""... and continues above this multiple, 3.5 dB. Both were tuned with `python -m bench.endpoints noise --half tune`."""
 BLOCK_FRAMES = 25
 """Frames after which the floor is estimated again: 500 ms."""
 MEMORY_BLOCKS = 10

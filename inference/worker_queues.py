@@ -17,7 +17,9 @@ class AudioMessages:
     """Bytes that came before the first in this session; dropped ones count."""
     chunks: list[bytes] = field(default_factory=list)
     arrivals: list[float] = field(default_factory=list)
-    """Arrival of each chunk, monotonic seconds."""
+    """When each chunk was read, monotonic seconds."""
+    live: bool = True
+    """Whether the client sends no faster than real time."""
 
 
 @dataclass(frozen=True, slots=True)

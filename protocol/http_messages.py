@@ -45,7 +45,7 @@ class Transcript(BaseModel):
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     text: str
-    """All segments' texts, joined by a space."""
+    """All segments' texts, joined by a space, or by nothing in scripts without spaces between words."""
     duration_ms: int
     """Length of the audio in ms."""
     latency_ms: int

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 
-_UNSPACED_SCRIPTS = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "BOPOMOFO", "YI ")
-"""Beginnings of the Unicode names of scripts that put no spaces between words; Hangul does."""
+from protocol.unspaced_scripts import is_unspaced
 
 
 class StablePrefix:
@@ -72,14 +71,10 @@ def _is_edge(text: str, at: int) -> bool:
         return True
     if unicodedata.category(after).startswith("M"):
         return False  # a mark belongs to the character before it
-    if _is_unspaced(before) or _is_unspaced(after):
+    if is_unspaced(before) or is_unspaced(after):
         return True
     # Punctuation ends a word unless more of the word follows, as in "3.5" and "don't".
     return not after.isalnum() and (at + 1 == len(text) or not text[at + 1].isalnum())
-
-
-def _is_unspaced(character: str) -> bool:
-    return character > "\u0dff" and unicodedata.name(character, "").startswith(_UNSPACED_SCRIPTS)
 
 
 def _count_words(text: str) -> int:

@@ -70,7 +70,11 @@ class Server:
 
     def __enter__(self) -> Server:
         if self._wait:
-            self.wait_ready()
+            try:
+                self.wait_ready()
+            except BaseException:
+                self.__exit__()
+                raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -95,7 +99,7 @@ class Server:
 
     def wait_ready(self) -> None:
         """Wait until /health says 200."""
-        eventually(lambda: self.answers() == 200, 30)
+        eventually(lambda: self.answers() == 200, 100)
 
     def answers(self) -> int:
         """Status of /health; 0 while nothing listens."""

@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python -m tools.evaluate_tiny_qwen3 references/tiny-qwen3-asr
 
 Needs the environment of `make test-engine`. Each utterance is decoded as one clip; as closed windows and a tail; and as
-a stream's last refresh, which was given the text of the one 0.5 s before, minus 5 tokens.
+a stream's last refresh, which was given the text of the one 0.5 s before, minus 5 tokens, from 4.5 s of audio on.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import numpy as np
 from backends.qwen3.audio_items import split_into_items
 from backends.qwen3.options import Qwen3Options
 from backends.qwen3.prompt import build_template, roll_back
-from backends.qwen3.schedule import UNFIXED_REFRESHES
+from backends.qwen3.schedule import UNFIXED_REFRESHES, UNFIXED_SAMPLES
 from backends.qwen3.vllm_model import Clip, DecodeRequest, VllmModel
-from bench.wer import edits
+from bench.common.word_error_rate import edits
 from references.tiny_lessons import SEEDS
 from tests.qwen3.tones import RATE, Manner, Signal, Speech, chatter, hum
 
@@ -57,7 +57,7 @@ class Listener:
         items = split_into_items(len(signal), freeze=freeze)
         prompt = build_template(self._model.tokenizer, hotwords, language).tokens(len(items), prefix)
         clips = tuple(Clip(f"{name}:{item.key}", signal[item.start : item.stop]) for item in items)
-        request = DecodeRequest(prompt, clips, max_tokens=160, priority=0)
+        request = DecodeRequest(prompt, clips, max_tokens=160, max_repeats=20, priority=0)
         answer = await self._model.generate(await self._model.render(request), request, name)
         return (*prefix, *answer.tokens)
 
@@ -73,7 +73,8 @@ class Listener:
         """What the last refresh gives."""
         tokens: tuple[int, ...] = ()
         for turn, end in enumerate(range(CADENCE, len(signal) + CADENCE, CADENCE)):
-            prefix = roll_back(self._model.tokenizer, tokens, forced=True) if turn >= UNFIXED_REFRESHES else ()
+            trusted = turn >= UNFIXED_REFRESHES and end - CADENCE >= UNFIXED_SAMPLES
+            prefix = roll_back(self._model.tokenizer, tokens, forced=True) if trusted else ()
             tokens = await self.decode(signal[:end], prefix=prefix)
         return tokens
 

@@ -25,6 +25,7 @@ from protocol.dialect import json_refusal
 from protocol.errors import BadRequest, ClientTooSlow, InternalError, PayloadTooLarge, ServiceError
 from protocol.http_messages import RETRY_AFTER_SECONDS, Health, Transcript
 from protocol.languages import AUTO, check_language, primary_subtag, require_supported
+from protocol.unspaced_scripts import join_texts
 from transport.app_context import AppContext
 
 _CLIENT_CLOSED_REQUEST = 499
@@ -92,7 +93,7 @@ class Transcriber:
         self._context.metrics.audio.labels("http").inc(result.duration_ms / 1000)
         self._context.metrics.inference.inc(result.inference_seconds)
         answer = Transcript(
-            text=" ".join(segment.text for segment in result.segments),
+            text=join_texts(segment.text for segment in result.segments),
             duration_ms=result.duration_ms,
             latency_ms=round((time.monotonic() - uploaded) * 1000),
             language=result.language or language,

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 from backends.base import StreamOptions
 from backends.qwen3.engine import SharedEngine
-from backends.qwen3.languages import NAMES
+from backends.qwen3.languages import ALIASES, NAMES
+from backends.qwen3.metrics import engine_metrics
 from backends.qwen3.options import Qwen3Options
 from backends.qwen3.prompt import PromptTemplate, build_template
+from backends.qwen3.restart_policy import DEFAULT_POLICY, RestartPolicy
 from backends.qwen3.stats import CompletedDecode, EngineStats
 from backends.qwen3.stream import Qwen3Stream, UtteranceOptions
 from backends.qwen3.vllm_model import VllmModel
+from observability.engine_metrics import EngineMetric
 
 
 def _ignore(_: CompletedDecode) -> None:
     """Do nothing."""
+
+
+def end_process() -> None:
+    """End the server with status 1. Nothing is left to drain: every session ended when the engine failed."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 class Qwen3Backend:
@@ -27,6 +39,8 @@ class Qwen3Backend:
         options: Qwen3Options,
         build: Callable[[Qwen3Options], VllmModel] = VllmModel,
         on_completed: Callable[[CompletedDecode], None] = _ignore,
+        restart_policy: RestartPolicy = DEFAULT_POLICY,
+        give_up: Callable[[], None] = end_process,
     ) -> None:
         """Prepare the engine; `start` starts it.
 
@@ -34,9 +48,11 @@ class Qwen3Backend:
             options: the model and the engine's sizes.
             build: starts a model; blocks.
             on_completed: called for each completed decode, on the engine's loop; must not wait.
+            restart_policy: when an engine that failed is restarted.
+            give_up: called on the engine's thread when the policy allows no further restart.
         """
         self._options = options
-        self._engine = SharedEngine(options, build, on_completed)
+        self._engine = SharedEngine(options, build, on_completed, restart_policy, give_up)
         # A session opens many utterances with the same hotwords.
         self._template = lru_cache(maxsize=options.max_num_seqs)(self._build_template)
 
@@ -48,7 +64,7 @@ class Qwen3Backend:
     @property
     def languages(self) -> frozenset[str] | None:
         """See `ASRBackend`."""
-        return frozenset(NAMES)
+        return frozenset(NAMES) | frozenset(ALIASES)
 
     @property
     def uses_hotwords(self) -> bool:
@@ -85,13 +101,17 @@ class Qwen3Backend:
             self._engine,
             self._engine.tokenizer,
             UtteranceOptions(template, options.language, options.live, options.notify),
-            max_tokens=self._options.max_tokens,
+            max_tokens=self._options.text_tokens,
             freeze=self._options.freeze_windows,
         )
 
     def stats(self) -> EngineStats:
         """All decodes since the backend was created; any thread."""
         return self._engine.stats()
+
+    def metrics(self) -> Iterator[EngineMetric]:
+        """See `ReportsMetrics`."""
+        return engine_metrics(self._engine.stats(), self._engine.state())
 
     def close(self) -> None:
         """See `ASRBackend`."""

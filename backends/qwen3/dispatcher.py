@@ -98,6 +98,11 @@ class Dispatcher:
         self._fruitless_polls = 0
         """Polls with jobs in the engine since it last had an output."""
 
+    @property
+    def queued(self) -> int:
+        """Jobs that wait to be rendered or for a slot; any thread."""
+        return len(self._queue) + len(self._waiting_batch)
+
     def poll_hung(self) -> bool:
         """Whether the engine hangs. Call every `POLL_SECONDS`."""
         # Aborted jobs prove nothing: a speaker who pauses and resumes would hide a hung engine for ever.
@@ -146,7 +151,7 @@ class Dispatcher:
                 self._release(job)
                 return
         except Exception as error:  # noqa: BLE001 - vLLM raises exceptions of many classes
-            self._finish(job, _engine_error(error))
+            self._finish(job, to_engine_error(error))
             self._release(job)
             return
         job.task = asyncio.create_task(self._decode(job, rendered), name=f"qwen3-{job.number}")
@@ -166,7 +171,7 @@ class Dispatcher:
                 outcome = await self._generate(job, rendered, f"{name}-again")
             self._fruitless_polls = 0
         except Exception as error:  # noqa: BLE001 - vLLM raises exceptions of many classes
-            outcome = _engine_error(error)
+            outcome = to_engine_error(error)
         self._finish(job, outcome)
 
     async def _generate(self, job: DecodeJob, rendered: Any, name: str) -> DecodeOutput:  # noqa: ANN401 - as above
@@ -193,7 +198,8 @@ class Dispatcher:
                 self.submit(self._waiting_batch.popleft())
 
 
-def _engine_error(error: Exception) -> EngineError:
+def to_engine_error(error: Exception) -> EngineError:
+    """Wrap an exception; its traceback stays with it."""
     wrapped = EngineError(f"{type(error).__name__}: {error}")
     wrapped.__cause__ = error
     return wrapped

@@ -12,8 +12,10 @@ import structlog
 
 from backends.base import EngineError
 from backends.qwen3.dispatcher import POLL_SECONDS, DecodeJob, Dispatcher, Outcome
+from backends.qwen3.metrics import EngineState
 from backends.qwen3.options import Qwen3Options
 from backends.qwen3.refresh_throttle import RefreshThrottle
+from backends.qwen3.restart_policy import RestartPolicy
 from backends.qwen3.schedule import Purpose
 from backends.qwen3.stats import CompletedDecode, EngineStats, StatsCollector
 from backends.qwen3.supervisor import EngineSupervisor
@@ -28,11 +30,13 @@ class SharedEngine:
         options: Qwen3Options,
         build: Callable[[Qwen3Options], VllmModel],
         on_completed: Callable[[CompletedDecode], None],
+        restart_policy: RestartPolicy,
+        give_up: Callable[[], None],
     ) -> None:
         """Prepare an engine; `start` starts it. See `Qwen3Backend` for the arguments."""
         self._options = options
         self._on_completed = on_completed
-        self._supervisor = EngineSupervisor(options, build, self._serve)
+        self._supervisor = EngineSupervisor(options, build, self._serve, restart_policy, give_up)
         self._lock = threading.Lock()
         """Protects all attributes below. No callback runs under it."""
         self._numbers = itertools.count(1)
@@ -78,6 +82,16 @@ class SharedEngine:
         """All decodes so far."""
         with self._lock:
             return self._stats.snapshot(self._throttle.in_flight)
+
+    def state(self) -> EngineState:
+        """The load now."""
+        with self._lock:
+            return EngineState(
+                {purpose: self._throttle.in_flight_for(purpose) for purpose in Purpose},
+                self._dispatcher.queued if self._dispatcher is not None else 0,
+                self._throttle.spacing(time.monotonic()),
+                self._supervisor.restarts,
+            )
 
     def submit(
         self, purpose: Purpose, request: DecodeRequest, new_audio: float, on_done: Callable[[Outcome], None]
@@ -132,7 +146,9 @@ class SharedEngine:
         if not self._supervisor.closing.is_set():
             structlog.get_logger().error("engine_lost", reason=reason, jobs=len(jobs))
         dispatching.cancel()
-        await asyncio.gather(dispatching, return_exceptions=True)
+        (ended,) = await asyncio.gather(dispatching, return_exceptions=True)
+        if isinstance(ended, Exception):
+            structlog.get_logger().error("engine_dispatcher_failed", exc_info=ended)
         for job in jobs:
             self._on_job_done(job, EngineError(f"the engine {reason}"))
 
@@ -142,10 +158,16 @@ class SharedEngine:
             if self._jobs.pop(job.number, None) is None:
                 return
             self._throttle.decode_ended(job.purpose)
-            if completed is not None:
+            if completed is None:
+                self._stats.decode_failed()
+            else:
                 self._stats.decode_completed(completed)
                 if completed.purpose is Purpose.REFRESH:
                     self._throttle.refresh_took(completed.timing.total, time.monotonic())
-        if completed is not None:
-            self._on_completed(completed)
-        job.on_done(outcome)
+        # A callback that raises must cost one utterance, not the engine.
+        try:
+            job.on_done(outcome)
+            if completed is not None:
+                self._on_completed(completed)
+        except Exception:  # noqa: BLE001 - whatever a callback raises
+            structlog.get_logger().exception("engine_callback_failed", job=job.number)

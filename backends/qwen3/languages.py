@@ -45,7 +45,19 @@ NAMES: Mapping[str, str] = MappingProxyType(
 )
 """Primary subtag of BCP 47 -> the name the model was trained with."""
 
+ALIASES: Mapping[str, str] = MappingProxyType({"cmn": "zh", "tl": "fil"})
+"""Other primary subtags of these languages (ISO 639-3 Mandarin, ISO 639-1 Tagalog) -> the subtag in `NAMES`."""
+
 _CODES = {name.casefold(): code for code, name in NAMES.items()}
+
+
+def name_of(code: str) -> str:
+    """The model's name of a language, by its primary subtag or an alias.
+
+    Raises:
+        KeyError: the model does not have the language.
+    """
+    return NAMES[ALIASES.get(code, code)]
 
 
 def codes(names: str) -> tuple[str, ...]:

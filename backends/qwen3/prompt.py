@@ -14,6 +14,8 @@ from typing import Protocol
 
 from backends.qwen3 import languages
 from backends.qwen3.options import CONTEXT_TOKENS
+from backends.qwen3.repetition import collapse_repeated_text
+from protocol.unspaced_scripts import join_texts
 
 ROLLBACK = 5
 """Tokens at a hypothesis' end that more audio may change (`unfixed_token_num` in the official client)."""
@@ -21,7 +23,9 @@ ROLLBACK = 5
 _TAG = "<asr_text>"
 _MARKUP = re.compile(r"<\|[^|]*\|>|</?[A-Za-z_]+>")
 """Text of special tokens (`<|im_end|>`, `<asr_text>`, `<think>`): in hotwords they would be instructions."""
-_HEADER = re.compile(r"\s*language (?P<names>[A-Za-z]+(?:\s*,\s*[A-Za-z]+)*)\s*$")
+_TAG_PATTERN = re.compile(re.escape(_TAG), re.IGNORECASE)
+_SPECIAL_TOKEN = re.compile(r"<\|[^|]*\|>")
+_HEADER = re.compile(r"\s*language (?P<names>[A-Za-z]+(?:\s*,\s*[A-Za-z]+)*)\s*$", re.IGNORECASE | re.MULTILINE)
 _INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
 """Stands for bytes that are no complete character."""
 
@@ -67,13 +71,13 @@ def build_template(tokenizer: Tokenizer, hotwords: Sequence[str], language: str 
     Args:
         tokenizer: the model's.
         hotwords: words to expect; those that do not fit into `CONTEXT_TOKENS` are left out.
-        language: a primary subtag in `languages.NAMES`; None: the model detects the language.
+        language: a primary subtag in `languages.NAMES` or an alias; None: the model detects the language.
     """
     context = _context(tokenizer, hotwords)
     head = f"<|im_start|>system\n{context}<|im_end|>\n<|im_start|>user\n<|audio_start|>"
     tail = "<|audio_end|><|im_end|>\n<|im_start|>assistant\n"
     if language is not None:
-        tail += f"language {languages.NAMES[language]}{_TAG}"
+        tail += f"language {languages.name_of(language)}{_TAG}"
     (item,) = tokenizer.encode("<|audio_pad|>")
     return PromptTemplate(tuple(tokenizer.encode(head)), item, tuple(tokenizer.encode(tail)))
 
@@ -104,27 +108,50 @@ def _context(tokenizer: Tokenizer, hotwords: Sequence[str]) -> str:
 
 
 def parse_transcript(raw: str, language: str | None) -> Transcript:
-    """Parse what the model wrote after a prompt that forced `language`; None: the prompt forced none."""
+    """Parse what the model wrote after a prompt that forced `language`; None: the prompt forced none.
+
+    Like the official client, everything before the first `<asr_text>` is metadata. A header before another
+    `<asr_text>`, where the speaker changes the language, is removed from the text.
+    """
     if language is not None:
-        return Transcript(_clean(raw), (language,))
-    *before, last = raw.split(_TAG)
-    if not before:
-        # Cut off within its header, or an answer without one: the latter is all text.
-        return Transcript("" if _HEADER.match(last) else _clean(last), ())
+        texts = _split_headers(raw)[1]
+        return Transcript(_text(texts), (language,))
+    metadata, tag, answer = _partition(raw)
+    if not tag:
+        # Truncated within its header, or an answer without a header.
+        is_header = _HEADER.fullmatch(metadata.partition("\n")[0])
+        return Transcript("" if is_header else _text([metadata]), ())
+    first = languages.codes(_names(metadata))
+    others, texts = _split_headers(answer)
+    return Transcript(_text(texts), tuple(dict.fromkeys(first + others)))
+
+
+def _split_headers(answer: str) -> tuple[tuple[str, ...], list[str]]:
+    """Languages of the headers within an answer, and the texts between them."""
+    *before, last = _TAG_PATTERN.split(answer)
+    found: tuple[str, ...] = ()
     texts: list[str] = []
-    found: list[str] = []
     for piece in before:
         header = _HEADER.search(piece)
-        if header is not None:
-            found += languages.codes(header["names"])
-            piece = piece[: header.start()]  # noqa: PLW2901 - the rest of it is text of the language before
-        texts.append(_clean(piece))
-    texts.append(_clean(last))
-    return Transcript(" ".join(filter(None, texts)), tuple(dict.fromkeys(found)))
+        found += languages.codes(_names(piece)) if header else ()
+        texts.append(piece[: header.start()] if header else piece)
+    return found, [*texts, last]
 
 
-def _clean(text: str) -> str:
-    return _MARKUP.sub("", text).rstrip(_INCOMPLETE).strip()
+def _partition(raw: str) -> tuple[str, str, str]:
+    tag = _TAG_PATTERN.search(raw)
+    return (raw[: tag.start()], tag[0], raw[tag.end() :]) if tag else (raw, "", "")
+
+
+def _names(metadata: str) -> str:
+    """The names after `language` at the end of a line."""
+    header = _HEADER.search(metadata)
+    return header["names"] if header else ""
+
+
+def _text(pieces: Sequence[str]) -> str:
+    cleaned = (_SPECIAL_TOKEN.sub("", piece).rstrip(_INCOMPLETE).strip() for piece in pieces)
+    return collapse_repeated_text(join_texts(cleaned))
 
 
 def roll_back(tokenizer: Tokenizer, tokens: Sequence[int], *, forced: bool) -> tuple[int, ...]:

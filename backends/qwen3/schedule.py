@@ -6,25 +6,24 @@ is for the partial text. A refresh that cannot start now is not queued: the next
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
 from backends.qwen3.audio_items import refresh_end
+from backends.qwen3.options import text_tokens
 from backends.qwen3.prompt import ROLLBACK
 from backends.qwen3.repetition import collapse_repeats
 from protocol.pcm import SAMPLE_RATE
 
 UNFIXED_REFRESHES = 2
-"""Refreshes without a prefix before the text is used as one (`unfixed_chunk_num` in the official client)."""
+"""Least number of refreshes without a prefix, before a text is used as one."""
 
-_SLACK_TOKENS = 16
-"""Room for the header `language X<asr_text>`, the end of turn, and a first syllable."""
+UNFIXED_SAMPLES = 4 * SAMPLE_RATE
+"""Least audio behind a text that is used as a prefix. The official client has two chunks of 2 s without a prefix."""
 
-TOKENS_PER_SECOND = 30
-"""Most text tokens in a second of speech. The densest scripts are Greek and Hindi, with 5 to 6 tokens a word: fast
-speech has 20 tokens a second (measured with the model's vocabulary). English has 3 to 4."""
+FIRST_REFRESH_SAMPLES = SAMPLE_RATE
+"""Least audio in a refresh: shorter clips are often transcribed in a wrong language, or not at all."""
 
 
 class Purpose(IntEnum):
@@ -99,11 +98,6 @@ class PublishFinal:
 
     tokens: tuple[int, ...]
     seconds: float
-
-
-def text_tokens(samples: int) -> int:
-    """Most tokens of the text of `samples` samples, its header included."""
-    return _SLACK_TOKENS + math.ceil(TOKENS_PER_SECOND * samples / SAMPLE_RATE)
 
 
 Command = StartDecode | AbortDecode | PublishPartial | PublishFinal
@@ -194,6 +188,10 @@ class Schedule:
             return self._start_refresh(use_prefix=False)
         return [self._update_hypothesis(decode, result), *self._refresh_if_due(spacing)]
 
+    def refresh_failed(self) -> None:
+        """The refresh that was in flight failed. Later samples start another one, without a prefix."""
+        self._in_flight, self._hypothesis, self._refreshes = None, (), 0
+
     def cancelled(self) -> list[Command]:
         """Nobody wants a result any more."""
         self._closed = True
@@ -202,17 +200,20 @@ class Schedule:
     def _refresh_if_due(self, spacing: int | None) -> list[Command]:
         if spacing is None or not self._options.live or self._in_flight is not None or self._final is not None:
             return []
-        if self._samples - self._refreshed < spacing or not self._audible(self._samples):
+        if self._samples < FIRST_REFRESH_SAMPLES or self._samples - self._refreshed < spacing:
             return []
-        return self._start_refresh(use_prefix=self._refreshes >= UNFIXED_REFRESHES)
+        if not self._audible(self._samples):
+            return []
+        trusted = self._refreshes >= UNFIXED_REFRESHES and self._hypothesis_samples >= UNFIXED_SAMPLES
+        return self._start_refresh(use_prefix=trusted)
 
     def _start_refresh(self, *, use_prefix: bool) -> list[Command]:
         samples = refresh_end(self._refreshed, self._samples) if self._options.freeze else self._samples
         prefix = self._options.roll_back(self._hypothesis) if use_prefix else ()
-        limit = text_tokens(samples)
+        limit = text_tokens(samples / SAMPLE_RATE)
         if prefix:
             redone = ROLLBACK + len(self._hypothesis) - len(prefix)
-            limit = text_tokens(samples - self._hypothesis_samples) + redone
+            limit = text_tokens((samples - self._hypothesis_samples) / SAMPLE_RATE) + redone
         if not use_prefix:
             self._refreshes = min(self._refreshes, UNFIXED_REFRESHES - 1)
         self._refreshed = samples
@@ -236,7 +237,7 @@ class Schedule:
     def _start_final(self, samples: int) -> list[Command]:
         # Without a prefix: according to the model's paper, streaming with a prefix costs accuracy.
         purpose = Purpose.FINAL if self._options.live else Purpose.BATCH
-        return [*self._abort(), self._start(purpose, samples, (), text_tokens(samples))]
+        return [*self._abort(), self._start(purpose, samples, (), text_tokens(samples / SAMPLE_RATE))]
 
     def _start(self, purpose: Purpose, samples: int, prefix: tuple[int, ...], limit: int) -> StartDecode:
         self._count += 1

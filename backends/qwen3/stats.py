@@ -66,6 +66,8 @@ class EngineStats:
     batch: DecodeTotals
     aborted: int
     """Decodes that were started and aborted."""
+    failed: int
+    """Decodes that failed."""
     in_flight: int
     """Decodes queued, rendered or decoded now."""
 
@@ -76,6 +78,7 @@ class StatsCollector:
     def __init__(self) -> None:
         self._totals = dict.fromkeys(Purpose, DecodeTotals())
         self._aborted = 0
+        self._failed = 0
 
     def decode_started(self, purpose: Purpose, new_audio: float) -> None:
         """Count a decode with `new_audio` seconds of audio that was not sent before."""
@@ -96,9 +99,18 @@ class StatsCollector:
         """Count an aborted decode."""
         self._aborted += 1
 
+    def decode_failed(self) -> None:
+        """Count a failed decode."""
+        self._failed += 1
+
     def snapshot(self, in_flight: int) -> EngineStats:
         """The sums now, with `in_flight` decodes in flight."""
         totals = self._totals
         return EngineStats(
-            totals[Purpose.REFRESH], totals[Purpose.FINAL], totals[Purpose.BATCH], self._aborted, in_flight
+            totals[Purpose.REFRESH],
+            totals[Purpose.FINAL],
+            totals[Purpose.BATCH],
+            self._aborted,
+            self._failed,
+            in_flight,
         )

@@ -8,24 +8,29 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from uuid import uuid4
 
+import structlog
+
 from backends.base import ASRResult, EngineError
 from backends.qwen3.audio_buffer import AudioBuffer
 from backends.qwen3.audio_items import split_into_items
-from backends.qwen3.dispatcher import DecodeJob, Outcome
+from backends.qwen3.dispatcher import DecodeJob, Outcome, to_engine_error
 from backends.qwen3.engine import SharedEngine
 from backends.qwen3.prompt import PromptTemplate, Tokenizer, parse_transcript, roll_back
+from backends.qwen3.repetition import FINAL_STOP_COUNT, MAX_COUNT
 from backends.qwen3.schedule import (
     AbortDecode,
     Command,
     Decode,
     DecodeResult,
+    Ending,
     PublishFinal,
     PublishPartial,
+    Purpose,
     Schedule,
     ScheduleOptions,
     StartDecode,
 )
-from backends.qwen3.vllm_model import Clip, DecodeRequest
+from backends.qwen3.vllm_model import Clip, DecodeOutput, DecodeRequest
 from protocol.pcm import SAMPLE_RATE, Signal
 
 
@@ -47,10 +52,11 @@ class Qwen3Stream:
     def __init__(
         self, engine: SharedEngine, tokenizer: Tokenizer, options: UtteranceOptions, *, max_tokens: int, freeze: bool
     ) -> None:
-        """Open an utterance; the last two arguments are `Qwen3Options.max_tokens` and `freeze_windows`."""
+        """Open an utterance; the last two arguments are `Qwen3Options.text_tokens` and `freeze_windows`."""
         self._engine = engine
         self._tokenizer = tokenizer
         self._options = options
+        self._max_tokens = max_tokens
         self._freeze = freeze
         self._lock = threading.Lock()
         """Protects all attributes below from the session's and the engine's thread. Taken before the engine's lock."""
@@ -67,7 +73,7 @@ class Qwen3Stream:
         """The decode in flight, with its number in the schedule."""
         self._sent_keys: set[str] = set()
         """Keys of audio items that were sent to vLLM."""
-        self._new_partial: PublishPartial | None = None
+        self._new_partial: ASRResult | None = None
         """The latest hypothesis, until `partial` returns it."""
         self._returned_text = False
         """Whether `partial` returned a text; the session's thread only."""
@@ -97,11 +103,10 @@ class Qwen3Stream:
             if isinstance(self._outcome, EngineError):
                 raise self._outcome
             partial, self._new_partial = self._new_partial, None
-        result = None if partial is None else self._result(partial.tokens, partial.seconds)
-        if result is None or not (result.text or self._returned_text):
+        if partial is None or not (partial.text or self._returned_text):
             return None  # an empty first hypothesis is no news
         self._returned_text = True
-        return result
+        return partial
 
     def pause(self) -> None:
         """See `ASRStream`."""
@@ -139,15 +144,32 @@ class Qwen3Stream:
             if self._job is None or self._job[0] != decode.number:
                 return
             job, self._job = self._job[1], None
-            if isinstance(outcome, EngineError):
-                self._fail(outcome)
-            else:
-                result = DecodeResult(outcome.tokens, outcome.ending, job.age)
-                self._execute(self._schedule.decoded(decode.number, result, self._engine.refresh_spacing()))
+            try:
+                if isinstance(outcome, EngineError):
+                    self._decode_failed(decode, outcome)
+                else:
+                    self._accept(decode, job, outcome)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is logged and fails this decode
+                structlog.get_logger().exception("decode_result_failed", job=job.number)
+                self._decode_failed(decode, to_engine_error(error))
             news = not self._finished and (self._new_partial is not None or isinstance(self._outcome, EngineError))
+        self._deliver()
         if news:
             self._options.notify()
-        self._deliver()
+
+    def _accept(self, decode: Decode, job: DecodeJob, output: DecodeOutput) -> None:
+        if output.ending is Ending.LENGTH and decode.max_tokens == self._max_tokens:
+            structlog.get_logger().warning("text_cut_off", job=job.number, max_tokens=decode.max_tokens)
+        result = DecodeResult(output.tokens, output.ending, job.age)
+        self._execute(self._schedule.decoded(decode.number, result, self._engine.refresh_spacing()))
+
+    def _decode_failed(self, decode: Decode, error: EngineError) -> None:
+        if decode.purpose is Purpose.REFRESH and self._engine.healthy():
+            # Only the final must succeed: without this refresh the client sees one partial less.
+            structlog.get_logger().warning("refresh_failed", reason=str(error))
+            self._schedule.refresh_failed()
+        else:
+            self._fail(error)
 
     def _execute(self, commands: Sequence[Command]) -> None:
         """Execute the schedule's commands. The caller holds the lock, so jobs reach the engine in their order."""
@@ -159,10 +181,10 @@ class Qwen3Stream:
                     if self._job is not None:
                         self._engine.abort(self._job[1])
                         self._job = None
-                case PublishPartial():
-                    self._new_partial = command
+                case PublishPartial(tokens, seconds):
+                    self._new_partial = self._result(tokens, seconds)
                 case PublishFinal(tokens, seconds):
-                    self._outcome = self._result(tokens, seconds)
+                    self._outcome = self._final_result(tokens, seconds)
 
     def _start(self, decode: Decode) -> None:
         items = split_into_items(decode.samples, freeze=self._freeze)
@@ -170,7 +192,8 @@ class Qwen3Stream:
         self._sent_keys.update(item.key for item in new_items)
         clips = tuple(Clip(f"{self._name}-{item.key}", self._audio.slice(item.start, item.stop)) for item in items)
         tokens = self._options.template.tokens(len(clips), decode.prefix)
-        request = DecodeRequest(tokens, clips, decode.max_tokens, decode.purpose)
+        repeats = MAX_COUNT if decode.purpose is Purpose.REFRESH else FINAL_STOP_COUNT
+        request = DecodeRequest(tokens, clips, decode.max_tokens, repeats, decode.purpose)
         new_audio = sum(item.samples for item in new_items) / SAMPLE_RATE
         try:
             job = self._engine.submit(
@@ -198,6 +221,13 @@ class Qwen3Stream:
             self._future.set_exception(outcome)
         else:
             self._future.set_result(outcome)
+
+    def _final_result(self, tokens: Sequence[int], seconds: float) -> ASRResult | EngineError:
+        try:
+            return self._result(tokens, seconds)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is logged and fails this utterance
+            structlog.get_logger().exception("final_not_parsed")
+            return to_engine_error(error)
 
     def _result(self, tokens: Sequence[int], seconds: float) -> ASRResult:
         transcript = parse_transcript(self._tokenizer.decode(tokens), self._options.language)

@@ -18,13 +18,9 @@ import structlog
 from backends.base import EngineError
 from backends.qwen3.options import Qwen3Options
 from backends.qwen3.parent_death import kill_forks_with_parent
+from backends.qwen3.restart_policy import FailureHistory, RestartPolicy
 from backends.qwen3.vllm_model import VllmModel
 from backends.qwen3.warmup import warm_up
-
-FIRST_DELAY_SECONDS = 1.0
-"""Delay before a restart; doubled after each start that fails."""
-
-MAX_DELAY_SECONDS = 30.0
 
 CLOSE_SECONDS = 8.0
 """Longest wait for the thread. Only an import of vLLM, which cannot be interrupted, takes longer."""
@@ -41,6 +37,8 @@ class EngineSupervisor:
         options: Qwen3Options,
         build: Callable[[Qwen3Options], VllmModel],
         serve: Callable[[VllmModel], Awaitable[None]],
+        policy: RestartPolicy,
+        give_up: Callable[[], None],
     ) -> None:
         """Prepare; `start` starts the thread.
 
@@ -48,12 +46,18 @@ class EngineSupervisor:
             options: passed to `build`.
             build: starts a model; blocks.
             serve: runs on `loop`; returns when its model is dead or `closing` is set.
+            policy: when to restart.
+            give_up: called on the engine's thread when the policy allows no further restart.
         """
         self.loop = asyncio.new_event_loop()
         self.closing = threading.Event()
         self._options = options
         self._new_model = build
         self._serve = serve
+        self._policy = policy
+        self._give_up = give_up
+        self.restarts = 0
+        """Restarts that were begun."""
         self._ready: Future[None] = Future()
         self._stop = asyncio.Event()
         """Set with `closing`; for coroutines on the loop."""
@@ -116,19 +120,25 @@ class EngineSupervisor:
             runner.run(self._supervise())
 
     async def _supervise(self) -> None:
-        delay = FIRST_DELAY_SECONDS
+        failures = FailureHistory(self._policy)
         while not self.closing.is_set():
             model = await self._build()
             if model is not None:
-                delay = FIRST_DELAY_SECONDS
                 try:
                     await self._serve(model)
                 finally:
                     model.shutdown()
             elif self._ready.exception() is not None:
+                return  # the first start failed, and `start` raises
+            if self.closing.is_set():
                 return
+            delay = failures.record(time.monotonic())
+            if delay is None:
+                structlog.get_logger().critical("engine_given_up", failures=self._policy.max_failures)
+                self._give_up()
+                return
+            self.restarts += 1
             await self.sleep(delay)
-            delay = min(2 * delay, MAX_DELAY_SECONDS)
 
     async def _build(self) -> VllmModel | None:
         """A warm model; None: it did not start, and the failure was reported."""

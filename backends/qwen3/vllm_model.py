@@ -7,6 +7,7 @@ module, because this project's own environment has no vLLM whose types mypy coul
 from __future__ import annotations
 
 import copy
+import dataclasses
 import multiprocessing
 import os
 import threading
@@ -16,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from backends.qwen3.audio_items import MIN_ITEM_SAMPLES, WINDOW_SAMPLES
+from backends.qwen3.audio_items import MIN_ITEM_SAMPLES
 from backends.qwen3.options import Qwen3Options
 from backends.qwen3.parent_death import ParentDeathSignal
-from backends.qwen3.repetition import MAX_PATTERN_TOKENS, STOP_COUNT
+from backends.qwen3.repetition import MAX_PATTERN_TOKENS
 from backends.qwen3.schedule import Ending
+from backends.qwen3.vllm_arguments import engine_arguments, require_known
 from protocol.pcm import Signal
 
 _ENVIRONMENT = {
@@ -39,12 +41,6 @@ _MONITOR = "MPClientEngineMonitor"
 _END_SECONDS = 3.0
 """Longest wait for the end of a killed process, and of that thread."""
 
-_PROCESSOR_CACHE_GB = 1.0
-"""Size of the cache of mel spectra in this process; a window of 8 s has 0.4 MB."""
-
-_MAX_PROFILED_SAMPLES = 30 * MIN_ITEM_SAMPLES
-"""Longest clip that the model's feature extractor states; longer clips work, but vLLM cannot profile them."""
-
 
 @dataclass(frozen=True, slots=True)
 class Clip:
@@ -62,6 +58,8 @@ class DecodeRequest:
     clips: tuple[Clip, ...]
     """One for each placeholder in `tokens`."""
     max_tokens: int
+    max_repeats: int
+    """Repetitions of a phrase in a row at which vLLM ends the text."""
     priority: int
     """vLLM serves lower numbers first."""
 
@@ -181,11 +179,11 @@ class VllmModel:
 
     async def discard(self, rendered: Any, request: DecodeRequest, name: str) -> None:  # noqa: ANN401 - as above
         """Send a rendered request and abort it: vLLM then has its clips, and decodes nothing."""
-        await self._engine.add_request(name, rendered, _sampling(1), priority=request.priority)
+        await self._engine.add_request(name, rendered, _sampling(1, request.max_repeats), priority=request.priority)
         await self._engine.abort(name)
 
     def _sampling(self, request: DecodeRequest) -> Any:  # noqa: ANN401 - vLLM's SamplingParams
-        return _sampling(request.max_tokens)
+        return _sampling(request.max_tokens, request.max_repeats)
 
     def shutdown(self) -> None:
         """Kill the processes at once: they hold no state that is needed. Idempotent."""
@@ -203,7 +201,7 @@ def _pad_to_minimum(samples: Signal) -> Signal:
     return samples if len(samples) >= MIN_ITEM_SAMPLES else np.pad(samples, (0, MIN_ITEM_SAMPLES - len(samples)))
 
 
-def _sampling(max_tokens: int) -> Any:  # noqa: ANN401 - vLLM's SamplingParams
+def _sampling(max_tokens: int, max_repeats: int) -> Any:  # noqa: ANN401 - vLLM's SamplingParams
     from vllm.sampling_params import RepetitionDetectionParams, RequestOutputKind, SamplingParams  # noqa: PLC0415
 
     return SamplingParams(
@@ -211,37 +209,20 @@ def _sampling(max_tokens: int) -> Any:  # noqa: ANN401 - vLLM's SamplingParams
         max_tokens=max_tokens,
         output_kind=RequestOutputKind.FINAL_ONLY,
         detokenize=False,
-        repetition_detection=RepetitionDetectionParams(max_pattern_size=MAX_PATTERN_TOKENS, min_count=STOP_COUNT),
+        repetition_detection=RepetitionDetectionParams(max_pattern_size=MAX_PATTERN_TOKENS, min_count=max_repeats),
     )
 
 
 def _configuration(options: Qwen3Options) -> Any:  # noqa: ANN401 - vLLM's VllmConfig
+    import vllm  # noqa: PLC0415 - heavy
     from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415 - heavy
     from vllm.platforms import current_platform  # noqa: PLC0415 - heavy
     from vllm.usage.usage_lib import UsageContext  # noqa: PLC0415 - heavy
 
-    cuda = current_platform.is_cuda()
-    longest = round(options.longest_seconds + 1) * MIN_ITEM_SAMPLES
-    clip = WINDOW_SAMPLES + MIN_ITEM_SAMPLES if options.freeze_windows else min(longest, _MAX_PROFILED_SAMPLES)
-    arguments = AsyncEngineArgs(
-        model=options.model,
-        load_format=options.load_format,
-        dtype="bfloat16",
-        enforce_eager=not cuda,
-        gpu_memory_utilization=options.gpu_memory,
-        max_model_len=options.max_model_len,
-        max_num_seqs=options.max_num_seqs,
-        max_num_batched_tokens=max(options.max_num_batched_tokens, options.max_model_len),
-        block_size=options.block_size or (16 if cuda else 32),
-        enable_prefix_caching=True,
-        scheduling_policy="priority",
-        limit_mm_per_prompt={"audio": {"count": longest // WINDOW_SAMPLES + 1, "length": clip}},
-        mm_processor_cache_gb=_PROCESSOR_CACHE_GB,
-        disable_log_stats=True,
-        enable_log_requests=False,
-    )
+    require_known(options.engine_args, [field.name for field in dataclasses.fields(AsyncEngineArgs)], vllm.__version__)
+    arguments = AsyncEngineArgs(**engine_arguments(options, cuda=current_platform.is_cuda()))
     configuration = arguments.create_engine_config(UsageContext.ENGINE_CONTEXT)
     # vLLM has no option for this size: it would equal max_num_batched_tokens, 10 minutes of audio for all streams.
-    configuration.scheduler_config.encoder_cache_size = options.encoder_cache_tokens
+    configuration.scheduler_config.encoder_cache_size = options.encoder_cache_size
     configuration.additional_config = ParentDeathSignal()
     return configuration

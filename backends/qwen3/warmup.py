@@ -10,6 +10,7 @@ import numpy as np
 from backends.qwen3.audio_items import split_into_items
 from backends.qwen3.options import Qwen3Options
 from backends.qwen3.prompt import PromptTemplate, build_template
+from backends.qwen3.repetition import MAX_COUNT
 from backends.qwen3.schedule import Purpose
 from backends.qwen3.vllm_model import Clip, DecodeRequest, VllmModel
 from protocol.pcm import SAMPLE_RATE, Signal
@@ -45,5 +46,5 @@ async def _decode(model: VllmModel, template: PromptTemplate, audio: Signal) -> 
     # A new name each time: no cache holds this audio, and the cached audio matches no utterance.
     name = f"warm-{uuid4().hex}"
     clips = tuple(Clip(f"{name}-{item.key}", audio[item.start : item.stop]) for item in split_into_items(len(audio)))
-    request = DecodeRequest(template.tokens(len(clips), ()), clips, _MAX_TOKENS, Purpose.FINAL)
+    request = DecodeRequest(template.tokens(len(clips), ()), clips, _MAX_TOKENS, MAX_COUNT, Purpose.FINAL)
     await model.generate(await model.render(request), request, name)

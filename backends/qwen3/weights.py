@@ -9,19 +9,22 @@ from pathlib import Path
 _INDEX = "model.safetensors.index.json"
 
 
-def on_disk(model: str) -> bool:
-    """Whether `model`, a name on the Hugging Face hub or a folder, is complete in the hub's cache or in its folder."""
-    folder = Path(model) if Path(model).is_dir() else _cached(model)
+def on_disk(model: str, revision: str = "") -> bool:
+    """Whether `model`, a name on the Hugging Face hub or a folder, is complete in the hub's cache or in its folder.
+
+    `revision` is a branch, tag or commit of a name; empty: the hub's default branch.
+    """
+    folder = Path(model) if Path(model).is_dir() else _cached(model, revision)
     return folder is not None and (folder / "config.json").is_file() and _has_weights(folder)
 
 
-def _cached(model: str) -> Path | None:
+def _cached(model: str, revision: str) -> Path | None:
     if importlib.util.find_spec("huggingface_hub") is None:
         return None
     from huggingface_hub import snapshot_download  # noqa: PLC0415 - comes with an engine's extra
 
     try:
-        return Path(snapshot_download(model, local_files_only=True))
+        return Path(snapshot_download(model, revision=revision or None, local_files_only=True))
     except (OSError, ValueError):  # not in the cache; no name of a repository
         return None
 

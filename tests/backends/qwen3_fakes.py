@@ -12,6 +12,7 @@ import numpy as np
 from backends.qwen3.backend import Qwen3Backend
 from backends.qwen3.options import Qwen3Options
 from backends.qwen3.schedule import Ending, Purpose
+from backends.qwen3.stats import CompletedDecode
 from backends.qwen3.vllm_model import DecodeOutput, DecodeRequest, VllmModel
 from protocol.pcm import SAMPLE_RATE, Signal
 from tests.server import eventually as poll
@@ -33,12 +34,14 @@ class FakeTokenizer:
 
     def __init__(self) -> None:
         self.error: Exception | None = None
+        self.failures = 0
 
     def encode(self, text: str) -> list[int]:
         return [1] if text.startswith("<|") and text.endswith("pad|>") else [2, 3]
 
     def decode(self, tokens: Sequence[int]) -> str:
         if self.error is not None:
+            self.failures += 1
             raise self.error
         return "language English<asr_text>" + "".join(map(chr, tokens))
 
@@ -53,12 +56,14 @@ class FakeModel:
         """Requests that were passed to `generate`."""
         self.decode: Callable[[DecodeRequest], Awaitable[object] | None] = lambda _: None
         """Called before each answer; may raise, and may return something to await."""
+        self.render_error: Exception | None = None
 
     def count(self, purpose: Purpose) -> int:
         return sum(request.priority == purpose for request in self.requests)
 
     async def render(self, request: DecodeRequest, *, whole: bool = False) -> None:
-        pass
+        if self.render_error is not None:
+            raise self.render_error
 
     async def generate(self, rendered: None, request: DecodeRequest, name: str) -> DecodeOutput:
         self.requests.append(request)
@@ -80,10 +85,12 @@ def forever() -> Awaitable[bool]:
 
 
 @contextmanager
-def running(options: Qwen3Options | None = None) -> Iterator[tuple[Qwen3Backend, FakeModel]]:
+def running(
+    options: Qwen3Options | None = None, on_completed: Callable[[CompletedDecode], None] = lambda _: None
+) -> Iterator[tuple[Qwen3Backend, FakeModel]]:
     """A started backend and its model; the warm-up's requests are forgotten."""
     model = FakeModel()
-    backend = Qwen3Backend(options or Qwen3Options(), build=lambda _: cast("VllmModel", model))
+    backend = Qwen3Backend(options or Qwen3Options(), lambda _: cast("VllmModel", model), on_completed)
     try:
         backend.start()
         model.requests.clear()

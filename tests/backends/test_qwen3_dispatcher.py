@@ -59,7 +59,7 @@ class Harness:
         self.dispatcher = Dispatcher(cast("VllmModel", self.model), options, self._ended)
 
     def submit(self, number: int, purpose: Purpose) -> DecodeJob:
-        job = DecodeJob(number, purpose, DecodeRequest((), (), number, purpose), lambda _: None)
+        job = DecodeJob(number, purpose, DecodeRequest((), (), number, 20, purpose), lambda _: None)
         self.dispatcher.submit(job)
         return job
 

@@ -94,7 +94,7 @@ def test_too_many_hotwords() -> None:
     assert "099" not in head
     assert len(built.head) < CONTEXT_TOKENS + 64
     options = Qwen3Options()
-    assert len(built.head) + len(built.tail) + 30 * 13 + options.max_tokens <= options.max_model_len
+    assert len(built.head) + len(built.tail) + 30 * 13 + options.text_tokens <= options.max_model_len
 
 
 # answers
@@ -112,6 +112,14 @@ def test_too_many_hotwords() -> None:
         ("language is what we speak", None, Transcript("language is what we speak", ())),
         ("one two ", "en", Transcript("one two", ("en",))),
         ("", "de", Transcript("", ("de",))),
+        ("language Chinese\nemotion neutral\n<asr_text>\u4f60\u597d", None, Transcript("\u4f60\u597d", ("zh",))),
+        ("Language English<asr_text>Hi", None, Transcript("Hi", ("en",))),
+        ("language English<ASR_TEXT>Hi", None, Transcript("Hi", ("en",))),
+        ("something else<asr_text>Hi", None, Transcript("Hi", ())),
+        ("language Chinese\nemotion", None, Transcript("", ())),
+        ("language English<asr_text>press <enter> now", None, Transcript("press <enter> now", ("en",))),
+        ("hi language Chinese<asr_text>ni", "en", Transcript("hi ni", ("en",))),
+        ("language English<asr_text>" + "no " * 25 + "and left", None, Transcript("no and left", ("en",))),
         ("language English<asr_text>one<|im_end|>", None, Transcript("one", ("en",))),
         ("language English<asr_text>caf\N{REPLACEMENT CHARACTER}", None, Transcript("caf", ("en",))),
     ],

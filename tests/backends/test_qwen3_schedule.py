@@ -39,62 +39,84 @@ def push(plan: Schedule, samples: int, spacing: int | None = CHUNK) -> list[Comm
 
 
 def run_refreshes(plan: Schedule, count: int, tokens: tuple[int, ...] = tuple(range(12))) -> None:
-    """Let `count` refreshes run, half a second apart."""
-    for number in range(1, count + 1):
-        decode = started(push(plan, number * CHUNK))
+    """Let `count` refreshes run: the first at 1 s, the others half a second apart."""
+    for number in range(count):
+        decode = started(push(plan, SAMPLE_RATE + number * CHUNK))
         plan.decoded(decode.number, DecodeResult(tokens[len(decode.prefix) :]), CHUNK)
 
 
 # refreshes
 
 
-def test_a_refresh_each_chunk() -> None:
-    """A refresh starts with a chunk of new speech and covers all of it."""
+def test_the_first_refresh_has_a_second_of_audio() -> None:
+    """No refresh starts before there is 1 s of audio, however small the spacing."""
     plan = schedule()
-    assert push(plan, CHUNK - 1) == []
-    decode = started(push(plan, CHUNK + 7))
-    assert (decode.purpose, decode.samples, decode.prefix) == (Purpose.REFRESH, CHUNK + 7, ())
+    assert push(plan, SAMPLE_RATE - 1, 1) == []
+    decode = started(push(plan, SAMPLE_RATE + 7, 1))
+    assert (decode.purpose, decode.samples, decode.prefix) == (Purpose.REFRESH, SAMPLE_RATE + 7, ())
+
+
+def test_a_refresh_each_chunk() -> None:
+    """Later refreshes start with a chunk of new speech and cover all of it."""
+    plan = schedule()
+    run_refreshes(plan, 1)
+    assert push(plan, SAMPLE_RATE + CHUNK - 1) == []
+    assert started(push(plan, SAMPLE_RATE + CHUNK + 7)).samples == SAMPLE_RATE + CHUNK + 7
 
 
 def test_one_decode_in_flight() -> None:
     """Audio that arrives during a refresh is covered by the next one."""
     plan = schedule()
-    first = started(push(plan, CHUNK))
-    assert [push(plan, (2 + step) * CHUNK) for step in range(3)] == [[], [], []]
+    first = started(push(plan, 2 * CHUNK))
+    assert [push(plan, (3 + step) * CHUNK) for step in range(3)] == [[], [], []]
     shown, begin = plan.decoded(first.number, DecodeResult((1, 2)), CHUNK)
     assert shown == PublishPartial((1, 2), 0.0)
-    assert started([begin]).samples == 4 * CHUNK
+    assert started([begin]).samples == 5 * CHUNK
 
 
 def test_refreshes_are_not_queued() -> None:
     """A refresh that cannot start is dropped, and later samples start one."""
     plan = schedule()
-    assert push(plan, CHUNK, None) == []
-    assert push(plan, CHUNK + 100, 2 * CHUNK) == []
-    assert started(push(plan, CHUNK + 200)).samples == CHUNK + 200
+    assert push(plan, 2 * CHUNK, None) == []
+    assert push(plan, 2 * CHUNK + 100, 4 * CHUNK) == []
+    assert started(push(plan, 2 * CHUNK + 200)).samples == 2 * CHUNK + 200
+
+
+def test_the_prefix_comes_after_four_seconds() -> None:
+    """A refresh continues the text, without five tokens, once the text covers 4 s; its limit is for the new audio."""
+    plan = schedule()
+    run_refreshes(plan, 6)
+    assert started(push(plan, 4 * SAMPLE_RATE)).prefix == ()
+    plan = schedule()
+    run_refreshes(plan, 7)
+    continued = started(push(plan, 4 * SAMPLE_RATE + CHUNK))
+    assert continued.prefix == tuple(range(7))
+    assert continued.max_tokens < started(push(schedule(), 4 * SAMPLE_RATE + CHUNK)).max_tokens
+    assert plan.decoded(continued.number, DecodeResult((50,)), CHUNK)[0] == PublishPartial((*range(7), 50), 0.0)
 
 
 def test_the_prefix_comes_after_two_refreshes() -> None:
-    """The third refresh continues the hypothesis without five tokens, and its limit is for the new audio."""
+    """With refreshes far apart, the text of the first one is not continued, however much audio it covers."""
     plan = schedule()
-    run_refreshes(plan, 2)
-    third = started(push(plan, 3 * CHUNK))
-    assert third.prefix == tuple(range(7))
-    assert third.max_tokens < started(push(schedule(), 3 * CHUNK)).max_tokens
-    assert plan.decoded(third.number, DecodeResult((50,)), CHUNK)[0] == PublishPartial((*range(7), 50), 0.0)
+    first = started(push(plan, 6 * SAMPLE_RATE))
+    plan.decoded(first.number, DecodeResult(tuple(range(12))), CHUNK)
+    second = started(push(plan, 12 * SAMPLE_RATE))
+    assert second.prefix == ()
+    plan.decoded(second.number, DecodeResult(tuple(range(12))), CHUNK)
+    assert started(push(plan, 18 * SAMPLE_RATE)).prefix == tuple(range(7))
 
 
 def test_a_truncated_refresh_is_repeated_without_prefix() -> None:
     """Its text is not published. If it is truncated again, it is published without its loop and is no prefix."""
     plan = schedule()
-    run_refreshes(plan, 2)
-    third = started(push(plan, 3 * CHUNK))
-    redone = started(plan.decoded(third.number, DecodeResult((9,) * 30, Ending.LOOP), CHUNK))
-    assert (redone.prefix, redone.samples) == ((), 3 * CHUNK)
-    assert plan.decoded(redone.number, DecodeResult((3, *(9,) * 30), Ending.LOOP), CHUNK) == [
-        PublishPartial((3, 9), 0.0)
-    ]
-    assert started(push(plan, 4 * CHUNK)).prefix == ()
+    run_refreshes(plan, 7)
+    end = 4 * SAMPLE_RATE + CHUNK
+    continued = started(push(plan, end))
+    repeated = started(plan.decoded(continued.number, DecodeResult((9,) * 30, Ending.LOOP), CHUNK))
+    assert (repeated.prefix, repeated.samples) == ((), end)
+    looping = DecodeResult((3, *(9,) * 30), Ending.LOOP)
+    assert plan.decoded(repeated.number, looping, CHUNK) == [PublishPartial((3, 9), 0.0)]
+    assert started(push(plan, end + CHUNK)).prefix == ()
 
 
 def test_digital_silence_is_not_decoded() -> None:
@@ -110,7 +132,7 @@ def test_digital_silence_is_not_decoded() -> None:
 def test_a_pause_starts_the_final() -> None:
     """The final decode covers everything without a prefix, and aborts the refresh in flight."""
     plan = schedule()
-    run_refreshes(plan, 3)
+    run_refreshes(plan, 2)
     running = started(push(plan, 4 * CHUNK))
     abort, begin = plan.paused()
     assert abort == AbortDecode(running.number)
@@ -162,9 +184,9 @@ def test_new_samples_void_the_final(done: bool) -> None:
 def test_a_resumed_speaker_is_refreshed_at_once() -> None:
     """The audio of a refresh that the pause aborted counts as new."""
     plan = schedule()
-    push(plan, CHUNK)
+    push(plan, 2 * CHUNK)
     plan.paused()
-    assert started(push(plan, CHUNK + 10)).samples == CHUNK + 10
+    assert started(push(plan, 2 * CHUNK + 10)).samples == 2 * CHUNK + 10
 
 
 def test_files_are_decoded_once() -> None:

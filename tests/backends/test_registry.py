@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from backends.pocketsphinx.options import PocketsphinxOptions
 from backends.qwen3.options import Qwen3Options
 from backends.registry import BACKENDS, PLANNED, BackendOptions, BackendUnavailable, check, create
 from backends.whisper.options import WhisperOptions
 
-USABLE = "set STT_BACKEND=whisper or STT_BACKEND=qwen3 or STT_BACKEND=pocketsphinx or STT_BACKEND=mock"
+USABLE = "set STT_BACKEND=whisper or STT_BACKEND=qwen3 or STT_BACKEND=mock"
 
 
 def refusal(name: str) -> str:
@@ -43,8 +42,8 @@ def test_unknown(name: str) -> None:
 def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """A backend whose package is not installed is refused with the command that installs it."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    assert refusal("pocketsphinx") == (
-        "STT_BACKEND=pocketsphinx needs its extra: run `uv sync --extra pocketsphinx`, or set STT_BACKEND=mock."
+    assert refusal("whisper") == (
+        "STT_BACKEND=whisper needs its extra: run `uv sync --extra whisper`, or set STT_BACKEND=mock."
     )
 
 
@@ -55,9 +54,7 @@ def test_planned_and_present_are_apart() -> None:
 
 def test_create_builds_without_starting() -> None:
     """`create` gives the backend of that name, which reads nothing and is not healthy before it is started."""
-    backend = create(
-        "mock", BackendOptions(Path("nowhere"), PocketsphinxOptions(), Qwen3Options(), WhisperOptions(Path()))
-    )
+    backend = create("mock", BackendOptions(Path("nowhere"), Qwen3Options(), WhisperOptions(Path())))
     assert backend.name == "mock"
     assert not backend.healthy()
 
@@ -66,7 +63,7 @@ def test_checking_imports_no_engine() -> None:
     """Knowing every backend, and checking one, imports neither an engine nor its module."""
     code = (
         "import sys; from backends.registry import check; check('mock'); "
-        "heavy = ('pocketsphinx', 'faster_whisper', 'ctranslate2', 'vllm', 'torch'); "
+        "heavy = ('faster_whisper', 'ctranslate2', 'vllm', 'torch'); "
         "heavy += ('backends.mock', 'backends.qwen3.backend', 'backends.whisper.backend'); "
         "print([name for name in heavy if name in sys.modules])"
     )

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.base import StreamOptions
-from bench.ears import Utterance, hear
+from bench.common.offline_segmentation import Utterance, segment
 from inference.segmenter import SegmenterOptions
 from inference.utterance_pipeline import UtterancePipeline
 from inference.vad import EnergyVad, FixedVad, Vad
@@ -57,7 +57,7 @@ def room(*parts: Signal, rms: float = 10.0) -> Signal:
 
 
 def utterances(audio: Signal, vad: Callable[[float], Vad] = EnergyVad) -> list[Utterance]:
-    return hear(np.clip(np.rint(audio), -32768, 32767).astype(np.int16), vad(THRESHOLD)).utterances
+    return segment(np.clip(np.rint(audio), -32768, 32767).astype(np.int16), vad(THRESHOLD)).utterances
 
 
 def spans(audio: Signal, vad: Callable[[float], Vad] = EnergyVad) -> list[tuple[float, float]]:
@@ -159,7 +159,7 @@ def test_a_fan_becomes_the_room() -> None:
         (fan, noise(4, 1000.0, seed=2) + np.concatenate((words(8, 4000.0), silence(2)))[: 4 * SAMPLE_RATE])
     )
 
-    assert [each.known <= samples_of(8_100) for each in heard] == [True]
+    assert [each.decided_at <= samples_of(8_100) for each in heard] == [True]
     assert len(utterances(talk)) == 2
 
 

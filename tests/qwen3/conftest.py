@@ -4,6 +4,7 @@ With the model that STT_VLLM_MODEL names, else the real one where it is on disk 
 checkpoint of references/.
 The suite needs `make test-engine`'s environment, or a CUDA machine with the extra `qwen3`; elsewhere it is skipped.
 An engine takes a minute to start, so tests share two: `shared`, and the engine of `server`.
+They start one after another.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -89,41 +91,39 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=missing))
 
 
-def launch(folder: Path) -> Server:
-    """A server that starts to load its engine."""
-    return Server(folder, SETTINGS, wait=False)
+@contextmanager
+def launch(folder: Path) -> Iterator[Server]:
+    """A server that is ready.
+
+    Engines must start one after another: vLLM measures the memory of the whole GPU while it starts, so an engine that
+    starts at the same time would count as its own.
+    """
+    with Server(folder, SETTINGS, wait=False) as server:
+        wait_until_ready(server)
+        yield server
 
 
 @pytest.fixture(scope="session")
-def launched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The shared server, which may still load."""
-    with launch(tmp_path_factory.mktemp("qwen3-server")) as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def shared(request: pytest.FixtureRequest) -> Iterator[Qwen3Backend]:
+def shared() -> Iterator[Qwen3Backend]:
     """The engine of all tests that leave it running."""
-    if any("server" in getattr(item, "fixturenames", ()) for item in request.session.items):
-        request.getfixturevalue("launched")  # loads at the same time, on another core
     backend = Qwen3Backend(OPTIONS)
     for _ in started(backend):
         yield backend
 
 
 @pytest.fixture(scope="session")
-def server(launched: Server) -> Server:
-    """The shared server, ready; the last tests end it."""
-    return wait_until_ready(launched)
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The shared server; the last tests end it."""
+    with launch(tmp_path_factory.mktemp("qwen3-server")) as running:
+        yield running
 
 
-def wait_until_ready(server: Server) -> Server:
+def wait_until_ready(server: Server) -> None:
     """Wait for the engine of a server. Polls once a second, to leave the cores to the start."""
     deadline = time.monotonic() + START_SECONDS
     while server.answers() != 200:
         assert time.monotonic() < deadline, server.output()
         time.sleep(1)
-    return server
 
 
 def make_speech(seconds: float, seed: int) -> Signal:

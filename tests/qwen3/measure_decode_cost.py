@@ -21,7 +21,7 @@ from backends.base import StreamOptions
 from backends.qwen3.backend import Qwen3Backend
 from backends.qwen3.options import Qwen3Options
 from backends.qwen3.stats import DecodeTotals
-from bench.wer import rate, score
+from bench.common.word_error_rate import rate, score
 from protocol.pcm import FRAME_SAMPLES, SAMPLE_RATE, Signal
 from tests.backends.conformance import pieces
 from tests.qwen3.conftest import GPU_MEMORY, MODEL

@@ -12,9 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from backends.qwen3.backend import Qwen3Backend
-from bench.stats import summary
+from bench.common.stats import summary
 from tests.qwen3.client_sessions import compare_final_latency
-from tests.qwen3.conftest import OPTIONS, launch, wait_until_ready
+from tests.qwen3.conftest import OPTIONS, launch
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
     try:
         with TemporaryDirectory() as folder, launch(Path(folder)) as server:
             alone.start()
-            latencies, bare = compare_final_latency(wait_until_ready(server), alone)
+            latencies, bare = compare_final_latency(server, alone)
     finally:
         alone.close()
     sys.stdout.write("| ms | count | p50 | p95 | p99 |\n|---|---|---|---|---|\n")

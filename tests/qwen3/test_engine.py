@@ -13,6 +13,7 @@ import pytest
 
 from backends.base import EngineError, StreamOptions
 from backends.qwen3.backend import Qwen3Backend
+from backends.qwen3.repetition import FINAL_STOP_COUNT
 from protocol.pcm import FRAME_SAMPLES, SAMPLE_RATE
 from tests.backends.conformance import DEADLINE, decode, eventually, pieces
 from tests.qwen3.conftest import OPTIONS, make_speech, model_is_tiny
@@ -87,13 +88,36 @@ def test_digital_silence_costs_nothing(shared: Qwen3Backend) -> None:
 
 
 @pytest.mark.skipif(not model_is_tiny(), reason="repeats one tone")
-def test_a_loop_ends_early(shared: Qwen3Backend) -> None:
-    """A text that repeats itself ends long before its limit, without the repetitions."""
+def test_a_loop_ends_a_refresh_early(shared: Qwen3Backend) -> None:
+    """A refresh whose text repeats itself ends long before its limit, without the repetitions."""
     speech = speak(["one"] * 36, 1).signal
+    before = shared.stats().refreshes.text_tokens
+    stream = shared.stream(StreamOptions())
+    stream.push(speech)
+    wait_until_idle(shared)
+    partial = stream.partial()
+    stream.cancel()
+    assert partial is not None
+    assert len(partial.text.split()) < 20
+    assert shared.stats().refreshes.text_tokens - before < 36
+
+
+@pytest.mark.skipif(not model_is_tiny(), reason="repeats one tone")
+def test_a_loop_ends_a_final(shared: Qwen3Backend) -> None:
+    """A final whose text repeats itself for ever ends at the third multiple of a refresh's limit, without the loop."""
     before = shared.stats().finals.text_tokens
-    text = decode(shared, speech).text
+    text = decode(shared, speak(["one"] * 36, 1).signal).text
     assert len(text.split()) < 20
-    assert shared.stats().finals.text_tokens - before < 36
+    assert shared.stats().finals.text_tokens - before < FINAL_STOP_COUNT + 10
+
+
+def test_arguments_for_vllm_reach_it() -> None:
+    """An argument that vLLM does not know is named, and an argument that vLLM refuses is vLLM's to refuse."""
+    for arguments, reason in (({"dtipe": "half"}, "does not know: dtipe"), ({"dtype": "int3"}, "dtype")):
+        backend = Qwen3Backend(replace(OPTIONS, engine_args=arguments))
+        with pytest.raises(EngineError, match=reason):
+            backend.start()
+        backend.close()
 
 
 def test_partials_grow_over_closed_windows(shared: Qwen3Backend) -> None:

@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 
 from backends.qwen3.backend import Qwen3Backend
-from bench.audio import wav
+from bench.common.recordings import wav
 from protocol.pcm import SAMPLE_RATE, to_pcm
 from tests.audio import silence
 from tests.client import session

@@ -28,7 +28,7 @@ def before(server: Server) -> str:
 
 @pytest.fixture(scope="module")
 def doomed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Another server, which may still load."""
+    """Another server, to be killed."""
     with launch(tmp_path_factory.mktemp("qwen3-doomed")) as running:
         yield running
 
@@ -48,15 +48,14 @@ def test_an_engine_killed_in_mid_speech(server: Server, before: str) -> None:
     eventually(lambda: gone(engine), 10)
 
 
-def test_a_killed_engine_is_restarted(server: Server, before: str, doomed: Server) -> None:
-    """The new engine gives the transcript of the old one. (`doomed`, for the next test, loads meanwhile.)"""
+def test_a_killed_engine_is_restarted(server: Server, before: str) -> None:
+    """The new engine gives the transcript of the old one."""
     wait_until_ready(server)
     assert joined_text(finals_of(server, utterance(1), live=False)) == before != ""
 
 
 def test_a_killed_server(doomed: Server) -> None:
     """SIGKILL of the server ends all processes of its engine."""
-    wait_until_ready(doomed)
     engine = engine_of(doomed.process.pid)
     assert engine
     doomed.signal(signal.SIGKILL)

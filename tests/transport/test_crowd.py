@@ -10,9 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.frames import Opcode, client_frame
-from bench.load import Speaker, connected, last_words
-from bench.wheel import WHEEL_SLOTS, Wheel, turning
+from bench.common.paced_sender import SLOTS, PacedSender, sending
+from bench.common.websocket_client import Opcode, StreamClient, client_frame, commit_all, connected
 from tests.audio import reference, silence, text_of
 from tests.server import Server, eventually
 from transport.admission import BATCHING_THRESHOLD
@@ -26,19 +25,19 @@ def _frames(pcm: bytes) -> Iterator[bytes]:
         yield client_frame(Opcode.BINARY, pcm[first : first + 640])
 
 
-def _finals(speaker: Speaker) -> list[dict[str, Any]]:
+def _finals(speaker: StreamClient) -> list[dict[str, Any]]:
     messages = [json.loads(raw) for _, raw in speaker.received]
     assert [each for each in messages if each["type"] == "error"] == []
     return [each for each in messages if each["type"] == "final"]
 
 
 @asynccontextmanager
-async def _spoken(server: Server, speakers: int, pcm: bytes) -> AsyncIterator[list[Speaker]]:
+async def _spoken(server: Server, speakers: int, pcm: bytes) -> AsyncIterator[list[StreamClient]]:
     """So many speakers that have just said it, live (one is quicker) and spread over the 20 ms of a frame."""
     frames = len(list(_frames(pcm)))
-    slots = [number * WHEEL_SLOTS // speakers for number in range(speakers)]
-    async with connected(server.port, [_frames(pcm) for _ in range(speakers)], greeted=True) as crowd:
-        async with turning(Wheel(crowd, slots, 8.0 if speakers == 1 else 1.0)):
+    slots = [number * SLOTS // speakers for number in range(speakers)]
+    async with connected(server.port, [_frames(pcm) for _ in range(speakers)], wait_for_message=True) as crowd:
+        async with sending(PacedSender(crowd, slots, 8.0 if speakers == 1 else 1.0)):
             while any(len(speaker.sent) < frames for speaker in crowd):  # noqa: ASYNC110 - it is another thread's
                 await asyncio.sleep(0.001)
         yield crowd
@@ -47,7 +46,7 @@ async def _spoken(server: Server, speakers: int, pcm: bytes) -> AsyncIterator[li
 async def _talk(server: Server, speakers: int, pcm: bytes) -> list[list[dict[str, Any]]]:
     """The finals of speakers who end with a commit."""
     async with _spoken(server, speakers, pcm) as crowd:
-        assert await last_words(crowd, 20) == 0
+        assert await commit_all(crowd, 20) == 0
         return [_finals(speaker) for speaker in crowd]
 
 
@@ -85,6 +84,6 @@ def test_a_drain_hears_what_lies_in_resting_sockets(folder: Path) -> None:
 async def _interrupted(server: Server, pcm: bytes) -> list[dict[str, Any]]:
     async with _spoken(server, SPEAKERS, pcm) as crowd:
         server.signal(signal.SIGTERM)
-        await asyncio.wait_for(asyncio.gather(*(speaker.gone for speaker in crowd)), 20)
+        await asyncio.wait_for(asyncio.gather(*(speaker.closed for speaker in crowd)), 20)
         assert {speaker.close_code for speaker in crowd} == {1012}
         return [json.loads(speaker.received[-2][1]) for speaker in crowd]

@@ -19,7 +19,7 @@ from uvicorn import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
-from bench.frames import Opcode, client_frame, close_frame, handshake
+from bench.common.websocket_client import Opcode, client_frame, close_frame, handshake
 from tests.garbage import nobody_looks
 from transport import frames
 from transport.frames import Frames

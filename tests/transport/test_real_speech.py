@@ -1,10 +1,8 @@
-"""Real human speech, and references/, through a real server with the embedded engine."""
+"""Real human speech, and references/, through a real server with whisper and the model tiny.en."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import wave
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,20 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
 
-from backends.base import StreamOptions
-from backends.pocketsphinx.backend import PocketsphinxBackend
-from backends.pocketsphinx.options import PocketsphinxOptions
-from bench.wer import rate, score
-from protocol.pcm import to_signal
+from bench.common.word_error_rate import Score, rate, score
 from tests.audio import REFERENCES, reference, silence, text_of
 from tests.client import Message, conversation, session
-from tests.processes import runs
-from tests.server import ROOT, Server, eventually
+from tests.server import ROOT, Server
+from tests.weights import settings_of
 
-pytest.importorskip("pocketsphinx")
+pytest.importorskip("faster_whisper")
 
 SHARED = ROOT.parent / "shared" / "speech"
 SENTENCES = sorted(path.stem for path in REFERENCES.glob("*.wav"))
@@ -58,7 +51,7 @@ def single_english_clips() -> list[Clip]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("pocketsphinx-server"), {"STT_BACKEND": "pocketsphinx"}) as server:
+    with Server(tmp_path_factory.mktemp("whisper-server"), settings_of("tiny.en")) as server:
         yield server
 
 
@@ -73,33 +66,17 @@ def _said(messages: list[Message]) -> str:
     return " ".join(message["text"] for message in messages if message["type"] == "final" and message["text"])
 
 
-@pytest.mark.parametrize("name", SENTENCES)
-def test_references_are_recognised(server: Server, name: str) -> None:
-    """Every sentence in references/, streamed and uploaded, word for word."""
-    uploaded = httpx.post(
-        f"{server.http}/v1/stt/transcribe?language=en-US",
-        files={"file": (REFERENCES / f"{name}.wav").read_bytes()},
-        timeout=30,
-    ).json()
+@pytest.mark.parametrize("way", ["streamed", "uploaded"])
+def test_references_are_recognised(server: Server, way: str) -> None:
+    """Of the words in references/ at most one in twenty is wrong, and two in a recording."""
+    said = {
+        name: _said(_stream(server, reference(name))) if way == "streamed" else _upload(server, _path(name))
+        for name in SENTENCES
+    }
+    scores = [score(text_of(name), text) for name, text in said.items()]
 
-    assert _said(_stream(server, reference(name))) == text_of(name)
-    assert uploaded["text"] == text_of(name)
-
-
-def test_words_have_times_in_the_connections_audio(server: Server) -> None:
-    """Words are ordered, lie within their utterance (and its pre-roll), and have a confidence."""
-    before = 700
-    final = next(
-        message for message in _stream(server, silence(before) + reference("weather")) if message["type"] == "final"
-    )
-
-    assert [word["word"] for word in final["words"]] == text_of("weather").split()
-    edges = [word[edge] for word in final["words"] for edge in ("start_ms", "end_ms")]
-    assert edges == sorted(edges)
-    assert edges[0] >= before
-    assert edges[-1] <= final["end_ms"] + 200
-    assert all(0 <= word["confidence"] <= 1 for word in final["words"])
-    assert final["language"] == "en"
+    assert all(each.errors <= 2 for each in scores), said
+    assert (rate(scores) or 0.0) <= 0.05
 
 
 def test_partials_appear_while_people_speak(server: Server) -> None:
@@ -109,9 +86,9 @@ def test_partials_appear_while_people_speak(server: Server) -> None:
         client.commit()
         *partials, final = client.until("final")
 
-    assert len(partials) >= 4
-    assert final["created_at"] - partials[0]["created_at"] > 2
-    assert final["text"] == text_of("wind")
+    assert len(partials) >= 2
+    assert final["created_at"] - partials[0]["created_at"] > 1
+    assert score(text_of("wind"), final["text"]).errors <= 2
 
 
 @pytest.mark.parametrize("language", ["de", "zh-CN"])
@@ -127,72 +104,28 @@ def test_other_languages_are_refused_by_name(server: Server, language: str) -> N
         assert message == f"language {language} is not supported: use auto or en"
 
 
-def test_real_speech_is_as_good_as_the_bare_engine(server: Server) -> None:
-    """Word error rate over single English clips, streamed and uploaded: at most the bare second pass's + 0.02."""
+def test_real_speech_is_recognised(server: Server) -> None:
+    """Of the words in single English clips at most one in twenty is wrong, streamed, and uploaded no more."""
     clips = single_english_clips()
     with ThreadPoolExecutor(2) as pool:
         streamed = list(pool.map(lambda clip: _said(_stream(server, clip.pcm())), clips))
         uploaded = list(pool.map(lambda clip: _upload(server, clip.path), clips))
-        bare = _bare(clips)
 
-    rates = {name: _rate(clips, texts) for name, texts in (("bare", bare), ("ws", streamed), ("http", uploaded))}
-    assert rates["bare"] < 0.3
-    assert rates["ws"] <= rates["bare"] + 0.02, rates
-    assert rates["http"] <= rates["bare"] + 0.02, rates
+    rates = {name: rate(_scores(clips, texts)) or 0.0 for name, texts in (("ws", streamed), ("http", uploaded))}
+    assert all(each <= 0.05 for each in rates.values()), rates
 
 
 def _upload(server: Server, path: Path) -> str:
-    answer = httpx.post(f"{server.http}/v1/stt/transcribe", files={"file": path.read_bytes()}, timeout=60)
+    answer = httpx.post(
+        f"{server.http}/v1/stt/transcribe?language=en-US", files={"file": path.read_bytes()}, timeout=60
+    )
     text: str = answer.json()["text"]
     return text
 
 
-def _bare(clips: list[Clip]) -> list[str]:
-    """The engine's second pass over each whole clip, without a server, voice activity or segments."""
-    backend = PocketsphinxBackend(PocketsphinxOptions(workers=2, streams_per_worker=1))
-    backend.start()
-    try:
-        futures = []
-        for clip in clips:
-            stream = backend.stream(StreamOptions(live=False))
-            signal_ = to_signal(np.frombuffer(clip.pcm(), "<i2"))
-            stream.push(signal_)
-            futures.append(stream.finish(len(signal_)))
-        return [future.result(60).text for future in futures]
-    finally:
-        backend.close()
+def _path(name: str) -> Path:
+    return REFERENCES / f"{name}.wav"
 
 
-def _rate(clips: list[Clip], texts: list[str]) -> float:
-    return rate(score(clip.text, text) for clip, text in zip(clips, texts, strict=True)) or 0.0
-
-
-def test_killing_every_worker_loses_nothing_but_time(server: Server) -> None:
-    """SIGKILL to all worker processes in mid-speech: the final is the same."""
-    pcm = reference("wind")
-    half = len(pcm) // 4 * 2
-    with session(server.ws()) as client:
-        client.speak(pcm[:half])
-        client.until("partial")
-        workers = server.processes()
-        for worker in workers:
-            os.kill(worker, signal.SIGKILL)
-        client.speak(pcm[half:])
-        client.commit()
-        final = client.until("final")[-1]
-    eventually(lambda: server.answers() == 200, 30)
-
-    assert workers
-    assert final["text"] == text_of("wind")
-
-
-def test_no_process_outlives_the_server(tmp_path: Path) -> None:
-    """Neither a stop nor SIGKILL leaves a worker behind."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        (tmp_path / number.name).mkdir()
-        with Server(tmp_path / number.name, {"STT_BACKEND": "pocketsphinx"}) as server:
-            eventually(lambda: len(server.processes()) > 1)  # the template and a worker
-            below = server.processes()
-            server.signal(number)
-            server.process.wait(10)
-            eventually(lambda: not any(map(runs, below)))  # noqa: B023
+def _scores(clips: list[Clip], texts: list[str]) -> list[Score]:
+    return [score(clip.text, text) for clip, text in zip(clips, texts, strict=True)]

@@ -1,0 +1,100 @@
+"""Sends the audio of all clients at the pace of live speech, and measures whether the generator itself was late."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from array import array
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from bench.common.stats import percentile, rounded
+from bench.common.websocket_client import StreamClient
+from protocol.pcm import FRAME_MS
+
+SLOTS = 200  # points in time within the 20 ms of a frame, 0.1 ms apart, at which a client may send
+MAX_LATE_MS = 20.0  # the generator was the limit if the p99 of its lateness is above this
+MAX_CPU = 0.9  # ... or its part of one core above this
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Counters of the generator at one moment."""
+
+    time: float  # monotonic seconds
+    cpu: float  # CPU seconds of this process
+    slots: int  # slots sent so far
+    frames: int  # frames sent so far by all clients
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratorLoad:
+    """How hard the generator worked in a window."""
+
+    late_p99_ms: float | None  # 99th percentile of the delay between the planned and the real time of a message
+    cpu: float  # part of one core
+    was_the_limit: bool  # whether the measurement shows the generator and not the server
+
+
+class PacedSender:
+    """Sends one frame for each client every 20 ms, each client in a slot of its own, from a thread of its own.
+
+    Timers of an event loop have a resolution of 1 ms. With hundreds of streams their frames would reach the server in
+    bursts, and bursts cost a server less than independent clients do.
+    """
+
+    def __init__(self, clients: Sequence[StreamClient], slots: Sequence[int], speed: float = 1.0) -> None:
+        """`slots`: a number from 0 to `SLOTS` - 1 for each client; `speed`: 2 is twice as fast as live."""
+        self.clients = clients
+        by_slot: dict[int, list[StreamClient]] = {}
+        for client, slot in zip(clients, slots, strict=True):
+            by_slot.setdefault(slot, []).append(client)
+        self._frame_seconds = FRAME_MS / 1000 / speed
+        self._schedule = [(slot * self._frame_seconds / SLOTS, by_slot[slot]) for slot in sorted(by_slot)]
+        """Offset within a frame in seconds, and the clients that send then."""
+        self._late = array("d")
+        self._stopped = False
+
+    def run(self) -> None:
+        """Send until all clients are exhausted or `stop` is called; the body of a thread."""
+        frames, began = 0, time.monotonic()
+        while not self._stopped:
+            for offset, clients in self._schedule:
+                due = began + frames * self._frame_seconds + offset
+                wait = due - time.monotonic()
+                if wait > 0:
+                    time.sleep(wait)
+                self._late.append(time.monotonic() - due)
+                for client in clients:
+                    client.send_next()
+            frames += 1
+            if frames % 5 == 0 and all(client.exhausted for client in self.clients):
+                return
+
+    def stop(self) -> None:
+        """End `run`; any thread."""
+        self._stopped = True
+
+    def snapshot(self) -> Snapshot:
+        """The counters now."""
+        frames = sum(len(client.sent) for client in self.clients)
+        return Snapshot(time.monotonic(), time.process_time(), len(self._late), frames)
+
+    def load_between(self, begin: Snapshot, end: Snapshot) -> GeneratorLoad:
+        """How hard the generator worked between two snapshots."""
+        late = percentile([seconds * 1000 for seconds in self._late[begin.slots : end.slots]], 99)
+        cpu = (end.cpu - begin.cpu) / max(end.time - begin.time, 1e-9)
+        limit = cpu > MAX_CPU or late is None or late > MAX_LATE_MS
+        return GeneratorLoad(rounded(late), round(cpu, 3), limit)
+
+
+@asynccontextmanager
+async def sending(sender: PacedSender) -> AsyncIterator[asyncio.Task[None]]:
+    """The sender's thread runs while the context lasts; the task is done when all frames are sent."""
+    task = asyncio.create_task(asyncio.to_thread(sender.run), name="paced sender")
+    try:
+        yield task
+    finally:
+        sender.stop()
+        await task

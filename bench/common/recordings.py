@@ -1,0 +1,184 @@
+"""Recordings of speech with their texts, and what a simulated speaker plays of them.
+
+Positions in a playlist are ms of the speaker's audio.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import wave
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.common.websocket_client import Opcode, client_frame
+from protocol.pcm import BYTES_PER_SAMPLE, FRAME_MS, FRAME_SAMPLES, SAMPLE_RATE, frame_rms, samples_of, to_signal
+
+FRAME_BYTES = FRAME_SAMPLES * BYTES_PER_SAMPLE
+FRAMES_PER_SECOND = 1000 // FRAME_MS
+VOICED_RMS = 300  # RMS in 16-bit units: the default of STT_VAD_THRESHOLD
+NOT_SINGLE = frozenset({"long", "composed", "pauses"})  # tags of recordings that hold more than one utterance
+GAP_MS = 1000  # silence after each recording of a playlist
+_SILENT_FRAME = client_frame(Opcode.BINARY, bytes(FRAME_BYTES))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recording:
+    """A recording; two of them are equal only if they are the same object."""
+
+    name: str
+    pcm: bytes  # PCM16LE, 16 kHz, mono, padded with silence to whole frames of 20 ms
+    text: str | None  # all its words; None: unknown
+    language: str  # primary subtag, such as `en`
+    single: bool = True  # whether it holds one utterance
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return len(self.pcm) // FRAME_BYTES / FRAMES_PER_SECOND
+
+    def voiced_seconds(self) -> float:
+        """Seconds from the first voiced frame to the last, inner pauses included; 0 without voice."""
+        voiced = np.flatnonzero(frame_rms(to_signal(np.frombuffer(self.pcm, "<i2"))) >= VOICED_RMS)
+        return (int(voiced[-1] - voiced[0]) + 1) / FRAMES_PER_SECOND if len(voiced) else 0.0
+
+
+def load(folder: Path, languages: Iterable[str] = (), *, single: bool = False) -> list[Recording]:
+    """Recordings of a folder: the entries of its manifest.jsonl, else each .wav with a .txt (one line per utterance).
+
+    `languages` are primary subtags, none for all. `single`: only recordings of one utterance.
+
+    Raises:
+        SystemExit: the folder has no such recording.
+    """
+    manifest = folder / "manifest.jsonl"
+    if manifest.exists():
+        lines = manifest.read_text(encoding="utf-8").splitlines()
+        found = [_from_manifest(folder, json.loads(line)) for line in lines if line.strip()]
+    else:
+        found = [_from_pair(path) for path in sorted(folder.glob("*.wav")) if path.with_suffix(".txt").exists()]
+    wanted = frozenset(languages)
+    chosen = [each for each in found if (not wanted or each.language in wanted) and (each.single or not single)]
+    if not chosen:
+        raise SystemExit(f"{folder} holds no such recordings: a manifest.jsonl, or .wav with .txt, is needed")
+    return chosen
+
+
+def _from_manifest(folder: Path, entry: dict[str, Any]) -> Recording:
+    return Recording(
+        name=entry["file"],
+        pcm=read_pcm(folder / entry["file"]),
+        text=entry["text"],
+        language=entry["language"].split("-")[0].lower(),
+        single=NOT_SINGLE.isdisjoint(entry.get("tags") or ()),
+    )
+
+
+def _from_pair(path: Path) -> Recording:
+    lines = [line for line in path.with_suffix(".txt").read_text(encoding="utf-8").splitlines() if line.strip()]
+    return Recording(path.name, read_pcm(path), " ".join(lines), "en", single=len(lines) == 1)
+
+
+def read_pcm(path: Path) -> bytes:
+    """PCM of a WAV file, padded with silence to whole frames.
+
+    Raises:
+        SystemExit: the file is not 16 kHz mono PCM16.
+    """
+    with wave.open(str(path), "rb") as file:
+        if (file.getframerate(), file.getnchannels(), file.getsampwidth()) != (SAMPLE_RATE, 1, 2):
+            raise SystemExit(f"{path.name} is not 16 kHz mono PCM16")
+        pcm: bytes = file.readframes(file.getnframes())
+    return pcm + bytes(-len(pcm) % FRAME_BYTES)
+
+
+def wav(pcm: bytes) -> bytes:
+    """PCM16LE at 16 kHz as a WAV file."""
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(BYTES_PER_SAMPLE)
+        file.setframerate(SAMPLE_RATE)
+        file.writeframes(pcm)
+    return buffer.getvalue()
+
+
+def concatenate(recordings: Sequence[Recording], seconds: float, gap_ms: int) -> bytes:
+    """PCM of exactly `seconds`: the recordings, each followed by silence, repeated as often as needed."""
+    pcm, gap = bytearray(), bytes(samples_of(gap_ms) * BYTES_PER_SAMPLE)
+    size = round(seconds * SAMPLE_RATE) * BYTES_PER_SAMPLE
+    for recording in cycle(recordings):
+        pcm += recording.pcm + gap
+        if len(pcm) >= size:
+            break
+    return bytes(pcm[:size])
+
+
+def encode(pcm: bytes) -> list[bytes]:
+    """PCM as WebSocket messages of 20 ms."""
+    starts = range(0, len(pcm), FRAME_BYTES)
+    return [client_frame(Opcode.BINARY, pcm[first : first + FRAME_BYTES]) for first in starts]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A recording at its place in a playlist."""
+
+    recording: Recording
+    start_ms: int  # position of its first sample
+    end_ms: int  # end of the silence behind it
+
+
+@dataclass(frozen=True, slots=True)
+class Playlist:
+    """The messages of one speaker, and the places of the whole recordings in them."""
+
+    frames: Sequence[bytes]
+    parts: Sequence[Part]
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return len(self.frames) / FRAMES_PER_SECOND
+
+
+class PlaylistBuilder:
+    """Encodes each recording once and builds playlists of them, so that many speakers share the memory."""
+
+    def __init__(self, recordings: Iterable[Recording]) -> None:
+        self._encoded = {recording: encode(recording.pcm) for recording in recordings}
+        self.recordings = list(self._encoded)
+
+    def sequence(self, recordings: Iterable[Recording], lead_ms: int = 0) -> Playlist:
+        """`lead_ms` of silence, then the recordings in this order, each followed by `GAP_MS` of silence."""
+        frames: list[bytes] = [_SILENT_FRAME] * (lead_ms // FRAME_MS)
+        parts: list[Part] = []
+        for recording in recordings:
+            start = len(frames) * FRAME_MS
+            frames += self._encoded[recording]
+            frames += [_SILENT_FRAME] * (GAP_MS // FRAME_MS)
+            parts.append(Part(recording, start, len(frames) * FRAME_MS))
+        return Playlist(frames, parts)
+
+    def shuffled(self, seconds: float, generator: random.Random) -> Playlist:
+        """`seconds` of the recordings in random orders. It starts at a random point of the first recording."""
+        recordings = self.recordings[:]
+        order: list[Recording] = []
+        length = 0.0
+        while length < seconds + max(each.seconds for each in recordings) + GAP_MS / 1000:
+            generator.shuffle(recordings)
+            order += recordings
+            length += sum(each.seconds + GAP_MS / 1000 for each in recordings)
+        whole = self.sequence(order)
+        skipped = generator.randrange(whole.parts[0].end_ms // FRAME_MS)
+        frames = whole.frames[skipped : skipped + round(seconds * FRAMES_PER_SECOND)]
+        shift = skipped * FRAME_MS
+        parts = [Part(part.recording, part.start_ms - shift, part.end_ms - shift) for part in whole.parts]
+        inside = [part for part in parts if part.start_ms >= 0 and part.end_ms <= len(frames) * FRAME_MS]
+        return Playlist(frames, inside)

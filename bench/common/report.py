@@ -1,0 +1,127 @@
+"""Command line, table, JSON and progress of all measurements, and the conditions under which one ran."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from bench.common.server_process import ROOT
+
+_PACKAGES = ("uvicorn", "websockets", "uvloop", "fastapi", "janus", "numpy", "faster-whisper", "ctranslate2", "vllm")
+
+Row = Mapping[str, object]
+
+
+def parser(command: str, description: str | None) -> argparse.ArgumentParser:
+    """The options that all measurements share. `command` is `load ramp`, for example.
+
+    From here on SIGTERM ends the process as Ctrl-C does, so that the server under test is ended too.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    style = argparse.RawDescriptionHelpFormatter
+    made = argparse.ArgumentParser(prog=f"python -m bench.{command}", description=description, formatter_class=style)
+    made.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to FILE")
+    made.add_argument("--seed", type=int, default=1, help="of all random choices (1)")
+    made.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting, without STT_")
+    return made
+
+
+def run_command(package: str, description: str, commands: Mapping[str, Callable[[Sequence[str]], None]]) -> None:
+    """Run the command that the first argument names, with the arguments behind it.
+
+    Raises:
+        SystemExit: the name is missing or unknown; the text lists the commands.
+    """
+    name, *arguments = sys.argv[1:] or [""]
+    if name not in commands:
+        usage = f"usage: python -m bench.{package} {{{','.join(commands)}}} [--help] ...\n\n{description}"
+        raise SystemExit(usage)
+    commands[name](arguments)
+
+
+def integers(text: str) -> list[int]:
+    """Whole numbers separated by commas."""
+    return [int(each) for each in text.split(",")]
+
+
+def words(text: str) -> list[str]:
+    """Words separated by commas."""
+    return [each for each in text.split(",") if each]
+
+
+def conditions(command: str, settings: Mapping[str, str], **cores: Sequence[int]) -> dict[str, Any]:
+    """The conditions of a run, with everything that is needed to repeat it. `cores`: by the name of their user."""
+    cpu = Path("/proc/cpuinfo").read_text().partition("model name")[2].partition("\n")[0]
+    return {
+        "tool": command,
+        "command": shlex.join(["python", "-m", f"bench.{command.split(maxsplit=1)[0]}", *sys.argv[1:]]),
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted_changes": bool(_git("status", "--porcelain")),
+        "python": platform.python_version(),
+        "processor": cpu.strip("\t :") or platform.machine(),
+        "cores": {name: list(numbers) for name, numbers in cores.items()},
+        "load_average_before": [round(value, 2) for value in os.getloadavg()],
+        "versions": {name: _version(name) for name in _PACKAGES},
+        "settings": dict(settings),
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        command = ["git", "-C", str(ROOT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Rows as aligned columns. The keys of the first row are the headings; None is shown as `-`."""
+    headings = list(rows[0]) if rows else ["(nothing)"]
+    cells = [headings] + [[_cell(row.get(heading)) for heading in headings] for row in rows]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(headings))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def write_json(path: Path | None, run: Mapping[str, object]) -> None:
+    """Write the run as JSON unless `path` is None."""
+    if path is not None:
+        path.write_text(json.dumps(run, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(f"\nJSON: {path}")
+
+
+class Progress:
+    """Prints the number and the name of each step to stderr."""
+
+    def __init__(self, steps: int | None) -> None:
+        """`steps`: number of steps of the run; None: unknown."""
+        self._steps, self._done = steps, 0
+
+    def step(self, name: str) -> None:
+        """Begin the next step."""
+        self._done += 1
+        print(f"[{self._done}/{self._steps or '?'}] {name}", file=sys.stderr, flush=True)

@@ -1,0 +1,195 @@
+"""The server under test: a process of its own, and its resource use from /proc and /metrics. Linux only."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import httpx
+
+from bench.common.recordings import wav
+
+ROOT = Path(__file__).parents[2]
+APP = ("app.py",)  # starts the server as a user does; the port comes from the environment
+READY_SECONDS = 180.0
+STOP_SECONDS = 15.0
+HTTP_TIMEOUT_SECONDS = 1800.0
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def uvicorn(target: str, *options: str) -> tuple[str, ...]:
+    """Python's arguments for `uvicorn TARGET` with uvicorn's defaults; the port comes from the environment."""
+    return ("-m", "uvicorn", target, *options)
+
+
+class ServerProcess:
+    """Runs a server on its cores until the context ends; for one thread."""
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        settings: Mapping[str, str],
+        cores: Iterable[int],
+        *,
+        ready_seconds: float = READY_SECONDS,
+        root: Path = ROOT,
+        niceness: int = 0,
+    ) -> None:
+        """Start the process; entering the context waits until it is ready.
+
+        Args:
+            arguments: Python's arguments: `APP` or `uvicorn(...)`.
+            settings: environment variables. STT_ variables of this process are not passed on.
+            cores: numbers of the cores that the server may use.
+            ready_seconds: longest wait until /health answers 200.
+            root: the checkout that is served.
+            niceness: of the server, added to that of this process.
+        """
+        self._ready_seconds = ready_seconds
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._log = tempfile.NamedTemporaryFile("w+b", prefix="bench-", suffix=".log")  # noqa: SIM115 - see __exit__
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("STT_")}
+        for prefix in ("STT", "UVICORN"):
+            environment |= {f"{prefix}_HOST": "127.0.0.1", f"{prefix}_PORT": str(self.port)}
+        environment |= settings
+        self._process = subprocess.Popen(
+            [sys.executable, *arguments], cwd=root, env=environment, stdout=self._log, stderr=self._log
+        )
+        self.pid = self._process.pid
+        # At once, while the process has one thread: later threads inherit both.
+        os.sched_setaffinity(self.pid, set(cores))
+        os.setpriority(os.PRIO_PROCESS, self.pid, os.getpriority(os.PRIO_PROCESS, 0) + niceness)
+        self._started = time.monotonic()
+        self.start_seconds = 0.0  # from the start of the process until it was ready
+
+    def __enter__(self) -> ServerProcess:
+        try:
+            self._wait_ready()
+        except BaseException:
+            self.__exit__()
+            raise
+        self.start_seconds = time.monotonic() - self._started
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._log.close()
+
+    def _wait_ready(self) -> None:
+        while not self._healthy():
+            passed = time.monotonic() - self._started
+            if self._process.poll() is not None:
+                log = Path(self._log.name).read_text(errors="replace")
+                raise SystemExit(f"the server did not start:\n{log[-2000:]}")
+            if passed > self._ready_seconds:
+                raise SystemExit(f"the server was not ready after {self._ready_seconds:.0f} s")
+            # Requests take time from the core that loads the engine, so their number is limited.
+            time.sleep(min(1.0, max(0.05, passed / 20)))
+
+    def _healthy(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/health").status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
+
+    def cpu_seconds(self) -> float:
+        """User and system time of the process and its descendants, including ended ones that were waited for."""
+        return sum(sum(map(int, _stat(f"{pid}")[11:15])) for pid in _descendants(self.pid)) / _TICKS
+
+    def event_loop_cpu_seconds(self) -> float:
+        """User and system time of the main thread, which runs the event loop."""
+        return sum(map(int, _stat(f"{self.pid}/task/{self.pid}")[11:13])) / _TICKS
+
+    def context_switches(self) -> int:
+        """Voluntary context switches of all living threads: how often a thread slept and was woken."""
+        files = (_read(each) for each in Path(f"/proc/{self.pid}/task").glob("*/status"))
+        return sum(int(text.rpartition("\nvoluntary_ctxt_switches:")[2].split()[0]) for text in files if text)
+
+    def rss_bytes(self) -> int:
+        """Resident memory of the process that listens."""
+        return _rss(self.pid)
+
+    def total_rss_bytes(self) -> int:
+        """Resident memory of the process and its descendants; shared pages count once for each process."""
+        return sum(map(_rss, _descendants(self.pid)))
+
+    def threads(self) -> int:
+        """Number of threads of the process that listens."""
+        return int(_stat(f"{self.pid}")[17])
+
+    def dropped_messages(self) -> int:
+        """Audio messages that the server dropped since its start; 0 for a server without metrics."""
+        metrics = httpx.get(f"{self.url}/metrics", timeout=30).text
+        found = re.search(r"^stt_dropped_messages_total (\S+)$", metrics, re.MULTILINE)
+        return round(float(found[1])) if found else 0
+
+    def transcribe(self, pcm: bytes, language: str) -> httpx.Response:
+        """Upload PCM as a WAV file and wait for the answer."""
+        return httpx.post(
+            f"{self.url}/v1/stt/transcribe",
+            params={"language": language},
+            files={"file": ("recording.wav", wav(pcm))},
+            timeout=HTTP_TIMEOUT_SECONDS,
+        )
+
+
+def server_settings(backend: str, sessions: int, extra: Iterable[str] = ()) -> dict[str, str]:
+    """Environment of a server that admits `sessions` connections. `extra` are NAME=VALUE, with or without STT_.
+
+    Raises:
+        SystemExit: an extra is not NAME=VALUE.
+    """
+    settings = {"STT_BACKEND": backend, "STT_MAX_SESSIONS": str(sessions), "STT_LOG_LEVEL": "WARNING"}
+    for pair in extra:
+        name, found, value = pair.partition("=")
+        if not found or not re.fullmatch(r"[A-Z_]+", name):
+            raise SystemExit(f"--set {pair}: NAME=VALUE is needed, as in VAD_SILENCE_MS=500")
+        settings["STT_" + name.removeprefix("STT_")] = value
+    return settings
+
+
+def silence_ms(settings: Mapping[str, str]) -> int:
+    """Silence in ms that ends an utterance under these settings."""
+    return int(settings.get("STT_VAD_SILENCE_MS", "500"))
+
+
+def _read(file: Path) -> str:
+    """Text of a file in /proc; empty if its process or thread has ended."""
+    try:
+        return file.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def _stat(task: str) -> list[str]:
+    """Fields of /proc/TASK/stat from `state` on (the name in front may contain blanks); empty if it has ended."""
+    return _read(Path(f"/proc/{task}/stat")).rpartition(") ")[2].split()
+
+
+def _rss(pid: int) -> int:
+    return int((_read(Path(f"/proc/{pid}/statm")).split() or ["0"] * 2)[1]) * _PAGE
+
+
+def _descendants(pid: int) -> list[int]:
+    """The process and all its descendants."""
+    family = [pid]
+    for member in family:  # the list grows during the iteration
+        for file in Path(f"/proc/{member}/task").glob("*/children"):
+            family += map(int, _read(file).split())
+    return family

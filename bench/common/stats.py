@@ -1,0 +1,47 @@
+"""Percentiles of small samples, and the uncertainty of a rate. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+BOOTSTRAP_RESAMPLES = 2000
+
+Summary = dict[str, float | int | None]  # `count`, `p50`, `p95` and `p99`; the percentiles are None without values
+
+
+def percentile(values: Sequence[float], percent: float) -> float | None:
+    """Percentile with linear interpolation; None without values."""
+    return float(np.percentile(np.asarray(values, np.float64), percent)) if len(values) else None
+
+
+def median(values: Sequence[float]) -> float | None:
+    """The 50th percentile; None without values."""
+    return percentile(values, 50)
+
+
+def summary(values: Sequence[float], digits: int = 1) -> Summary:
+    """Count and 50th, 95th and 99th percentile, rounded to `digits`."""
+    named = {f"p{percent}": rounded(percentile(values, percent), digits) for percent in (50, 95, 99)}
+    return {"count": len(values)} | named
+
+
+def rounded(value: float | None, digits: int = 2) -> float | None:
+    """`value` rounded to `digits`; None stays None."""
+    return None if value is None else round(value, digits)
+
+
+def ratio_interval(numerators: Sequence[int], denominators: Sequence[int], seed: int = 1) -> tuple[float, float] | None:
+    """95 % confidence interval of sum(numerators) / sum(denominators), by a bootstrap over the pairs.
+
+    Returns None if the denominators add up to 0.
+    """
+    if not sum(denominators):
+        return None
+    above, below = np.asarray(numerators, np.float64), np.asarray(denominators, np.float64)
+    picks = np.random.default_rng(seed).integers(0, len(above), (BOOTSTRAP_RESAMPLES, len(above)))
+    totals = below[picks].sum(axis=1)
+    ratios = above[picks].sum(axis=1)[totals > 0] / totals[totals > 0]
+    low, high = np.percentile(ratios, (2.5, 97.5))
+    return float(low), float(high)

@@ -1,0 +1,108 @@
+"""Word error rate: one normaliser and one alignment for all measurements. Pure functions.
+
+The normaliser treats reference and hypothesis alike:
+1. Unicode NFKC and case folding; typographic apostrophes become `'`.
+2. mr -> mister, mrs -> missus, dr -> doctor.
+3. In English, whole numbers of up to six digits are spelled (`1,500` -> `one thousand five hundred`), years too.
+4. A word consists of letters, digits and inner apostrophes. All other characters separate words, hyphens included.
+5. Each Chinese character, Japanese kana and Korean syllable is one word: the rate is a character error rate.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from bench.common.stats import ratio_interval, rounded
+
+_ABBREVIATIONS = {"mr": "mister", "mrs": "missus", "dr": "doctor"}
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+_IDEOGRAPH = re.compile(r"([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff])")
+_HANGUL = re.compile(r"([\uac00-\ud7af])")
+_ONES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+         "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen")  # fmt: skip
+_TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+
+
+def spell(number: int) -> list[str]:
+    """English words of a whole number from 0 to 999 999."""
+    if number < 20:
+        return [_ONES[number]]
+    for size, name in ((1000, "thousand"), (100, "hundred")):
+        if number >= size:
+            rest = spell(number % size) if number % size else []
+            return [*spell(number // size), name, *rest]
+    return [_TENS[number // 10]] + ([_ONES[number % 10]] if number % 10 else [])
+
+
+def normalise(text: str, language: str = "en") -> list[str]:
+    """Words of `text` in the form in which they are compared. `language` is a primary subtag such as `en`."""
+    folded = unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
+    spaced = _IDEOGRAPH.sub(r" \1 ", _THOUSANDS.sub("", folded))
+    if language == "ko":
+        spaced = _HANGUL.sub(r" \1 ", spaced)
+    words: list[str] = []
+    for word in _WORD.findall(spaced):
+        if language == "en" and word.isascii() and word.isdigit() and len(word) <= 6:
+            words += spell(int(word))
+        else:
+            words.append(_ABBREVIATIONS.get(word, word))
+    return words
+
+
+def edits(reference: Sequence[str], hypothesis: Sequence[str]) -> int:
+    """Levenshtein distance: the fewest substitutions, deletions and insertions between the two."""
+    row = list(range(len(hypothesis) + 1))
+    for i, expected in enumerate(reference, 1):
+        diagonal, row[0] = row[0], i
+        for j, word in enumerate(hypothesis, 1):
+            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (expected != word))
+    return row[-1]
+
+
+def revised(before: Sequence[str], after: Sequence[str]) -> int:
+    """Number of words of `before` behind the common prefix of `before` and `after`."""
+    same = 0
+    for old, new in zip(before, after, strict=False):
+        if old != new:
+            break
+        same += 1
+    return len(before) - same
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Errors in one recording."""
+
+    errors: int
+    words: int  # words of the reference
+
+
+def score(reference: str, hypothesis: str, language: str = "en") -> Score:
+    """Compare two texts after normalising both."""
+    expected = normalise(reference, language)
+    return Score(edits(expected, normalise(hypothesis, language)), len(expected))
+
+
+def rate(scores: Iterable[Score]) -> float | None:
+    """All errors by all reference words; None without words."""
+    pairs = [(each.errors, each.words) for each in scores]
+    words = sum(count for _, count in pairs)
+    return sum(errors for errors, _ in pairs) / words if words else None
+
+
+def describe(scores: Iterable[Score]) -> dict[str, object]:
+    """Rate, counts, and the 95 % confidence interval over recordings."""
+    scores = list(scores)
+    errors, words = [each.errors for each in scores], [each.words for each in scores]
+    interval = ratio_interval(errors, words)
+    return {
+        "wer": rounded(rate(scores), 4),
+        "errors": sum(errors),
+        "words": sum(words),
+        "recordings": len(scores),
+        "ci95": None if interval is None else [round(bound, 4) for bound in interval],
+    }

@@ -1,0 +1,1 @@
+"""Whether utterances start and end where they should."""

@@ -1,0 +1,13 @@
+"""`python -m bench.endpoints COMMAND`.
+
+noise   endpoints of each voice activity detector in noise, and its CPU
+plot    draws docs/endpoints.svg
+"""
+
+from __future__ import annotations
+
+from bench.common.report import run_command
+from bench.endpoints import noise, plot
+
+if __name__ == "__main__":
+    run_command("endpoints", __doc__ or "", {"noise": noise.main, "plot": plot.main})

@@ -1,0 +1,173 @@
+"""Endpoints of each voice activity detector in noise, compared with the same detector without noise.
+
+The recordings of references/ and of --folder are joined to scenes of about 30 s with silences of 0.8 to 2.5 s, mixed
+with noise at several ratios and levels, and segmented offline, each as one connection. The speakers are split in two
+halves: choose constants on `--half tune`, report `--half report`.
+
+utterances   that end by silence in the clean run
+in time %    of these: an utterance ended within 1 s of the same point
+kept %       voiced frames of the clean run's utterances that lie in an utterance
+pauses %     known pauses whose middle lies in no utterance's voice
+false/min    utterances per minute without any voiced frame of the clean run
+later p50    ms by which ends are later than in the clean run, of those in time
+us           CPU in microseconds for 200 ms of audio: detector, segmenter and events, without an engine
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+from bench.common.noisy_scenes import NOISES, STEADY, Scene, halves, noises, scenes
+from bench.common.offline_segmentation import Detector, Segmentation, covered, detectors_by_name, matched, segment
+from bench.common.recordings import Recording, load
+from bench.common.report import Progress, Row, conditions, integers, parser, table, words, write_json
+from bench.common.server_process import ROOT
+from bench.common.stats import median, rounded
+from protocol.pcm import FRAME_SAMPLES, Signal, ms, samples_of
+
+IN_TIME = samples_of(1_000)
+CLEAN = "clean"
+
+
+@dataclass(slots=True)
+class Counts:
+    """What was counted in one scene or in several."""
+
+    minutes: float = 0.0
+    utterances: int = 0
+    in_time: int = 0
+    voiced: int = 0
+    kept: int = 0
+    pauses: int = 0
+    separated: int = 0
+    false_utterances: int = 0
+    cpu_us: float = 0.0
+    later_ms: list[int] = field(default_factory=list)
+
+    def add(self, other: Counts) -> None:
+        """Add the counts of other scenes."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+
+    def row(self) -> Row:
+        """The columns of the table."""
+        return {
+            "utterances": self.utterances,
+            "in time %": _percent(self.in_time, self.utterances),
+            "kept %": _percent(self.kept, self.voiced),
+            "pauses %": _percent(self.separated, self.pauses),
+            "false/min": rounded(self.false_utterances / self.minutes),
+            "later p50": rounded(median(self.later_ms), 0),
+            "us": rounded(self.cpu_us / (self.minutes * 300), 1),
+        }
+
+
+def _percent(part: int, whole: int) -> float | None:
+    return round(100 * part / whole, 1) if whole else None
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One scene under one condition."""
+
+    detector: str
+    noise: str
+    snr_db: int | None  # None: clean
+    level_dbfs: int
+    counts: Counts
+
+
+def measure(
+    scene: Scene, detectors: Mapping[str, Detector], kinds: Mapping[str, Signal], ratios: list[int], levels: list[int]
+) -> Iterator[Cell]:
+    """One cell for each detector under each condition. `kinds`: the noises; `ratios` in dB; `levels` in dBFS."""
+    for level in levels:
+        clean: dict[str, Segmentation] = {}
+        mixes: list[tuple[str, int | None]] = [(CLEAN, None)]
+        mixes += [(noise, ratio) for noise in kinds for ratio in ratios]
+        for noise, ratio in mixes:
+            samples = scene.mixed(level, kinds.get(noise), ratio or 0)
+            for name, detector in detectors.items():
+                began = time.process_time()
+                found = segment(samples, detector())
+                spent = time.process_time() - began
+                counts = count(scene, clean.setdefault(name, found), found)
+                counts.cpu_us = spent * 1e6
+                yield Cell(name, noise, ratio, level, counts)
+
+
+def count(scene: Scene, clean: Segmentation, found: Segmentation) -> Counts:
+    """Compare a segmentation with the one of the clean run."""
+    expected, ends = _ends(clean), _ends(found)
+    differences = matched(expected, ends, IN_TIME)
+    voiced = clean.voiced & clean.inside()
+    spoken = covered(len(voiced), [(each.voiced_start, each.voiced_end) for each in found.utterances])
+    middles = [(start + end) // 2 // FRAME_SAMPLES for start, end in scene.pauses]
+    starts = [(each.voiced_start // FRAME_SAMPLES, -(-each.voiced_end // FRAME_SAMPLES)) for each in found.utterances]
+    return Counts(
+        minutes=scene.seconds / 60,
+        utterances=len(expected),
+        in_time=len(differences),
+        voiced=int(voiced.sum()),
+        kept=int((voiced & found.inside()).sum()),
+        pauses=len(middles),
+        separated=sum(not spoken[middle] for middle in middles),
+        false_utterances=sum(not voiced[first:last].any() for first, last in starts),
+        later_ms=[ms(difference) for difference in differences],
+    )
+
+
+def _ends(found: Segmentation) -> list[int]:
+    last = len(found.voiced) * FRAME_SAMPLES
+    return [each.decided_at for each in found.utterances if each.ended_by_silence and each.decided_at <= last]
+
+
+def summed(cells: Sequence[Cell], *names: str) -> list[Row]:
+    """One row for each combination of the fields `names`, in the order of their first cells."""
+    groups: dict[tuple[object, ...], Counts] = {}
+    for cell in cells:
+        key = tuple(getattr(cell, name) for name in names)
+        groups.setdefault(key, Counts()).add(cell.counts)
+    return [dict(zip(names, key, strict=True)) | dict(counts.row()) for key, counts in groups.items()]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command."""
+    made = parser("endpoints noise", __doc__)
+    made.add_argument("--folder", type=Path, help="recordings besides references/")
+    made.add_argument("--half", choices=["tune", "report"], default="report", help="of the speakers (report)")
+    made.add_argument("--detectors", default="fixed,energy", help="fixed, energy, silero (fixed,energy)")
+    made.add_argument("--threshold", type=float, default=300, help="STT_VAD_THRESHOLD (300)")
+    made.add_argument("--noises", type=words, default=NOISES, metavar="N,N", help=f"({','.join(NOISES)})")
+    made.add_argument("--ratios", type=integers, default=[20, 10, 5, 0], metavar="DB,DB", help="SNR (20,10,5,0)")
+    made.add_argument("--levels", type=integers, default=[-6, -12, -18, -24, -30], metavar="DB,DB", help="peaks, dBFS")
+    given = made.parse_args(arguments)
+    recordings: list[Recording] = load(ROOT / "references") + (load(given.folder) if given.folder else [])
+    tune, report = halves(recordings)
+    chosen, others = (tune, report) if given.half == "tune" else (report, tune)
+    all_scenes = scenes(chosen)
+    detectors = detectors_by_name(given.detectors, given.threshold)
+    ran = conditions("endpoints noise", {}) | {"recordings": [each.name for each in chosen]}
+    cells: list[Cell] = []
+    progress = Progress(len(all_scenes))
+    for number, scene in enumerate(all_scenes):
+        progress.step(f"scene {number + 1}")
+        kinds = {
+            name: noise for name, noise in noises(len(scene.signal), number, others).items() if name in given.noises
+        }
+        cells += measure(scene, detectors, kinds, given.ratios, given.levels)
+    print(f"{given.half} half: {len(all_scenes)} scenes, {sum(each.seconds for each in all_scenes) / 60:.1f} minutes")
+    clean, noisy = [[each for each in cells if (each.noise == CLEAN) == wanted] for wanted in (True, False)]
+    steady = [each for each in noisy if each.noise in STEADY]
+    for title, some, names in (
+        ("Clean", clean, ("level_dbfs", "detector")),
+        (f"Steady noise ({', '.join(STEADY)}), all levels", steady, ("snr_db", "detector")),
+        ("Each noise, all levels", noisy, ("noise", "snr_db", "detector")),
+        ("Steady noise, by level", steady, ("level_dbfs", "snr_db", "detector")),
+    ):
+        if some:
+            print(f"\n{title}\n{table(summed(some, *names))}")
+    write_json(given.json, ran | {"cells": [asdict(cell) for cell in cells]})

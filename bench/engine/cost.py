@@ -1,0 +1,82 @@
+"""What an engine costs on this machine: start, memory, CPU of live speech and of files.
+
+The same streams are measured with the engine and with `mock`, which recognises nothing. The difference of their CPU is
+the engine's, partials and finals together. The streams play the recordings with 1 s of silence after each.
+
+start_s      from the start of the process to the first 200 of /health
+rss_mb       resident memory of the server and its child processes, after the last measurement
+live_cpu     CPU seconds for one second of speech of one stream; engine_cpu: without that of `mock`
+file_cpu     CPU seconds for one second of an uploaded file; file_speed: seconds of audio per second
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.common.live_load import Level, LevelMeter
+from bench.common.recordings import GAP_MS, PlaylistBuilder, concatenate, load
+from bench.common.report import Progress, conditions, integers, parser, table, write_json
+from bench.common.server_process import APP, ROOT, ServerProcess, server_settings
+from bench.common.stats import rounded
+
+READY_SECONDS, WARM_SECONDS = 900.0, 5.0
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command."""
+    made = parser("engine cost", __doc__)
+    made.add_argument("--backend", default="mock", help="engine (mock)")
+    made.add_argument("--streams", type=integers, default=[1], metavar="N,N", help="live streams (1)")
+    made.add_argument("--seconds", type=float, default=60.0, help="length of each window (60)")
+    made.add_argument("--file-seconds", type=float, default=120.0, help="length of the uploaded file (120)")
+    made.add_argument("--folder", type=Path, default=ROOT / "references", help="recordings (references/)")
+    made.add_argument("--language", default="en", help="language of the recordings (en)")
+    made.add_argument("--cores", type=integers, metavar="N,N", help="the server's cores, from 0 (all)")
+    given = made.parse_args(arguments)
+    cores = given.cores or sorted(os.sched_getaffinity(0))
+    recordings = [each for each in load(given.folder, [given.language], single=True) if each.text]
+    builder, file = PlaylistBuilder(recordings), concatenate(recordings, given.file_seconds, GAP_MS)
+    length = sum(each.seconds + GAP_MS / 1000 for each in recordings)
+    speech = sum(each.voiced_seconds() for each in recordings) / length
+    backends = list(dict.fromkeys(["mock", given.backend]))
+    progress, rows, problems = Progress(len(backends)), list[dict[str, Any]](), list[str]()
+    ran = conditions("engine cost", server_settings(given.backend, 64, given.set), server=cores)
+    mock_cpu: dict[int, float] = {}
+    for backend in backends:
+        progress.step(backend)
+        settings = server_settings(backend, max(given.streams) + 8, given.set)
+        meter = LevelMeter(builder, settings, given.seconds, WARM_SECONDS, given.seed, given.language)
+        with ServerProcess(APP, settings, cores, ready_seconds=READY_SECONDS) as server:
+            levels = [meter.measure(server, streams) for streams in given.streams]
+            cpu, began = server.cpu_seconds(), time.monotonic()
+            server.transcribe(file, given.language).raise_for_status()
+            passed, cpu = time.monotonic() - began, server.cpu_seconds() - cpu
+            start = {"start_s": rounded(server.start_seconds, 1), "rss_mb": server.total_rss_bytes() // 10**6}
+        file_cost = {
+            "file_cpu": round(cpu / given.file_seconds, 3),
+            "file_speed": round(given.file_seconds / passed, 1),
+        }
+        for level in levels:
+            mock_cpu.setdefault(level.streams, level.cpu_ms)
+            engine = {"engine_cpu": round((level.cpu_ms - mock_cpu[level.streams]) / 1000 / speech, 4)}
+            rows.append({"backend": backend} | row(level, speech) | engine | start | file_cost)
+            problems += level.problems(f"{backend}, {level.streams} streams")
+    print("\n".join([f"Speech {speech:.0%} of the time", table(rows), *problems]))
+    write_json(given.json, ran | {"speech": speech, "rows": rows, "problems": problems})
+
+
+def row(level: Level, speech: float) -> dict[str, Any]:
+    """The columns of the live streams; `speech` is the part of the time that is speech."""
+    return {
+        "streams": level.streams,
+        "live_cpu": round(level.cpu_ms / 1000 / speech, 4),
+        "cores": rounded(level.cores, 3),
+        "first_token p50": level.first_token_ms["p50"],
+        **{f"latency {name}": level.latency_ms[name] for name in ("p50", "p95")},
+        "wer": level.wer["wer"],
+        "dropped": level.dropped,
+    }

@@ -1,0 +1,112 @@
+"""How many live speakers the qwen3 engine carries on this machine: a model of the true size with random weights.
+
+    python -m bench.engine qwen3-capacity --shape 1.7b           # a CUDA machine
+    OMP_NUM_THREADS=1 python -m bench.engine qwen3-capacity --shape tiny --levels 2,4 --seconds 10     # on a CPU
+
+Levels pass and fail as in `bench.load ramp`. The streams play references/, joined to utterances of several lengths with
+1 s of silence between them. Random weights recognise nothing: each decode takes as many tokens as speech of its length
+would, and its text comes from a script (scripted_model.py).
+
+refresh, final    ms from the start of a decode for a partial, and for a final, to its result
+mean_ms (JSON)    the parts of a decode: waiting, rendering and decoding
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from bench.common.live_load import Level, LevelMeter
+from bench.common.paced_sender import PacedSender
+from bench.common.recordings import PlaylistBuilder, Recording, concatenate, load
+from bench.common.report import Row, conditions, integers, parser, write_json
+from bench.common.server_process import ROOT, ServerProcess, server_settings, uvicorn
+from bench.common.stats import rounded, summary
+from bench.engine import model_shape
+from bench.load.ramp import add_arguments, climb, report
+
+SERVER = uvicorn("bench.engine.scripted_server:build", "--factory", "--log-level", "warning")
+READY_SECONDS = 900.0  # the first start compiles the model; a busy CPU takes minutes to warm up
+GPU_MEMORY = {"1.7b": 0.85, "tiny": 0.2}  # part of the GPU's memory, or of the machine's on a CPU
+PURPOSES = ("refresh", "final")
+PARTS = ("waiting", "rendering", "decoding")  # of a decode
+
+
+def summarise(decodes: Sequence[dict[str, Any]], seconds: float, streams: int) -> dict[str, Any]:
+    """Times of the decodes of a window of `seconds`, by purpose."""
+    found: dict[str, Any] = {}
+    for purpose in PURPOSES:
+        mine = [each for each in decodes if each["purpose"] == purpose]
+        found[purpose] = {
+            "ms": summary([1000 * float(sum(each[part] for part in PARTS)) for each in mine]),
+            "mean_ms": {
+                part: rounded(1000 * sum(each[part] for each in mine) / len(mine)) if mine else None for part in PARTS
+            },
+            "per_stream_second": round(len(mine) / seconds / streams, 2),
+        }
+    computed = sum(each["prompt_tokens"] - each["cached_tokens"] for each in decodes)
+    return found | {
+        "text_tokens_per_second": round(sum(each["text_tokens"] for each in decodes) / seconds),
+        "prompt_tokens_computed_per_second": round(computed / seconds),
+    }
+
+
+def row(level: Level, decodes: dict[str, Any]) -> Row:
+    """One line of the table."""
+    times = {"endpoint": level.endpoint_ms} | {purpose: decodes[purpose]["ms"] for purpose in PURPOSES}
+    return (
+        {"streams": level.streams}
+        | {f"{name} {each}": values[each] for name, values in times.items() for each in ("p50", "p95")}
+        | {"cores": rounded(level.cores), "dropped": level.dropped, "errors": len(level.errors)}
+    )
+
+
+def utterances(recordings: Sequence[Recording], seconds: Sequence[int]) -> list[Recording]:
+    """One utterance of each length, made of joined recordings without silence between them."""
+    made: list[Recording] = []
+    for number, length in enumerate(seconds):
+        first = number % len(recordings)
+        pcm = concatenate([*recordings[first:], *recordings[:first]], length, gap_ms=0)
+        made.append(Recording(f"{length} s", pcm, None, "en"))
+    return made
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command."""
+    made = parser("engine qwen3-capacity", __doc__)
+    add_arguments(made, 10.0)
+    made.add_argument("--shape", choices=model_shape.SHAPES, default="1.7b", help="size of the model (1.7b)")
+    made.add_argument("--tiny", type=Path, default=model_shape.TINY, help="folder of the tiny checkpoint")
+    made.add_argument("--utterances", type=integers, default=[3, 6, 12, 20], metavar="N,N", help="s (3,6,12,20)")
+    given = made.parse_args(arguments)
+    cores = sorted(os.sched_getaffinity(0))
+    builder = PlaylistBuilder(utterances(load(ROOT / "references", ["en"], single=True), given.utterances))
+    decodes: dict[int, dict[str, Any]] = {}
+    with model_shape.model_folder(given.shape, given.tiny) as folder:
+        settings = {"STT_VLLM_MODEL": str(folder), "STT_VLLM_GPU_MEMORY": str(GPU_MEMORY[given.shape])}
+        settings |= server_settings("qwen3", max(given.most, *given.levels, 0) + 8, given.set)
+        ran = conditions("engine qwen3-capacity", settings, server=cores, load=cores)
+        meter = LevelMeter(builder, settings, given.seconds, given.warm, given.seed)
+        with ServerProcess(SERVER, settings | {"HF_HUB_OFFLINE": "1"}, cores, ready_seconds=READY_SECONDS) as server:
+
+            def measure(streams: int) -> Level:
+                taken: list[dict[str, Any]] = []
+
+                async def take(_: PacedSender, passed: float) -> None:
+                    answer = await asyncio.to_thread(httpx.get, f"{server.url}/bench/decodes", timeout=30)
+                    if given.warm < passed <= given.warm + given.seconds + 1:
+                        taken.extend(answer.json())
+
+                level = meter.measure(server, streams, poll=take)
+                decodes[streams] = summarise(taken, given.seconds, streams)
+                return level
+
+            levels = climb(measure, given)
+    rows = [row(level, decodes[streams]) for streams, level in levels.items()]
+    told = report(levels, rows, given) | {"shape": given.shape, "decodes": [decodes[each] for each in levels]}
+    write_json(given.json, ran | told)

@@ -1,0 +1,68 @@
+"""A qwen3 model of random weights that decodes as many tokens as real speech has, and returns the text of a script.
+
+Random weights never end a text: each decode would run into its token limit, count as runaway and be repeated. So the
+engine decodes exactly as many tokens as speech of that length has, and the script replaces them. Prefixes, rollback and
+partials then work as with real text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import cycle, islice
+from typing import Any
+
+from backends.qwen3.options import Qwen3Options
+from backends.qwen3.prompt import PromptTemplate, Tokenizer, build_template
+from backends.qwen3.schedule import Ending
+from backends.qwen3.vllm_model import DecodeOutput, DecodeRequest, VllmModel
+from protocol.pcm import SAMPLE_RATE
+
+TOKENS_PER_SECOND = 4.0  # ordinary speech: two and a half words a second, one and a half tokens a word
+_HEADER = "language English<asr_text>"
+_WORDS = " one two three four five six seven eight nine ten"
+
+
+class Script:
+    """The text of each utterance, without hotwords and without a forced language."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._template: PromptTemplate = build_template(tokenizer, (), None)
+        self._header = tokenizer.encode(_HEADER)
+        self._words = tokenizer.encode(_WORDS)
+
+    def tokens_due(self, request: DecodeRequest) -> range:
+        """Script positions of the request's audio behind the text in its prompt; at least one."""
+        tokens = list(request.tokens)
+        last_item = len(tokens) - 1 - tokens[::-1].index(self._template.item)
+        start = len(tokens) - last_item - 1 - len(self._template.tail)
+        seconds = sum(len(clip.samples) for clip in request.clips) / SAMPLE_RATE
+        stop = len(self._header) + round(seconds * TOKENS_PER_SECOND)
+        return range(start, max(start + 1, min(stop, start + request.max_tokens - 1)))
+
+    def read(self, part: range) -> Sequence[int]:
+        """The token ids at these positions."""
+        tokens = [*self._header, *islice(cycle(self._words), max(0, part.stop - len(self._header)))]
+        return tokens[part.start : part.stop]
+
+
+class ScriptedModel(VllmModel):
+    """A `VllmModel` of random weights."""
+
+    def __init__(self, options: Qwen3Options) -> None:
+        """See `VllmModel`."""
+        super().__init__(options)
+        self._script = Script(self.tokenizer)
+
+    async def generate(self, rendered: Any, request: DecodeRequest, name: str) -> DecodeOutput:  # noqa: ANN401 - see `VllmModel`
+        """See `VllmModel`."""
+        answer = await super().generate(rendered, request, name)
+        return replace(answer, tokens=tuple(self._script.read(self._script.tokens_due(request))), ending=Ending.STOP)
+
+    def _sampling(self, request: DecodeRequest) -> Any:  # noqa: ANN401 - see `VllmModel`
+        parameters = super()._sampling(request)
+        part = self._script.tokens_due(request)
+        parameters.max_tokens = len(part) + 1  # the end of the text is one
+        parameters.ignore_eos = True
+        parameters.repetition_detection = None
+        return parameters

@@ -1,0 +1,1 @@
+"""How much load the server carries, and what a stream costs."""

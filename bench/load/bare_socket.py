@@ -1,0 +1,27 @@
+"""The baseline of `overhead` and `connects`: a Starlette WebSocket endpoint that discards all messages.
+
+Run it as a user would: `uvicorn bench.load.bare_socket:app`, with uvicorn's defaults.
+"""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+
+async def discard(websocket: WebSocket) -> None:
+    """Receive and discard messages until the client disconnects."""
+    await websocket.accept()
+    while (await websocket.receive())["type"] != "websocket.disconnect":
+        pass
+
+
+async def empty(_: Request) -> Response:
+    """An empty answer to /health."""
+    return PlainTextResponse("")
+
+
+app = Starlette(routes=[WebSocketRoute("/v1/stt/ws", discard), Route("/health", empty)])

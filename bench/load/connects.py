@@ -1,0 +1,111 @@
+"""Connections per second: connect, `ready`, close, at most 64 open at once, next to a bare WebSocket.
+
+Each window has a fresh process on one core; the generator has another core. The bare WebSocket sends no `ready`.
+cpu_ms is the server's CPU for one connection: other processes disturb it less than they disturb the rate.
+ratio is the rate by that of the bare WebSocket; cpu_ratio is the CPU of the bare WebSocket by that of the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import uvloop
+
+from bench.common.paced_sender import MAX_CPU
+from bench.common.report import Progress, Row, conditions, parser, table, write_json
+from bench.common.server_process import ServerProcess, server_settings
+from bench.common.stats import median, rounded
+from bench.common.websocket_client import MAX_CONNECTING, ConnectionRefused, connect
+from bench.load.pairs import BARE_SOCKET, Target
+
+TARGETS = {"bare": BARE_SOCKET, "server": Target()}
+SERVER_BUSY = 0.9  # the server was the limit if it used at least this part of its core
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The connections of one server in one window."""
+
+    target: str
+    per_second: float
+    cpu_ms: float  # of the server, for one connection
+    core: float  # part of its core that the server used
+    generator_cpu: float  # part of its core that the generator used
+    errors: list[str]
+
+    def problems(self) -> set[str]:
+        """Reasons to doubt the rate."""
+        found = {f"ERROR: {self.target}: {error}" for error in self.errors}
+        if self.generator_cpu > MAX_CPU:
+            found.add(f"THE GENERATOR WAS THE LIMIT: {self.target}")
+        elif self.core < SERVER_BUSY:
+            found.add(f"NEITHER WAS THE LIMIT: {self.target}; trust cpu_ms only")
+        return found
+
+
+async def connect_repeatedly(port: int, seconds: float, *, wait_for_message: bool) -> tuple[int, list[str]]:
+    """Connect and close until `seconds` have passed; returns the number of connections and the errors."""
+    done, errors, deadline = 0, list[str](), time.monotonic() + seconds
+
+    async def one_after_another() -> None:
+        nonlocal done
+        while time.monotonic() < deadline:
+            try:
+                client = await connect(port, iter(()), wait_for_message=wait_for_message)
+                await client.close()
+                done += 1
+            except (ConnectionRefused, TimeoutError, OSError) as error:
+                errors.append(f"{type(error).__name__} {error}")
+
+    await asyncio.gather(*(one_after_another() for _ in range(MAX_CONNECTING)))
+    return done, errors
+
+
+async def measure(server: ServerProcess, name: str, seconds: float) -> Window:
+    """Measure one window after a short warm-up."""
+    speaks = not TARGETS[name].silent
+    await connect_repeatedly(server.port, 0.3, wait_for_message=speaks)
+    began, cpu, own = time.monotonic(), server.cpu_seconds(), time.process_time()
+    done, errors = await connect_repeatedly(server.port, seconds, wait_for_message=speaks)
+    passed, cpu, own = time.monotonic() - began, server.cpu_seconds() - cpu, time.process_time() - own
+    return Window(name, done / passed, cpu * 1000 / max(1, done), cpu / passed, own / passed, errors)
+
+
+def summarise(windows: Sequence[Window]) -> Row:
+    """The row of the table: medians over the valid windows of each target, or over all of them if none is valid."""
+    of = {name: [each for each in windows if each.target == name] for name in TARGETS}
+    used = {name: [each for each in mine if not each.problems()] or mine for name, mine in of.items()}
+    rate = {name: median([each.per_second for each in mine]) or 0.0 for name, mine in used.items()}
+    cost = {name: median([each.cpu_ms for each in mine]) or 0.0 for name, mine in used.items()}
+    return {
+        **{f"{name}_per_second": round(value) for name, value in rate.items()},
+        "ratio": rounded(rate["server"] / rate["bare"] if rate["bare"] else None),
+        **{f"{name}_cpu_ms": round(value, 2) for name, value in cost.items()},
+        "cpu_ratio": rounded(cost["bare"] / cost["server"] if cost["server"] else None),
+        "errors": sum(len(each.errors) for each in windows),
+        "valid": f"{sum(not each.problems() for each in windows)}/{len(windows)}",
+    }
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command."""
+    made = parser("load connects", __doc__)
+    made.add_argument("--rounds", type=int, default=5, help="windows of each (5)")
+    made.add_argument("--seconds", type=float, default=4.0, help="length of a window (4)")
+    given = made.parse_args(arguments)
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, cores[-1:])
+    settings = server_settings("mock", MAX_CONNECTING + 8, given.set)
+    ran = conditions("load connects", settings, server=cores[:1], load=cores[-1:])
+    progress, windows = Progress(2 * given.rounds), list[Window]()
+    for name in list(TARGETS) * given.rounds:
+        progress.step(name)
+        with ServerProcess(TARGETS[name].arguments, settings, cores[:1]) as server:
+            windows.append(uvloop.run(measure(server, name, given.seconds)))
+    rows = [summarise(windows)]
+    print("\n".join([table(rows), "", *sorted({line for each in windows for line in each.problems()})]))
+    write_json(given.json, ran | {"rows": rows, "windows": [asdict(each) for each in windows]})

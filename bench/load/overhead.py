@@ -1,0 +1,35 @@
+"""CPU of a stream: CPU of the server for one second of audio of one stream, with the mock engine, next to a baseline.
+
+The baseline is a bare WebSocket under uvicorn's defaults, or another version of the server (--against). The server has
+one core and the generator has another. The streams play references/ with 1 s of silence after each recording.
+
+cpu_ms          CPU in ms for one second of audio of one stream; loop_ms: the event loop's part
+ratio           cpu_ms by that of the baseline: median, smallest and largest of the rounds
+wake_ups        voluntary context switches for one second of audio of one stream
+p50, p95, p99   ms from the frame that completes the endpoint's silence to the final, seen by the client
+p95s            p95 of each window
+rss_kb          largest resident memory beyond the idle server's for one stream, in 1000 bytes
+gen_late        largest p99 of the lateness of the generator, in ms
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+from bench.common.report import parser
+from bench.load.pairs import BARE_SOCKET, Target, add_arguments, run
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command."""
+    made = parser("load overhead", __doc__)
+    add_arguments(made, [50, 100, 200, 300], rounds=5)
+    given = made.parse_args(arguments)
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) == 1:
+        raise SystemExit("two cores are needed: the generator needs one of its own")
+    os.sched_setaffinity(0, cores[-1:])
+    targets = {"baseline": Target(root=given.against) if given.against else BARE_SOCKET, "server": Target()}
+    run("load overhead", targets, given, cores=cores[:1], background=nullcontext())

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+import random
+import wave
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.common.recordings import FRAME_BYTES, PlaylistBuilder, Recording, concatenate, encode, load
+from bench.common.websocket_client import Opcode, client_frame
+
+SILENT = client_frame(Opcode.BINARY, bytes(FRAME_BYTES))
+
+
+def tone(frames: int, before: int = 0, after: int = 0) -> bytes:
+    voice = np.full(frames * FRAME_BYTES // 2, 3000, "<i2").tobytes()
+    return bytes(before * FRAME_BYTES) + voice + bytes(after * FRAME_BYTES)
+
+
+def recording(name: str, pcm: bytes) -> Recording:
+    return Recording(name, pcm, name, "en")
+
+
+def write(path: Path, pcm: bytes, rate: int = 16_000) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(pcm)
+
+
+def test_pairs(tmp_path: Path) -> None:
+    """A folder without manifest is its pairs of .wav and .txt; texts of several lines are not single."""
+    write(tmp_path / "b.wav", bytes(2 * 100))
+    (tmp_path / "b.txt").write_text("one two\n")
+    write(tmp_path / "a.wav", tone(2))
+    (tmp_path / "a.txt").write_text("one\ntwo\n")
+    write(tmp_path / "c.wav", tone(2))
+    first, second = load(tmp_path)
+    assert (first.text, first.single) == ("one two", False)
+    assert (second.name, second.seconds, len(load(tmp_path, single=True))) == ("b.wav", 0.02, 1)
+
+
+def test_manifest(tmp_path: Path) -> None:
+    """A manifest names recordings, their languages and tags."""
+    entries: list[dict[str, Any]] = [
+        {"file": "a.wav", "text": "one", "language": "en", "tags": [], "note": None},
+        {"file": "b.wav", "text": "un deux", "language": "fr", "tags": ["pauses"], "note": None},
+    ]  # fmt: skip
+    for entry in entries:
+        write(tmp_path / entry["file"], tone(1))
+    (tmp_path / "manifest.jsonl").write_text("\n".join(map(json.dumps, entries)))
+    (french,) = load(tmp_path, ["fr"])
+    assert (french.name, french.text, french.single) == ("b.wav", "un deux", False)
+    assert [each.name for each in load(tmp_path, single=True)] == ["a.wav"]
+
+
+def test_wrong_folder(tmp_path: Path) -> None:
+    """A folder without recordings, or with one of another rate, is refused by name."""
+    with pytest.raises(SystemExit, match="holds no such recordings"):
+        load(tmp_path)
+    write(tmp_path / "a.wav", tone(1), rate=8000)
+    (tmp_path / "a.txt").write_text("one")
+    with pytest.raises(SystemExit, match=r"a\.wav is not 16 kHz"):
+        load(tmp_path)
+
+
+def test_playlist() -> None:
+    """Recordings follow one another with their silences, and lie where their parts say."""
+    one, two = recording("one", tone(3)), recording("two", tone(2))
+    playlist = PlaylistBuilder([one, two]).sequence([two, one], lead_ms=20)
+    gap = [SILENT] * 50
+    assert list(playlist.frames) == [SILENT, *encode(two.pcm), *gap, *encode(one.pcm), *gap]
+    parts = [(part.recording, part.start_ms, part.end_ms) for part in playlist.parts]
+    assert parts == [(two, 20, 1060), (one, 1060, 2120)]
+
+
+def test_shuffled() -> None:
+    """A shuffled playlist has the length asked for, and its parts lie where their recordings' frames are."""
+    recordings = [recording(str(frames), tone(frames)) for frames in (3, 4, 9)]
+    for seed in range(20):
+        playlist = PlaylistBuilder(recordings).shuffled(20.0, random.Random(seed))
+        assert len(playlist.frames) == 1000
+        assert len(playlist.parts) > 8
+        for part in playlist.parts:
+            first = part.start_ms // 20
+            assert playlist.frames[first : first + len(encode(part.recording.pcm))] == encode(part.recording.pcm)
+
+
+def test_concatenate() -> None:
+    """Recordings and silences follow one another for exactly the time asked for."""
+    one, two = recording("one", tone(50)), recording("two", tone(25))
+    pcm = concatenate([one, two], 6.0, 500)
+    assert len(pcm) == 6 * 32_000
+    assert pcm == ((one.pcm + bytes(16_000) + two.pcm + bytes(16_000)) * 3)[: len(pcm)]

@@ -1,0 +1,131 @@
+"""Each command end to end, with so small parameters that only its working is tested, not what it measures."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from bench.common.report import table
+from bench.common.server_process import server_settings
+from bench.load.contended import busy_cores
+from tests.processes import descendants
+from tests.server import ROOT
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the bench tools need Linux")
+
+SMALL = ["--streams", "2", "--rounds", "1", "--seconds", "1", "--warm", "0.2"]
+RUNS = {
+    "overhead": ["load", "overhead", *SMALL],
+    "contended": ["load", "contended", *SMALL, "--against", str(ROOT), "--busy", "1"],
+    "connects": ["load", "connects", "--rounds", "1", "--seconds", "0.3"],
+    "ramp": ["load", "ramp", "--levels", "4", "--seconds", "3", "--warm", "0", "--limit-ms", "1000"],
+    "accuracy": ["accuracy", "--speed", "12"],
+    "cost": ["engine", "cost", "--seconds", "1", "--file-seconds", "2"],
+}
+Tool = Callable[[str], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def tool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tool]:
+    """Starts all runs at once, for they mostly wait, and returns one's JSON when it is done."""
+    folder = tmp_path_factory.mktemp("bench")
+    started = {
+        name: subprocess.Popen(
+            [sys.executable, "-m", f"bench.{package}", *arguments, "--json", str(folder / name)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name, (package, *arguments) in RUNS.items()
+    }
+
+    def done(name: str) -> dict[str, Any]:
+        out, errors = started[name].communicate(timeout=100)
+        assert started[name].returncode == 0, errors
+        assert out.strip()
+        ran: dict[str, Any] = json.loads((folder / name).read_text())
+        assert ran["tool"].split() == RUNS[name][: len(ran["tool"].split())]
+        assert ran["versions"]["uvicorn"]
+        return ran
+
+    yield done
+    for process in started.values():
+        process.terminate()
+        process.communicate()
+
+
+def test_overhead(tool: Tool) -> None:
+    """Server and bare socket are measured in turn, and each stream has one thread at most."""
+    ran = tool("overhead")
+    assert [window["target"] for window in ran["windows"]] == ["baseline", "server"]
+    baseline, server = ran["rows"]
+    assert (baseline["finals"], server["ratio"] is None or server["ratio"] > 0) == (0, True)
+    assert (server["dropped"], server["errors"]) == (0, 0)
+    assert server["threads"] <= 1
+
+
+def test_contended(tool: Tool) -> None:
+    """Two versions of the server are measured beside a busy core, without a drop."""
+    rows = tool("contended")["rows"]
+    assert [row["target"] for row in rows] == ["before", "server"]
+    assert [(row["dropped"], row["errors"]) for row in rows] == [(0, 0), (0, 0)]
+
+
+def test_busy_cores_end() -> None:
+    """The spinning processes are ended with their context."""
+    before = descendants(os.getpid())
+    with busy_cores(sorted(os.sched_getaffinity(0))[:1]):
+        assert len(descendants(os.getpid()) - before) == 1
+    assert descendants(os.getpid()) - before == set()
+
+
+def test_connects(tool: Tool) -> None:
+    """Connections open and close without an error."""
+    (row,) = tool("connects")["rows"]
+    assert row["server_per_second"] > 0
+    assert row["errors"] == 0
+
+
+def test_ramp(tool: Tool) -> None:
+    """Each level has its times and its word error rate, which for the mock is 0."""
+    (level,) = tool("ramp")["levels"]
+    assert level["errors"] == []
+    assert level["endpoint_ms"]["count"] > 0
+    assert (level["wer"]["wer"], level["wer"]["words"] > 0) == (0, True)
+
+
+def test_accuracy(tool: Tool) -> None:
+    """The mock's text of each reference is right, streamed and over HTTP."""
+    streamed, http = tool("accuracy")["results"]
+    assert (streamed["wer"]["all"]["wer"], http["wer"]["all"]["wer"]) == (0, 0)
+    assert (streamed["facts"]["dropped"], http["problems"]) == (0, [])
+
+
+def test_cost(tool: Tool) -> None:
+    """Live streams and a file have their CPU; the mock's engine costs nothing beyond itself."""
+    (row,) = tool("cost")["rows"]
+    assert (row["engine_cpu"], row["file_speed"] > 1, row["start_s"] > 0) == (0, True, True)
+
+
+def test_table() -> None:
+    """Columns line up, and what was not measured is a dash."""
+    assert table([{"a": 1, "bb": None}, {"a": 10.5, "bb": "x"}]) == "   a  bb\n   1   -\n10.5   x"
+
+
+def test_settings() -> None:
+    """Extra settings are NAME=VALUE, with or without the prefix."""
+    settings = server_settings("mock", 9, ["VAD_SILENCE_MS=400", "STT_IDLE_SECONDS=0"])
+    assert (settings["STT_VAD_SILENCE_MS"], settings["STT_IDLE_SECONDS"], settings["STT_MAX_SESSIONS"]) == (
+        "400",
+        "0",
+        "9",
+    )
+    with pytest.raises(SystemExit, match="NAME=VALUE"):
+        server_settings("mock", 9, ["VAD_SILENCE_MS"])
