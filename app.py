@@ -15,23 +15,27 @@ from typing import Any
 
 import structlog
 from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from backends import registry
-from config import Settings, SettingsRefused, load_settings, unknown_settings
+from config import Settings, SettingsRefused, load_settings
 from inference import vad_factory
 from observability import logging
 from observability.engine_metrics import register_engine
 from observability.metrics import Metrics
 from observability.version import VERSION
 from protocol.dialect import NewDialect
-from protocol.http_messages import Health, HttpError, Transcript
+from protocol.errors import RefusalReason
+from protocol.events import Reason
+from protocol.http_messages import Health, HttpError, Readiness, Transcript
 from protocol.native import NativeDialect
 from transport import http, serving
 from transport.admission import Admission
 from transport.app_context import AppContext
 from transport.backend_lifecycle import BackendLifecycle
 from transport.bell import Bell
+from transport.http_edge import Cors, report_failure, report_http_exception, upgrade_required, with_prefix
 from transport.line import Line
 from transport.shutdown import GracefulShutdown
 from transport.sweeping import Sweeper
@@ -87,7 +91,10 @@ def create_app(
 
         lifecycle = BackendLifecycle(registry.create(read.backend, read.backends()), ready, _end_process)
         make_vad = await asyncio.to_thread(vad_factory.load, read.vad)
+        await asyncio.to_thread(http.warn_without_temporary_folder)
         metrics = Metrics()
+        metrics.build.info({"version": VERSION, "backend": read.backend})
+        metrics.create_labels(refusals=RefusalReason, final_reasons=Reason, statuses=http.STATUSES)
         register_engine(metrics.registry, lifecycle.backend)
         admission = Admission(lifecycle, metrics, read.max_sessions, read.http_threads())
         bell = Bell(admission.is_high_load)
@@ -109,11 +116,12 @@ def create_app(
         transcriber = http.Transcriber(context, read.uploads(), read.http_threads())
 
         async def drain() -> None:
+            await admission.refuse_new(read.lame_duck_seconds)
             await bell.stop()  # what was said before the signal is heard
             await admission.drain(read.drain_seconds)
 
         stop = GracefulShutdown(drain=drain, release=lambda: asyncio.to_thread(lifecycle.close))
-        app.state.context, app.state.transcriber = context, transcriber
+        app.state.context, app.state.transcriber, app.state.path_prefix = context, transcriber, read.path_prefix
         watch = asyncio.create_task(admission.watch(), name="engine watch")
         try:
             lifecycle.start()
@@ -129,7 +137,7 @@ def create_app(
                 sweeper.end()
 
     app = _Application(lambda: check(settings), dialects, title="realtime-stt-ws", version=VERSION, lifespan=lifespan)
-    _add_routes(app)
+    _add_routes(app, dialects)
     return app
 
 
@@ -138,7 +146,7 @@ def _log_start(settings: Settings, choices: Sequence[str]) -> None:
     log.info("server_starting", version=VERSION, settings=settings.shown())
     for line in choices:
         log.info("backend_chosen", choice=line)
-    for sentence in unknown_settings(os.environ):
+    for sentence in Settings.unknown(os.environ):
         log.warning("unknown_setting", reason=sentence)
 
 
@@ -162,11 +170,15 @@ class _Application(FastAPI):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             try:
+                serving.refuse_several_processes()
                 self._check()
-            except _REFUSALS as refusal:
+            except (*_REFUSALS, serving.SeveralProcesses) as refusal:
                 await receive()
                 await send({"type": "lifespan.startup.failed", "message": str(refusal)})
                 return
+            await super().__call__(scope, receive, send)
+            return
+        scope = with_prefix(scope, self.state.path_prefix)
         if scope["type"] == "websocket":
             new_dialect = self._dialects.get(scope["path"].removeprefix(scope.get("root_path", "")))
             if new_dialect is None:
@@ -174,12 +186,16 @@ class _Application(FastAPI):
             else:
                 await serve_websocket(scope, receive, send, self.state.context, new_dialect)
         else:
-            await super().__call__(scope, receive, send)
+            await Cors(super().__call__, self.state.context.check_origin)(scope, receive, send)
 
 
-def _add_routes(app: FastAPI) -> None:
+def _add_routes(app: FastAPI, dialects: Mapping[str, NewDialect]) -> None:
+    app.add_exception_handler(HTTPException, report_http_exception)
+    app.add_exception_handler(Exception, report_failure)
+    for path in dialects:
+        app.add_route(path, upgrade_required, ["GET"], include_in_schema=False)
     refusals: dict[int | str, dict[str, Any]] = {
-        status: {"model": HttpError} for status in (403, 408, 413, 422, 500, 503)
+        status: {"model": HttpError} for status in (403, 408, 413, 422, 500, 503, 507)
     }
     form = {"multipart/form-data": {"schema": {"type": "object", "required": ["file"], "properties": {
         "file": {"type": "string", "format": "binary"}}}}}  # fmt: skip
@@ -201,16 +217,25 @@ def _add_routes(app: FastAPI) -> None:
         served: Response = await request.app.state.transcriber.serve(request)
         return served
 
+    @app.head("/health", include_in_schema=False)
     @app.get("/health", response_model=Health, responses={503: {"model": Health}})
     async def health(request: Request) -> Response:
-        """Whether this server can take another speaker now."""
+        """Whether the engine is warm and able and the server stays; 200 when it is full too."""
         return http.health(request.app.state.context)
 
+    @app.head("/health/ready", include_in_schema=False)
+    @app.get("/health/ready", response_model=Readiness, responses={503: {"model": Readiness}})
+    async def ready(request: Request) -> Response:
+        """Whether a new session would be let in now: for load balancers."""
+        return http.readiness(request.app.state.context)
+
+    @app.head("/health/live", include_in_schema=False)
     @app.get("/health/live")
     async def live() -> dict[str, str]:
         """Whether this process answers at all."""
         return {"status": "alive"}
 
+    @app.head("/metrics", include_in_schema=False)
     @app.get("/metrics", response_class=Response)
     async def metrics(request: Request) -> Response:
         """Metrics in the text format of Prometheus."""

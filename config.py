@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
@@ -22,6 +21,7 @@ from inference.segmenter import SegmenterOptions
 from inference.vad import VadOptions
 from inference.vad_factory import Detector
 from observability.masking import Json, masked
+from observability.unknown_settings import unknown_settings
 from transport.app_context import SocketOptions
 from transport.http import UploadOptions
 from transport.queues import QueueOptions
@@ -29,6 +29,7 @@ from transport.serving import ServingOptions
 
 _PREFIX = "STT_"
 
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 ComputeType = Literal[
     "auto", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16", "float32"
 ]
@@ -50,16 +51,6 @@ def _split(value: object) -> object:
     if not isinstance(value, str):
         return value
     return tuple(part for part in (each.strip() for each in value.split(",")) if part)
-
-
-def _not_empty(value: str) -> str:
-    if not value.strip():
-        raise ValueError("it is empty; leave it out for every address, or name one")
-    return value
-
-
-def _upper(value: object) -> object:
-    return value.upper() if isinstance(value, str) else value
 
 
 def _prefix(value: str) -> str:
@@ -88,29 +79,29 @@ class Settings(BaseSettings):
 
     backend: str = "qwen3"
     """Engine: `qwen3`, `whisper`, `pocketsphinx`, `mock`, or `auto`: qwen3 or whisper, as this machine can."""
-    host: Annotated[str, AfterValidator(_not_empty)] = "0.0.0.0"  # noqa: S104 - a container is reached from outside
+    host: Annotated[str, Field(min_length=1)] = "0.0.0.0"  # noqa: S104 - a container is reached from outside
     """Address that `python app.py` listens on; `::`: every IPv6 and IPv4 address."""
 
     """Engine: `qwen3`, `whisper`, `mock`, or `auto`: qwen3 or whisper, as this machine can."""
-    host: str = "0.0.0.0"  # noqa: S104 - a server in a container is reached from outside it
-    """Address that `python app.py` listens on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port that `python app.py` listens on; 0: any free one."""
     keep_alive_seconds: Annotated[int, Field(ge=1, le=3600)] = 75
     """Seconds that `python app.py` keeps an idle HTTP connection; longer than the proxy in front keeps its own."""
     path_prefix: Annotated[str, AfterValidator(_prefix)] = ""
     """Path under which a proxy serves this server, such as `/speech`, whether the proxy strips it or not."""
-    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = "INFO"
+    log_level: Annotated[LogLevel, BeforeValidator(lambda value: str(value).upper())] = "INFO"
     """Least severe log lines to write, in any case; libraries never write below INFO."""
 
     max_sessions: Annotated[int, Field(ge=1)] = 256
-    """WebSocket sessions open at once; beyond them connections get 1013."""
+    """WebSocket sessions open at once; beyond them handshakes get 503."""
     idle_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300
     """A client that sends nothing for so many seconds gets 1008; 0: never."""
     send_timeout_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10
     """A client that reads nothing for so many seconds is cut off."""
     drain_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10
     """Seconds between SIGTERM and the end, in which open utterances get their finals."""
+    lame_duck_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
+    """Seconds after SIGTERM in which calls go on and nobody new comes in, before STT_DRAIN_SECONDS begin."""
     allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
     """Browser origins let in besides the server's own, separated by commas; `*`: all."""
 
@@ -131,7 +122,8 @@ class Settings(BaseSettings):
     """Longest utterance in ms; it is cut at the quietest 100 ms of its last 5 s."""
 
     max_upload_bytes: Annotated[int, Field(ge=1)] = 104_857_600
-    """Bytes of an HTTP upload; beyond them 413."""
+    """Bytes of an HTTP upload; beyond them 413. One over 1 MiB lies in a file without a name in TMPDIR while it is
+    served: the disk must hold this size for each upload at once. Without such a folder it gets 507."""
     max_audio_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 7_200
     """Seconds of audio in an HTTP upload; beyond them 413."""
     http_concurrency: Annotated[int, Field(ge=0)] = 0
@@ -174,6 +166,11 @@ class Settings(BaseSettings):
     def shown(self) -> dict[str, Json]:
         """Every setting by its variable's name, for the log: what may be a secret is masked."""
         return {f"{_PREFIX}{name}".upper(): masked(name, value) for name, value in self.model_dump(mode="json").items()}
+
+    @classmethod
+    def unknown(cls, environment: Mapping[str, str]) -> list[str]:
+        """One sentence for each variable that looks like a setting and is none."""
+        return unknown_settings(environment, _PREFIX, [f"{_PREFIX}{name}".upper() for name in cls.model_fields])
 
     def serving(self) -> ServingOptions:
         """What `python app.py` tells uvicorn."""
@@ -290,17 +287,6 @@ def load_settings() -> Settings:
     if conflict is not None and settings.backend in ("qwen3", "auto"):
         raise SettingsRefused(conflict)
     return settings
-
-
-def unknown_settings(environment: Mapping[str, str]) -> list[str]:
-    """One sentence for each variable that looks like a setting and is none, with the nearest real one."""
-    names = [f"{_PREFIX}{name}".upper() for name in Settings.model_fields]
-    sentences = []
-    for variable in sorted(environment):
-        if variable.upper().startswith(_PREFIX) and variable.upper() not in names:
-            nearest = difflib.get_close_matches(variable.upper(), names, 1)
-            sentences.append(f"{variable} is not a setting" + (f": did you mean {nearest[0]}?" if nearest else "."))
-    return sentences
 
 
 def _sentence(setting: str, value: object, reason: str) -> str:

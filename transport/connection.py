@@ -105,6 +105,16 @@ class Connection:
         bridge = self._bridge
         return (0, 0) if bridge is None else (len(bridge.inbound), len(bridge.outbound))
 
+    @property
+    def queue_age_seconds(self) -> float:
+        """Seconds that the oldest message in the inbound queue has waited."""
+        return 0.0 if self._bridge is None else self._bridge.inbound.age_seconds
+
+    @property
+    def seconds_behind(self) -> float | None:
+        """Seconds that the engine is behind this client's live audio; None: the client does not send live."""
+        return None
+
     # The session
 
     async def _serve(self) -> None:
@@ -211,7 +221,8 @@ class Connection:
         if not isinstance(event, Final):
             return event
         final = replace(event, latency_ms=elapsed_ms(event.ended, time.monotonic()))
-        self._telemetry.final(final.reason, final.segment_seq, final.first_token_ms, final.latency_ms)
+        speech = final.end_ms > final.start_ms
+        self._telemetry.final(final.reason, final.segment_seq, final.first_token_ms, final.latency_ms, speech=speech)
         return final
 
     async def _send(self, messages: Iterable[OutboundMessage]) -> bool:
@@ -300,6 +311,6 @@ class Connection:
 
     def _record_end(self, close: Close) -> None:
         if self._client_code is not None or self._unreachable:
-            self._telemetry.closed(self._client_code or 1006, "client")
+            self._telemetry.closed(self._client_code or 1006, "client", by="client")
         else:
-            self._telemetry.closed(close.code, close.reason)
+            self._telemetry.closed(close.code, close.reason, by="server")

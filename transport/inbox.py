@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import time
+from collections.abc import Iterable
 from queue import Empty, SimpleQueue
 from typing import Literal
 
@@ -79,6 +81,10 @@ class _Inbound(janus.Queue[Inbound]):
             self.messages += sign
         self.crowded = self.messages >= self._crowded_messages or self._bytes >= _CROWDED_BYTES
 
+    def waiting(self) -> Iterable[Inbound]:
+        """What is queued, oldest first."""
+        return tuple(self._queue)
+
     def _evict(self) -> bool:
         oldest = next((item for item in self._queue if isinstance(item, AudioMessages)), None)
         if oldest is None:
@@ -139,6 +145,15 @@ class Inbox:
         """Whether the worker is to wait for no final."""
         self._overflow: BadRequest | None = None
         """Found while no message was being put: told with the next one."""
+
+    @property
+    def age_seconds(self) -> float:
+        """Seconds that the oldest queued message has waited."""
+        oldest = next(iter(self._queue.waiting()), None)
+        if oldest is None:
+            return 0.0
+        arrived = oldest.arrivals[0] if isinstance(oldest, AudioMessages) else oldest.arrived
+        return max(0.0, time.monotonic() - arrived)
 
     def put_audio(self, data: bytes, arrived: float) -> None:
         """Take a binary message that was read at `arrived`, monotonic seconds; makes room by dropping the oldest.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import signal
 import socket
 import sys
@@ -22,6 +23,10 @@ class CannotListen(Exception):
     """The address cannot be listened on; the text is one plain sentence that names the setting."""
 
 
+class SeveralProcesses(Exception):
+    """This is one of several processes that share a socket; the text is one plain sentence."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServingOptions:
     """What `python app.py` tells uvicorn."""
@@ -32,6 +37,21 @@ class ServingOptions:
     """0: any free one."""
     keep_alive_seconds: int
     """How long an idle HTTP connection stays open."""
+
+
+def refuse_several_processes() -> None:
+    """Look whether uvicorn runs several processes of this server.
+
+    Raises:
+        SeveralProcesses: it does: each would load an engine of its own and have metrics of its own.
+    """
+    # uvicorn gives the process that it starts its Config; nothing else tells a worker from a reloader's child.
+    config = getattr(multiprocessing.current_process(), "_kwargs", {}).get("config")
+    if isinstance(config, uvicorn.Config) and config.workers > 1:
+        raise SeveralProcesses(
+            f"uvicorn --workers {config.workers} cannot be used: one process is one engine with its own metrics; start "
+            "one server a port and put a proxy in front."
+        )
 
 
 def listen(options: ServingOptions) -> list[socket.socket]:

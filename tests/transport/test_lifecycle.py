@@ -225,9 +225,10 @@ def test_an_engine_that_fails_is_our_fault(folder: Path) -> None:
     assert error["message"] == "internal error"
     assert upload.status_code == 500
     assert upload.json() == {"code": 500, "message": "internal error"}
+    assert any(line.get("connection_id") == upload.headers["X-Connection-Id"] for line in server.log())
     failed = [line for line in server.log() if line["event"] == "session_failed"]
     assert failed[0]["call_id"] == "unlucky"
-    assert failed[0]["connection_id"]
+    assert failed[0]["connection_id"] == error["connection_id"]
     assert "secret internals" in failed[0]["exception"]
 
 
@@ -308,7 +309,7 @@ def test_a_client_that_does_not_read_is_cut_off(folder: Path) -> None:
         with deaf_client(server.ws()) as send:
             for _ in range(3):
                 send(_utterance())
-            eventually(lambda: server.metric('stt_closes_total{code="1008"}') == 1)
+            eventually(lambda: server.metric('stt_closes_total{by="server",code="1008"}') == 1)
             eventually(lambda: server.metric("stt_sessions") == 0)
             eventually(lambda: server.threads() <= threads)
             eventually(lambda: server.descriptors() <= files + 1)

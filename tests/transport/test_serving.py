@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from config import Settings, unknown_settings
-from observability.masking import masked
+from config import Settings
+from observability.masking import Json, masked
 from observability.version import VERSION
 from tests.server import ROOT, Server, eventually
 from transport.serving import base_url
@@ -111,7 +111,7 @@ def test_a_misspelt_setting_is_named_with_the_nearest_real_one(folder: Path) -> 
 
 def test_real_settings_are_not_called_unknown() -> None:
     """In any case, and other programs' variables do not matter; what resembles nothing has no suggestion."""
-    assert unknown_settings({"STT_PORT": "1", "stt_port": "1", "PATH": "x", "STT_QQQQ": "1"}) == [
+    assert Settings.unknown({"STT_PORT": "1", "stt_port": "1", "PATH": "x", "STT_QQQQ": "1"}) == [
         "STT_QQQQ is not a setting."
     ]
 
@@ -133,7 +133,7 @@ def test_the_version_is_that_of_the_project() -> None:
 
 def test_secrets_are_masked_wherever_they_stand() -> None:
     """By the name, inside objects, lists and JSON, and in URLs; numbers and plain values are shown."""
-    value = {
+    value: Json = {
         "api_key": "s3cret",
         "keys": ["s3cret"],
         "max_tokens": 512,
