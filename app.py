@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from backends import registry
@@ -34,12 +35,12 @@ from transport import http, serving
 from transport.admission import Admission
 from transport.app_context import AppContext
 from transport.backend_lifecycle import BackendLifecycle
-from transport.bell import Bell
+from transport.gc_policy import GcPolicy
 from transport.http_edge import Cors, report_failure, report_http_exception, upgrade_required, with_prefix
-from transport.line import Line
+from transport.inbound_queue import WorkerScheduler
 from transport.shutdown import GracefulShutdown
-from transport.sweeping import Sweeper
-from transport.websocket import refuse_unknown_path, serve_websocket
+from transport.websocket import UnknownPathEndpoint, WebSocketEndpoint
+from transport.websocket_protocol import TransportLookup
 
 DIALECTS: Mapping[str, NewDialect] = {"/v1/stt/ws": NativeDialect}
 """WebSocket path -> codec."""
@@ -83,10 +84,10 @@ def create_app(
         read = check(settings, chosen.append)
         logging.configure(read.log_level)
         _log_start(read, chosen)
-        sweeper = Sweeper()
+        gc_policy = GcPolicy()
 
         def ready() -> None:
-            sweeper.begin()
+            gc_policy.freeze_startup()
             on_ready()
 
         lifecycle = BackendLifecycle(registry.create(read.backend, read.backends()), ready, _end_process)
@@ -97,15 +98,13 @@ def create_app(
         metrics.create_labels(refusals=RefusalReason, final_reasons=Reason, statuses=http.STATUSES)
         register_engine(metrics.registry, lifecycle.backend)
         admission = Admission(lifecycle, metrics, read.max_sessions, read.http_threads())
-        bell = Bell(admission.is_high_load)
         context = AppContext(
             lifecycle,
             admission,
             metrics,
             structlog.get_logger().bind(),
-            sweeper,
-            bell,
-            Line(),
+            TransportLookup(structlog.get_logger()),
+            WorkerScheduler(),
             read.queues(),
             read.socket(),
             read.segmenter(),
@@ -117,11 +116,11 @@ def create_app(
 
         async def drain() -> None:
             await admission.refuse_new(read.lame_duck_seconds)
-            await bell.stop()  # what was said before the signal is heard
             await admission.drain(read.drain_seconds)
 
         stop = GracefulShutdown(drain=drain, release=lambda: asyncio.to_thread(lifecycle.close))
-        app.state.context, app.state.transcriber, app.state.path_prefix = context, transcriber, read.path_prefix
+        app.state.context, app.state.transcriber, app.state.gc_policy = context, transcriber, gc_policy
+        app.state.path_prefix = read.path_prefix
         watch = asyncio.create_task(admission.watch(), name="engine watch")
         try:
             lifecycle.start()
@@ -134,9 +133,9 @@ def create_app(
                 await asyncio.to_thread(lifecycle.close)
                 await asyncio.to_thread(transcriber.close)
             finally:
-                sweeper.end()
+                gc_policy.restore()
 
-    app = _Application(lambda: check(settings), dialects, title="realtime-stt-ws", version=VERSION, lifespan=lifespan)
+    app = _Application(lambda: check(settings), title="realtime-stt-ws", version=VERSION, lifespan=lifespan)
     _add_routes(app, dialects)
     return app
 
@@ -151,21 +150,18 @@ def _log_start(settings: Settings, choices: Sequence[str]) -> None:
 
 
 class _Application(FastAPI):
-    """FastAPI behind an entrance of our own, for the two things that it has no say in.
+    """FastAPI, with two things of our own around it.
 
-    A start is refused with one plain sentence. And the socket is served before any middleware: its layers are a tenth
-    of what a connection costs, and hide the socket's transport.
+    A start is refused with one plain sentence, and each connection that closed counts in the garbage policy.
     """
 
     def __init__(
         self,
         check: Callable[[], Settings],
-        dialects: Mapping[str, NewDialect],
         **options: Any,  # noqa: ANN401 - FastAPI's own
     ) -> None:
         super().__init__(**options)
         self._check = check
-        self._dialects = dialects
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -178,15 +174,13 @@ class _Application(FastAPI):
                 return
             await super().__call__(scope, receive, send)
             return
-        scope = with_prefix(scope, self.state.path_prefix)
-        if scope["type"] == "websocket":
-            new_dialect = self._dialects.get(scope["path"].removeprefix(scope.get("root_path", "")))
-            if new_dialect is None:
-                await refuse_unknown_path(scope, receive, send, self.state.context)
-            else:
-                await serve_websocket(scope, receive, send, self.state.context, new_dialect)
-        else:
-            await Cors(super().__call__, self.state.context.check_origin)(scope, receive, send)
+        scope, serve = with_prefix(scope, self.state.path_prefix), super().__call__
+        if scope["type"] == "http":
+            serve = Cors(serve, self.state.context.check_origin)
+        try:
+            await serve(scope, receive, send)
+        finally:
+            self.state.gc_policy.connection_closed(self.state.context.admission.sessions)
 
 
 def _add_routes(app: FastAPI, dialects: Mapping[str, NewDialect]) -> None:
@@ -199,6 +193,10 @@ def _add_routes(app: FastAPI, dialects: Mapping[str, NewDialect]) -> None:
     }
     form = {"multipart/form-data": {"schema": {"type": "object", "required": ["file"], "properties": {
         "file": {"type": "string", "format": "binary"}}}}}  # fmt: skip
+
+    for path, new_dialect in dialects.items():
+        app.router.routes.append(WebSocketRoute(path, WebSocketEndpoint(new_dialect)))
+    app.router.routes.append(WebSocketRoute("/{path:path}", UnknownPathEndpoint()))
 
     @app.post(
         "/v1/stt/transcribe",

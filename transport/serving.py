@@ -14,8 +14,8 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-MAX_FRAME_BYTES = 1 << 20
-"""A message beyond this is refused by uvicorn itself, before it is in memory; a shorter one gets an error first."""
+from transport.websocket_protocol import SpeechWebSocketProtocol
+
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 
@@ -105,9 +105,7 @@ def serve(app: FastAPI, sockets: Sequence[socket.socket], keep_alive_seconds: in
             app,
             log_config=None,
             access_log=False,
-            ws="websockets-sansio",
-            ws_per_message_deflate=False,
-            ws_max_size=MAX_FRAME_BYTES,
+            ws=SpeechWebSocketProtocol,
             timeout_keep_alive=keep_alive_seconds,
         )
     )
