@@ -307,7 +307,7 @@ def test_a_path_prefix_works_stripped_and_not(folder: Path) -> None:
 
 def test_an_idle_connection_is_kept(folder: Path) -> None:
     """For STT_KEEP_ALIVE_SECONDS (75), which is longer than proxies' 60 s and uvicorn's own 5 s."""
-    question = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    question = b"HEAD /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
     with (
         Server(folder, MOCK, script=True) as server,
         socket.create_connection(("127.0.0.1", server.port)) as raw,
