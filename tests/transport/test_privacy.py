@@ -52,7 +52,6 @@ def _converse(server: Server) -> str:
         client.send(reference("weather"), 3200)
         client.commit()
         messages = client.until("final")
-    assert any(message["type"] == "partial" for message in messages)
     return str(messages[-1]["text"])
 
 
