@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import structlog
-import uvicorn
 from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
 from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
@@ -24,17 +25,21 @@ from inference import vad_factory
 from observability import logging
 from observability.engine_metrics import register_engine
 from observability.metrics import Metrics
+from observability.version import VERSION
 from protocol.dialect import NewDialect
-from protocol.http_messages import Health, HttpError, Transcript
+from protocol.errors import RefusalReason
+from protocol.events import Reason
+from protocol.http_messages import Health, HttpError, Readiness, Transcript
 from protocol.native import NativeDialect
-from transport import http
+from transport import http, serving
 from transport.admission import Admission
 from transport.app_context import AppContext
 from transport.backend_lifecycle import BackendLifecycle
 from transport.gc_policy import GcPolicy
+from transport.http_edge import Cors, report_failure, report_http_exception, upgrade_required, with_prefix
 from transport.shutdown import GracefulShutdown
 from transport.websocket import UnknownPathEndpoint, WebSocketEndpoint
-from transport.websocket_protocol import SpeechWebSocketProtocol, TransportLookup
+from transport.websocket_protocol import TransportLookup
 from transport.worker_scheduler import WorkerScheduler
 
 DIALECTS: Mapping[str, NewDialect] = {"/v1/stt/ws": NativeDialect}
@@ -57,6 +62,8 @@ def check(settings: Settings | None = None, say: Callable[[str], None] = lambda 
     registry.check(settings.backend)
     if settings.backend == "whisper":
         settings.check_whisper()
+    if settings.backend == "mock":
+        settings.check_references()
     vad_factory.check(settings.vad)
     return settings
 
@@ -76,8 +83,7 @@ def create_app(
         chosen: list[str] = []
         read = check(settings, chosen.append)
         logging.configure(read.log_level)
-        for line in chosen:
-            structlog.get_logger().info("backend_chosen", choice=line)
+        _log_start(read, chosen)
         gc_policy = GcPolicy()
 
         def ready() -> None:
@@ -86,7 +92,10 @@ def create_app(
 
         lifecycle = BackendLifecycle(registry.create(read.backend, read.backends()), ready, _end_process)
         make_vad = await asyncio.to_thread(vad_factory.load, read.vad)
+        await asyncio.to_thread(http.warn_without_temporary_folder)
         metrics = Metrics()
+        metrics.build.info({"version": VERSION, "backend": read.backend})
+        metrics.create_labels(refusals=RefusalReason, final_reasons=Reason, statuses=http.STATUSES)
         register_engine(metrics.registry, lifecycle.backend)
         admission = Admission(lifecycle, metrics, read.max_sessions, read.http_threads())
         context = AppContext(
@@ -106,10 +115,12 @@ def create_app(
         transcriber = http.Transcriber(context, read.uploads(), read.http_threads())
 
         async def drain() -> None:
+            await admission.refuse_new(read.lame_duck_seconds)
             await admission.drain(read.drain_seconds)
 
         stop = GracefulShutdown(drain=drain, release=lambda: asyncio.to_thread(lifecycle.close))
         app.state.context, app.state.transcriber, app.state.gc_policy = context, transcriber, gc_policy
+        app.state.path_prefix = read.path_prefix
         watch = asyncio.create_task(admission.watch(), name="engine watch")
         try:
             lifecycle.start()
@@ -124,9 +135,18 @@ def create_app(
             finally:
                 gc_policy.restore()
 
-    app = _Application(lambda: check(settings), title="realtime-stt-ws", lifespan=lifespan)
+    app = _Application(lambda: check(settings), title="realtime-stt-ws", version=VERSION, lifespan=lifespan)
     _add_routes(app, dialects)
     return app
+
+
+def _log_start(settings: Settings, choices: Sequence[str]) -> None:
+    log = structlog.get_logger()
+    log.info("server_starting", version=VERSION, settings=settings.shown())
+    for line in choices:
+        log.info("backend_chosen", choice=line)
+    for sentence in Settings.unknown(os.environ):
+        log.warning("unknown_setting", reason=sentence)
 
 
 class _Application(FastAPI):
@@ -146,21 +166,30 @@ class _Application(FastAPI):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             try:
+                serving.refuse_several_processes()
                 self._check()
-            except _REFUSALS as refusal:
+            except (*_REFUSALS, serving.SeveralProcesses) as refusal:
                 await receive()
                 await send({"type": "lifespan.startup.failed", "message": str(refusal)})
                 return
-        try:
             await super().__call__(scope, receive, send)
+            return
+        scope, serve = with_prefix(scope, self.state.path_prefix), super().__call__
+        if scope["type"] == "http":
+            serve = Cors(serve, self.state.context.check_origin)
+        try:
+            await serve(scope, receive, send)
         finally:
-            if scope["type"] != "lifespan":
-                self.state.gc_policy.connection_closed(self.state.context.admission.sessions)
+            self.state.gc_policy.connection_closed(self.state.context.admission.sessions)
 
 
 def _add_routes(app: FastAPI, dialects: Mapping[str, NewDialect]) -> None:
+    app.add_exception_handler(HTTPException, report_http_exception)
+    app.add_exception_handler(Exception, report_failure)
+    for path in dialects:
+        app.add_route(path, upgrade_required, ["GET"], include_in_schema=False)
     refusals: dict[int | str, dict[str, Any]] = {
-        status: {"model": HttpError} for status in (403, 408, 413, 422, 500, 503)
+        status: {"model": HttpError} for status in (403, 408, 413, 422, 500, 503, 507)
     }
     form = {"multipart/form-data": {"schema": {"type": "object", "required": ["file"], "properties": {
         "file": {"type": "string", "format": "binary"}}}}}  # fmt: skip
@@ -186,16 +215,25 @@ def _add_routes(app: FastAPI, dialects: Mapping[str, NewDialect]) -> None:
         served: Response = await request.app.state.transcriber.serve(request)
         return served
 
+    @app.head("/health", include_in_schema=False)
     @app.get("/health", response_model=Health, responses={503: {"model": Health}})
     async def health(request: Request) -> Response:
-        """Whether this server can take another speaker now."""
+        """Whether the engine is warm and able and the server stays; 200 when it is full too."""
         return http.health(request.app.state.context)
 
+    @app.head("/health/ready", include_in_schema=False)
+    @app.get("/health/ready", response_model=Readiness, responses={503: {"model": Readiness}})
+    async def ready(request: Request) -> Response:
+        """Whether a new session would be let in now: for load balancers."""
+        return http.readiness(request.app.state.context)
+
+    @app.head("/health/live", include_in_schema=False)
     @app.get("/health/live")
     async def live() -> dict[str, str]:
         """Whether this process answers at all."""
         return {"status": "alive"}
 
+    @app.head("/metrics", include_in_schema=False)
     @app.get("/metrics", response_class=Response)
     async def metrics(request: Request) -> Response:
         """Metrics in the text format of Prometheus."""
@@ -217,28 +255,21 @@ def main() -> None:
     chosen: list[str] = []
     try:
         settings = check(say=chosen.append)
-    except _REFUSALS as refusal:
+        sockets = serving.listen(settings.serving())
+    except (*_REFUSALS, serving.CannotListen) as refusal:
         sys.exit(str(refusal))
     sys.stdout.writelines(f"{line}\n" for line in chosen)
     logging.configure(settings.log_level)
+    url = serving.base_url(settings.host, sockets[0].getsockname()[1], settings.path_prefix)
 
     def announce() -> None:
-        host = "localhost" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - shown, not bound
-        url = f"http://{host}:{settings.port}"
         sys.stdout.write(
             f"realtime-stt-ws: the engine {settings.backend} is ready on {url}\n"
-            f"Try: curl -F file=@references/hello.wav {url}/v1/stt/transcribe\n"
+            f"Try: curl -F file=@{Path(__file__).parent / 'references' / 'hello.wav'} {url}/v1/stt/transcribe\n"
         )
         sys.stdout.flush()
 
-    uvicorn.run(
-        create_app(settings, announce),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        ws=SpeechWebSocketProtocol,
-    )
+    sys.exit(serving.serve(create_app(settings, announce), sockets, settings.keep_alive_seconds))
 
 
 if __name__ == "__main__":

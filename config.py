@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,12 +20,16 @@ from backends.whisper.options import Device, WhisperOptions
 from inference.segmenter import SegmenterOptions
 from inference.vad import VadOptions
 from inference.vad_factory import Detector
+from observability.masking import Json, masked
+from observability.unknown_settings import unknown_settings
 from transport.app_context import SocketOptions
 from transport.http import UploadOptions
 from transport.queues import QueueOptions
+from transport.serving import ServingOptions
 
 _PREFIX = "STT_"
 
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 ComputeType = Literal[
     "auto", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16", "float32"
 ]
@@ -48,6 +53,13 @@ def _split(value: object) -> object:
     return tuple(part for part in (each.strip() for each in value.split(",")) if part)
 
 
+def _prefix(value: str) -> str:
+    stripped = value.strip("/")
+    if stripped and not re.fullmatch(r"[\w.~/-]+", stripped):
+        raise ValueError("it must be a path, such as /speech")
+    return f"/{stripped}" if stripped else ""
+
+
 def _json_object(value: object) -> object:
     if not isinstance(value, str):
         return value
@@ -66,22 +78,30 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     backend: str = "qwen3"
+    """Engine: `qwen3`, `whisper`, `pocketsphinx`, `mock`, or `auto`: qwen3 or whisper, as this machine can."""
+    host: Annotated[str, Field(min_length=1)] = "0.0.0.0"  # noqa: S104 - a container is reached from outside
+    """Address that `python app.py` listens on; `::`: every IPv6 and IPv4 address."""
+
     """Engine: `qwen3`, `whisper`, `mock`, or `auto`: qwen3 or whisper, as this machine can."""
-    host: str = "0.0.0.0"  # noqa: S104 - a server in a container is reached from outside it
-    """Address that `python app.py` listens on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port that `python app.py` listens on; 0: any free one."""
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    """Least severe log lines to write."""
+    keep_alive_seconds: Annotated[int, Field(ge=1, le=3600)] = 75
+    """Seconds that `python app.py` keeps an idle HTTP connection; longer than the proxy in front keeps its own."""
+    path_prefix: Annotated[str, AfterValidator(_prefix)] = ""
+    """Path under which a proxy serves this server, such as `/speech`, whether the proxy strips it or not."""
+    log_level: Annotated[LogLevel, BeforeValidator(lambda value: str(value).upper())] = "INFO"
+    """Least severe log lines to write, in any case; libraries never write below INFO."""
 
     max_sessions: Annotated[int, Field(ge=1)] = 256
-    """WebSocket sessions open at once; beyond them connections get 1013."""
+    """WebSocket sessions open at once; beyond them handshakes get 503."""
     idle_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300
     """A client that sends nothing for so many seconds gets 1008; 0: never."""
     send_timeout_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10
     """A client that reads nothing for so many seconds is cut off."""
     drain_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10
     """Seconds between SIGTERM and the end, in which open utterances get their finals."""
+    lame_duck_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
+    """Seconds after SIGTERM in which calls go on and nobody new comes in, before STT_DRAIN_SECONDS begin."""
     allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
     """Browser origins let in besides the server's own, separated by commas; `*`: all."""
 
@@ -105,7 +125,8 @@ class Settings(BaseSettings):
     """Longest utterance in ms; it is cut at the quietest 100 ms of its last 5 s."""
 
     max_upload_bytes: Annotated[int, Field(ge=1)] = 104_857_600
-    """Bytes of an HTTP upload; beyond them 413."""
+    """Bytes of an HTTP upload; beyond them 413. One over 1 MiB lies in a file without a name in TMPDIR while it is
+    served: the disk must hold this size for each upload at once. Without such a folder it gets 507."""
     max_audio_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 7_200
     """Seconds of audio in an HTTP upload; beyond them 413."""
     http_concurrency: Annotated[int, Field(ge=0)] = 0
@@ -144,6 +165,19 @@ class Settings(BaseSettings):
     """qwen3: decodes in the engine at once, which is its live capacity."""
     streaming_chunk_size_sec: Annotated[float, Field(ge=0.1, le=10)] = 0.5
     """qwen3: seconds of speech between two refreshes of the partial text."""
+
+    def shown(self) -> dict[str, Json]:
+        """Every setting by its variable's name, for the log: what may be a secret is masked."""
+        return {f"{_PREFIX}{name}".upper(): masked(name, value) for name, value in self.model_dump(mode="json").items()}
+
+    @classmethod
+    def unknown(cls, environment: Mapping[str, str]) -> list[str]:
+        """One sentence for each variable that looks like a setting and is none."""
+        return unknown_settings(environment, _PREFIX, [f"{_PREFIX}{name}".upper() for name in cls.model_fields])
+
+    def serving(self) -> ServingOptions:
+        """What `python app.py` tells uvicorn."""
+        return ServingOptions(self.host, self.port, self.keep_alive_seconds)
 
     def with_engine_chosen(self, report: Callable[[str], None]) -> Settings:
         """These settings with an engine in place of `auto`; `report` is called with the line that names it.
@@ -212,6 +246,16 @@ class Settings(BaseSettings):
                     models.locate(name, self.model_dir)
             except models.ModelFault as fault:
                 raise SettingsRefused(_sentence(setting, name, str(fault))) from fault
+
+    def check_references(self) -> None:
+        """Look whether there are recordings that mock can replay.
+
+        Raises:
+            SettingsRefused: there are none.
+        """
+        if not any(self.references.glob("*.wav")):
+            reason = "it has no WAV files" if self.references.is_dir() else "there is no such folder"
+            raise SettingsRefused(_sentence("references", self.references, reason))
 
     def _model_folder(self, name: str) -> Path:
         """Where the model is, or would be."""

@@ -90,6 +90,8 @@ def _model(model: type[BaseModel]) -> str:
 def _metrics() -> str:
     rows = []
     for metric in Metrics().registry.collect():
+        if not metric.name.startswith("stt_"):
+            continue  # of the process and of Python: they depend on the machine
         name = f"{metric.name}_total" if metric.type == "counter" else metric.name
         rows.append((f"`{name}`", metric.type, metric.documentation))
     return _rows(("metric", "type", "meaning"), rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from typing import Any
+from typing import Any, Literal
 
 from structlog.typing import FilteringBoundLogger as BoundLogger
 
@@ -13,6 +13,8 @@ from observability.metrics import Metrics
 
 _LAST_EVENTS = 20
 """Events kept to explain an abnormal end."""
+_LONGEST_USER_AGENT = 200
+"""Characters of it that are logged."""
 _DROP_LOG_SECONDS = 5.0
 """Least time between two log lines about dropped audio."""
 _NORMAL_CLOSES = frozenset({1000, 1001, 1005, 1012})
@@ -21,10 +23,12 @@ _NORMAL_CLOSES = frozenset({1000, 1001, 1005, 1012})
 class ConnectionTelemetry:
     """One connection's events. Methods may be called from the event loop and the worker's thread at once."""
 
-    def __init__(self, metrics: Metrics, log: BoundLogger) -> None:
+    def __init__(self, metrics: Metrics, log: BoundLogger, peer: str = "", user_agent: str = "") -> None:
+        """`peer` is the client's address; both are logged with the handshake's outcome."""
         self.connection_id = os.urandom(6).hex()
         self._metrics = metrics
         self._log = log.bind(connection_id=self.connection_id)
+        self._peer = {"peer": peer, "user_agent": user_agent[:_LONGEST_USER_AGENT]}
         self._began = time.monotonic()
         self._events: deque[str] = deque(maxlen=_LAST_EVENTS)
         self._peaks = {"in_queue": 0, "out_queue": 0}
@@ -33,17 +37,18 @@ class ConnectionTelemetry:
         self._dropped = 0
         self._drop_logged = float("-inf")
 
-    def refused(self, status: int, path: str, reason: str) -> None:
-        """The handshake was answered with an HTTP status in place of an upgrade."""
+    def refused(self, status: int, path: str, reason: str, counted_as: str) -> None:
+        """The handshake was answered with an HTTP status in place of an upgrade; `counted_as` is the metric's label."""
         self._metrics.refusals.labels(str(status)).inc()
-        self._log.info("handshake_refused", status=status, path=path, reason=reason)
+        self._metrics.refusals_by_reason.labels("websocket", counted_as).inc()
+        self._log.info("handshake_refused", status=status, path=path, reason=reason, **self._peer)
 
     def opened(self, call_id: str, **parameters: Any) -> None:  # noqa: ANN401 - whatever the log can print
         """The connection became a session."""
         self._metrics.connections.inc()
         self._note("opened")
         self._log = self._log.bind(call_id=call_id)
-        self._log.info("session_opened", **parameters)
+        self._log.info("session_opened", **self._peer, **parameters)
 
     def queued(self, queue: str, length: int) -> None:
         """A queue (`in_queue` or `out_queue`) reached `length` messages."""
@@ -79,10 +84,11 @@ class ConnectionTelemetry:
         self._last_inference = seconds
         self._metrics.inference.inc(seconds)
 
-    def final(self, reason: str, segment_seq: int, first_token_ms: int, latency_ms: int) -> None:
-        """A final was sent; times in ms."""
+    def final(self, reason: str, segment_seq: int, first_token_ms: int, latency_ms: int, *, speech: bool) -> None:
+        """A final was sent; times in ms; `speech`: something was said, so that somebody waited for words."""
         self._metrics.segments.labels(reason).inc()
-        self._metrics.final_latency.observe(latency_ms / 1000)
+        if speech:
+            self._metrics.final_latency.observe(latency_ms / 1000)
         if first_token_ms:
             self._metrics.first_token.observe(first_token_ms / 1000)
         self._note(f"final {segment_seq} {reason} {latency_ms} ms")
@@ -92,11 +98,12 @@ class ConnectionTelemetry:
         self._note(f"failed {type(error).__name__}")
         self._log.error("session_failed", exc_info=error)
 
-    def closed(self, code: int, message: str) -> None:
-        """The connection ended with this close code."""
-        self._metrics.closed(code)
+    def closed(self, code: int, message: str, by: Literal["server", "client"]) -> None:
+        """The connection ended with this close code, sent by the server or the client (or the client vanished)."""
+        self._metrics.closed(code, by)
         summary = {
             "code": code,
+            "by": by,
             "reason": message,
             "seconds": round(time.monotonic() - self._began, 3),
             "audio_seconds": round(self._audio_seconds, 3),

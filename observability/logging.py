@@ -7,11 +7,17 @@ import sys
 
 import structlog
 
+_OUR_PACKAGES = frozenset(
+    "__main__ app backends config inference models observability protocol selection session transport".split()  # noqa: SIM905 - short
+)
+"""Top-level modules of this server: only their lines may be written below INFO."""
+
 
 def configure(level: str) -> None:
     """Send structlog's and the standard library's records to standard error as JSON. Called once, at start-up.
 
-    `level` is a standard level name. uvicorn's own loggers lose their handlers, so that every line has one shape.
+    `level` is a standard level name. Libraries write INFO and above only, whatever the level: below it they write
+    request headers, audio and text. uvicorn's own loggers lose their handlers, so that every line has one shape.
     """
     shared: list[structlog.types.Processor] = [
         structlog.stdlib.add_log_level,
@@ -28,7 +34,9 @@ def configure(level: str) -> None:
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_is_ours_or_info)
     handler.addFilter(_tells_no_connection)
+    handler.addFilter(_without_query)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
@@ -42,7 +50,10 @@ def configure(level: str) -> None:
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(level)
+    root.setLevel(max(logging.INFO, logging.getLevelNamesMapping()[level]))
+    for name in _OUR_PACKAGES:
+        logging.getLogger(name).setLevel(level)
+    _raise_levels_of_libraries()
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         library = logging.getLogger(name)
         # An access log that was switched off has no handler, and stays off.
@@ -60,3 +71,28 @@ def _tells_no_connection(record: logging.LogRecord) -> bool:
     """Leave out uvicorn's lines on each WebSocket: they have no ids, show the query, and ours say the same."""
     text = str(record.msg)
     return record.name != "uvicorn.error" or not ("WebSocket" in text or text.startswith("connection "))
+
+
+def _raise_levels_of_libraries() -> None:
+    """Undo levels below INFO, such as those of `uvicorn --log-level debug`: a library asks before it formats."""
+    for name in list(logging.root.manager.loggerDict):
+        library = logging.getLogger(name)
+        if 0 < library.level < logging.INFO and not _is_ours(name):
+            library.setLevel(logging.INFO)
+
+
+def _is_ours(name: str) -> bool:
+    return name.partition(".")[0] in _OUR_PACKAGES
+
+
+def _is_ours_or_info(record: logging.LogRecord) -> bool:
+    """Leave out what a library writes below INFO, should it set its own level later."""
+    return record.levelno >= logging.INFO or _is_ours(record.name)
+
+
+def _without_query(record: logging.LogRecord) -> bool:
+    """Cut the query off the paths in uvicorn's access log: it may have hotwords."""
+    if record.name == "uvicorn.access" and isinstance(record.args, tuple) and len(record.args) > 2:
+        address, method, path, *others = record.args
+        record.args = (address, method, str(path).partition("?")[0], *others)
+    return True

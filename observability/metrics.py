@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from collections.abc import Iterable
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
 
 _KNOWN_CLOSE_CODES = frozenset({1000, 1001, 1005, 1006, 1008, 1009, 1011, 1012, 1013})
-_LATENCY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0)
+_LATENCY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0)
 """Seconds. 0.35 is the bar that users of voice agents compare with."""
 
 
@@ -15,10 +27,40 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         registry = self.registry
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+        self.build = Info("stt_build", "Version of this server and name of its engine; always 1.", registry=registry)
         self.connections = Counter("stt_connections", "WebSocket connections accepted as sessions.", registry=registry)
         self.sessions = Gauge("stt_sessions", "Open WebSocket sessions.", registry=registry)
         self.ready = Gauge("stt_ready", "1 while the engine is warm and able, else 0.", registry=registry)
-        self.closes = Counter("stt_closes", "WebSocket connections ended, by close code.", ["code"], registry=registry)
+        self.max_sessions = Gauge("stt_max_sessions", "STT_MAX_SESSIONS.", registry=registry)
+        self.seconds_behind = Gauge(
+            "stt_seconds_behind",
+            "Seconds that the engine is behind live audio: the 90th percentile of live sessions.",
+            registry=registry,
+        )
+        self.saturation = Gauge(
+            "stt_saturation",
+            "Part of the capacity in use: the larger of sessions to STT_MAX_SESSIONS and of stt_seconds_behind to 5 s. "
+            "From 1 on new sessions are refused.",
+            registry=registry,
+        )
+        self.engine_restarts = Counter(
+            "stt_engine_restarts", "Times the engine was well again after its death.", registry=registry
+        )
+        self.closes = Counter(
+            "stt_closes",
+            "WebSocket connections ended, by close code and by who closed: `server` or `client`.",
+            ["code", "by"],
+            registry=registry,
+        )
+        self.refusals_by_reason = Counter(
+            "stt_refusals",
+            "Handshakes (`websocket`) and uploads (`http`) refused, by reason.",
+            ["protocol", "reason"],
+            registry=registry,
+        )
         self.refusals = Counter(
             "stt_refused_handshakes", "WebSocket handshakes refused, by HTTP status.", ["status"], registry=registry
         )
@@ -30,6 +72,11 @@ class Metrics:
         )
         self.out_queue = Gauge(
             "stt_out_queue_messages", "Messages waiting to be sent, all sessions.", registry=registry
+        )
+        self.queue_age = Gauge(
+            "stt_in_queue_age_seconds",
+            "Seconds that the oldest message of all in queues has waited for its worker.",
+            registry=registry,
         )
         self.dropped_messages = Counter(
             "stt_dropped_messages", "Audio messages dropped from full in queues.", registry=registry
@@ -48,7 +95,7 @@ class Metrics:
         )
         self.final_latency = Histogram(
             "stt_final_latency_seconds",
-            "Arrival of what ended an utterance to its final.",
+            "Arrival of what ended an utterance to its final; commits with nothing said do not count.",
             buckets=_LATENCY_BUCKETS,
             registry=registry,
         )
@@ -61,9 +108,25 @@ class Metrics:
             "stt_http_requests", "Answers to HTTP transcription requests, by status.", ["status"], registry=registry
         )
 
-    def closed(self, code: int) -> None:
-        """Count the end of a connection; codes beyond the known ones share a label."""
-        self.closes.labels(str(code) if code in _KNOWN_CLOSE_CODES else "other").inc()
+    def create_labels(self, *, refusals: Iterable[str], final_reasons: Iterable[str], statuses: Iterable[int]) -> None:
+        """Let every series begin at 0: a rate over a series that begins at 1 misses the first event."""
+        for code in _KNOWN_CLOSE_CODES:
+            for by in ("server", "client"):
+                self.closes.labels(str(code), by)
+        for refusal in refusals:
+            for protocol in ("websocket", "http"):
+                self.refusals_by_reason.labels(protocol, refusal)
+        for reason in final_reasons:
+            self.segments.labels(reason)
+        for status in statuses:
+            self.requests.labels(str(status))
+        for status in (403, 404, 503):
+            self.refusals.labels(str(status))
+        self.audio.labels("http")
+
+    def closed(self, code: int, by: str) -> None:
+        """Count the end of a connection `by` server or client; codes beyond the known ones share a label."""
+        self.closes.labels(str(code) if code in _KNOWN_CLOSE_CODES else "other", by).inc()
 
     def render(self) -> bytes:
         """All metrics in the text format 0.0.4 of Prometheus."""

@@ -45,6 +45,8 @@ class Handshake:
     """Undecoded, without the question mark."""
     headers: Mapping[str, str]
     """Names in lower case."""
+    connection_id: str = ""
+    """The server's name for the connection, as in its log."""
 
 
 @dataclass(frozen=True, slots=True)

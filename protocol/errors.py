@@ -5,7 +5,7 @@ The text of such an error is a fact about the peer's own request. Exception text
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import ClassVar, Self
 
 
@@ -26,11 +26,29 @@ class CloseCode(IntEnum):
     """The server is not ready yet, full, or too late for live audio."""
 
 
+class RefusalReason(StrEnum):
+    """Why a handshake or an upload was refused; a metric's label."""
+
+    BAD_REQUEST = "bad_request"
+    ORIGIN = "origin"
+    PATH = "path"
+    TOO_LARGE = "too_large"
+    TOO_SLOW = "too_slow"
+    INTERNAL = "internal"
+    STORAGE = "storage"
+    NOT_READY = "not_ready"
+    FULL = "full"
+    SATURATED = "saturated"
+    DRAINING = "draining"
+
+
 class ServiceError(Exception):
     """Something to tell the peer; `str()` is the message it gets."""
 
     close_code: ClassVar[CloseCode]
     http_status: ClassVar[int]
+    reason: RefusalReason
+    """Under which a refusal is counted."""
 
     def without_traceback(self) -> Self:
         """Itself without traceback and causes, whose frames would keep alive all that they refer to."""
@@ -43,6 +61,7 @@ class BadRequest(ServiceError):
 
     close_code = CloseCode.POLICY
     http_status = 422
+    reason = RefusalReason.BAD_REQUEST
 
 
 class Forbidden(ServiceError):
@@ -50,6 +69,7 @@ class Forbidden(ServiceError):
 
     close_code = CloseCode.POLICY
     http_status = 403
+    reason = RefusalReason.ORIGIN
 
     def __init__(self) -> None:
         super().__init__("origin is not allowed: the server's STT_ALLOWED_ORIGINS names those that are")
@@ -60,6 +80,7 @@ class NotFound(ServiceError):
 
     close_code = CloseCode.POLICY
     http_status = 404
+    reason = RefusalReason.PATH
 
 
 class PayloadTooLarge(ServiceError):
@@ -67,6 +88,7 @@ class PayloadTooLarge(ServiceError):
 
     close_code = CloseCode.TOO_BIG
     http_status = 413
+    reason = RefusalReason.TOO_LARGE
 
 
 class ClientTooSlow(ServiceError):
@@ -74,6 +96,7 @@ class ClientTooSlow(ServiceError):
 
     close_code = CloseCode.POLICY
     http_status = 408
+    reason = RefusalReason.TOO_SLOW
 
 
 class InternalError(ServiceError):
@@ -81,6 +104,7 @@ class InternalError(ServiceError):
 
     close_code = CloseCode.INTERNAL
     http_status = 500
+    reason = RefusalReason.INTERNAL
 
     def __init__(self) -> None:
         super().__init__("internal error")
@@ -91,6 +115,7 @@ class ServerRestarting(ServiceError):
 
     close_code = CloseCode.RESTARTING
     http_status = 503
+    reason = RefusalReason.DRAINING
 
     def __init__(self) -> None:
         super().__init__("server restarting")
@@ -101,6 +126,7 @@ class ServerOverloaded(ServiceError):
 
     close_code = CloseCode.TRY_LATER
     http_status = 503
+    reason = RefusalReason.SATURATED
 
 
 class ServerBusy(ServiceError):
@@ -108,3 +134,18 @@ class ServerBusy(ServiceError):
 
     close_code = CloseCode.TRY_LATER
     http_status = 503
+
+    def __init__(self, message: str, reason: RefusalReason) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class StorageUnavailable(ServiceError):
+    """No temporary folder can take the upload."""
+
+    close_code = CloseCode.TRY_LATER
+    http_status = 507
+    reason = RefusalReason.STORAGE
+
+    def __init__(self) -> None:
+        super().__init__("the server has no disk space for this upload; one under 1 MiB needs none")

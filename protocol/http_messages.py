@@ -13,6 +13,10 @@ RETRY_AFTER_SECONDS = 5
 """What a refused client is told to wait: about the time of a load, or of one long file."""
 
 
+CONNECTION_ID_HEADER = "x-connection-id"
+"""Header of every answer of ours to a handshake or an upload: its name in the server's log."""
+
+
 class WarningItem(BaseModel):
     """Something about the request that the client should know, though it succeeded."""
 
@@ -71,6 +75,22 @@ class Health(BaseModel):
     """Open WebSocket sessions."""
     max_sessions: int
     """STT_MAX_SESSIONS."""
+
+
+class Readiness(BaseModel):
+    """Answer of `GET /health/ready`."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    status: Literal["ready", "loading", "dead", "draining", "full", "saturated"]
+    """`ready` with status 200; anything else with 503: a new session would be refused now. `saturated`: the engine is
+    more than 5 s behind live audio."""
+    sessions: int
+    """Open WebSocket sessions."""
+    max_sessions: int
+    """STT_MAX_SESSIONS."""
+    seconds_behind: float
+    """Seconds that the engine is behind live audio: the 90th percentile of live sessions."""
 
 
 class HttpError(BaseModel):

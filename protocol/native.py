@@ -36,6 +36,7 @@ class NativeDialect:
     def __init__(self, server: ServerInfo) -> None:
         self._server = server
         self._call_id = ""
+        self._connection_id = ""
         self._params: client.ConnectParams | None = None
 
     def open(self, handshake: Handshake) -> SessionOptions | HttpRefusal:
@@ -44,6 +45,7 @@ class NativeDialect:
         Raises:
             BadRequest: a parameter is wrong. A browser can read the message after the upgrade only.
         """
+        self._connection_id = handshake.connection_id
         query = dict(parse_qsl(handshake.query, keep_blank_values=True))
         self._call_id = query.get("call_id", "")[:128]
         params = client.parse_connect(query)
@@ -73,6 +75,7 @@ class NativeDialect:
         ready = wire.Ready(
             created_at=now,
             backend=server.backend,
+            connection_id=self._connection_id,
             hotwords_used=bool(params.hotwords) and server.uses_hotwords,
             vad_silence_ms=server.silence_ms if params.vad_silence_ms is None else params.vad_silence_ms,
             vad_threshold=server.vad_threshold if params.vad_threshold is None else params.vad_threshold,
@@ -178,7 +181,13 @@ class NativeDialect:
         """`error` and its close code; nothing but 1000 after `finished`."""
         if error is None:
             return Close((), CloseCode.NORMAL)
-        last = wire.ErrorMessage(call_id=self._call_id, created_at=now, code=error.close_code, message=str(error))
+        last = wire.ErrorMessage(
+            call_id=self._call_id,
+            created_at=now,
+            connection_id=self._connection_id,
+            code=error.close_code,
+            message=str(error),
+        )
         return Close((last.to_json(),), error.close_code, str(error)[:120])
 
     @property

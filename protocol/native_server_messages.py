@@ -45,6 +45,8 @@ class Ready(_ServerMessage):
     """The language asked for."""
     backend: str
     """Name of the engine."""
+    connection_id: str
+    """The server's name for this connection, as in its log: tell it when you report a fault."""
     hotwords_used: bool
     """Whether the engine uses the hotwords given; false if none were."""
     vad_silence_ms: int
@@ -171,6 +173,8 @@ class ErrorMessage(_ServerMessage):
 
     type: Literal["error"] = "error"
     """`error`."""
+    connection_id: str
+    """The server's name for this connection, as in its log."""
     code: int
     """The close code."""
     message: str

@@ -6,8 +6,11 @@ FAULT names it; some last until the file FAULT_FILE exists.
 from __future__ import annotations
 
 import os
+import resource
+import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -114,6 +117,13 @@ class SlowToLoadBackend(FaultyBackend):
             time.sleep(0.01)
 
 
+class UnloadableBackend(FaultyBackend):
+    """Its load fails."""
+
+    def start(self) -> None:
+        raise EngineError("no weights")
+
+
 class DyingBackend(FaultyBackend):
     """Healthy until the release."""
 
@@ -121,11 +131,27 @@ class DyingBackend(FaultyBackend):
         return not _released()
 
 
-_FAULTS = {
+def _without_temporary_folder() -> FaultyBackend:
+    """What a container shows whose disk cannot be written."""
+    tempfile.tempdir = None
+    tempfile._candidate_tempdir_list = lambda: ["/proc"]  # type: ignore[attr-defined] # noqa: SLF001 - no other way
+    return FaultyBackend()
+
+
+def _on_small_disk() -> FaultyBackend:
+    """No file grows beyond 512 KiB, as on a disk that fills up."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, 1 << 19))
+    return FaultyBackend()
+
+
+_FAULTS: dict[str, Callable[[], FaultyBackend]] = {
+    "no_temporary_folder": _without_temporary_folder,
+    "small_disk": _on_small_disk,
     "stuck": StuckBackend,
     "failing": FailingBackend,
     "wordy": WordyBackend,
     "slow_to_load": SlowToLoadBackend,
+    "unloadable": UnloadableBackend,
     "dying": DyingBackend,
 }
 

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -41,7 +41,10 @@ def eventually(claim: Any, seconds: float = 10.0) -> Any:  # noqa: ANN401 - what
 
 
 class Server:
-    """Runs `uvicorn MODULE` (or `python app.py`) until the context ends; its log is kept in `folder`."""
+    """Runs `uvicorn MODULE` (or `python app.py`) until the context ends; its log is kept in `folder`.
+
+    `arguments` follow on uvicorn's command line.
+    """
 
     def __init__(
         self,
@@ -51,6 +54,7 @@ class Server:
         module: str = "app:app",
         script: bool = False,
         wait: bool = True,
+        arguments: Sequence[str] = (),
         ws: str = WS_PROTOCOL,
     ) -> None:
         self.port = free_port()
@@ -61,6 +65,7 @@ class Server:
             command = [sys.executable, "-m", "uvicorn", module, "--host", "127.0.0.1", "--port", str(self.port)]
             command += ["--ws", ws]
             command += ["--factory"] if module != "app:app" else []
+        command += arguments
         environment = {name: value for name, value in os.environ.items() if not name.startswith("STT_")}
         environment |= {"STT_HOST": "127.0.0.1", "STT_PORT": str(self.port), **settings}
         self._out = self._log.open("wb")

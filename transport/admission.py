@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, Protocol
 
 from inference.transcribe import CancellationToken, Cancelled
 from observability.metrics import Metrics
-from protocol.errors import ServerBusy, ServerRestarting
+from protocol.errors import RefusalReason, ServerBusy, ServerRestarting
 from transport.backend_lifecycle import BackendLifecycle
 
 DRAIN_RESERVE_SECONDS = 1.0
@@ -18,7 +19,12 @@ DRAIN_RESERVE_SECONDS = 1.0
 WATCH_SECONDS = 0.25
 """Seconds between two checks of the engine: how late a session without an open utterance learns of its death."""
 
+SATURATED_SECONDS = 5.0
+"""How far the engine may be behind live audio; beyond it new sessions would be served too late to be of use."""
+
 ServiceStatus = Literal["loading", "ok", "dead", "draining"]
+Readiness = Literal["ready", "loading", "dead", "draining", "full", "saturated"]
+_SATURATED = f"saturated: the engine is more than {SATURATED_SECONDS:g} s behind live audio"
 
 
 class Session(Protocol):
@@ -41,6 +47,19 @@ class Session(Protocol):
         """Messages in the in queue and in the out queue."""
         ...
 
+    @property
+    def queue_age_seconds(self) -> float:
+        """Seconds that the oldest message in the in queue has waited."""
+        ...
+
+    @property
+    def seconds_behind(self) -> float | None:
+        """Seconds that the engine is behind this client's live audio.
+
+        None: the client sends ahead of real time, or does not read; its lateness says nothing of the engine.
+        """
+        ...
+
 
 class Admission:
     """Counts what is open and refuses what is too much. Used on the event loop."""
@@ -56,6 +75,13 @@ class Admission:
         metrics.sessions.set_function(lambda: len(self._sessions))
         metrics.requests_in_progress.set_function(lambda: len(self._requests))
         metrics.ready.set_function(lambda: float(self.status == "ok"))
+        metrics.max_sessions.set(max_sessions)
+        metrics.seconds_behind.set_function(lambda: self.seconds_behind)
+        metrics.saturation.set_function(lambda: self.saturation)
+        metrics.queue_age.set_function(
+            lambda: max((session.queue_age_seconds for session in self._sessions), default=0.0)
+        )
+        self._restarts = metrics.engine_restarts
         metrics.in_queue.set_function(lambda: sum(session.queue_lengths[0] for session in self._sessions))
         metrics.out_queue.set_function(lambda: sum(session.queue_lengths[1] for session in self._sessions))
 
@@ -63,6 +89,26 @@ class Admission:
     def status(self) -> ServiceStatus:
         """`ok`, `loading`, `draining` or `dead`."""
         return "draining" if self._draining else self._backend.status
+
+    @property
+    def seconds_behind(self) -> float:
+        """The 90th percentile of how many seconds the engine is behind the live sessions; 0 without any."""
+        live = sorted(each for session in self._sessions if (each := session.seconds_behind) is not None)
+        return live[math.ceil(0.9 * len(live)) - 1] if live else 0.0
+
+    @property
+    def saturation(self) -> float:
+        """Part of the capacity in use, of sessions or of the engine; from 1 on new sessions are refused."""
+        return max(len(self._sessions) / self.max_sessions, self.seconds_behind / SATURATED_SECONDS)
+
+    @property
+    def readiness(self) -> Readiness:
+        """`ready`, or why a new session would be refused now."""
+        if self.status != "ok":
+            return self.status
+        if len(self._sessions) >= self.max_sessions:
+            return "full"
+        return "saturated" if self.seconds_behind >= SATURATED_SECONDS else "ready"
 
     @property
     def sessions(self) -> int:
@@ -79,7 +125,7 @@ class Admission:
         if self._draining:
             raise ServerRestarting
         if self._backend.status != "ok":
-            raise ServerBusy("the engine is not ready")
+            raise ServerBusy("the engine is not ready", RefusalReason.NOT_READY)
 
     @contextmanager
     def session(self, session: Session) -> Iterator[None]:
@@ -87,11 +133,14 @@ class Admission:
 
         Raises:
             ServerRestarting: the server drains.
-            ServerBusy: the engine is not ready, or all places are taken.
+            ServerBusy: the engine is not ready or too far behind, or all places are taken.
         """
         self.check()
-        if len(self._sessions) >= self.max_sessions:
-            raise ServerBusy(f"full: {self.max_sessions} sessions are open")
+        match self.readiness:
+            case "full":
+                raise ServerBusy(f"full: {self.max_sessions} sessions are open", RefusalReason.FULL)
+            case "saturated":
+                raise ServerBusy(_SATURATED, RefusalReason.SATURATED)
         self._sessions.add(session)
         try:
             yield
@@ -109,7 +158,7 @@ class Admission:
         """
         self.check()
         if len(self._requests) >= self._max_requests:
-            raise ServerBusy(f"full: {self._max_requests} transcriptions are running")
+            raise ServerBusy(f"full: {self._max_requests} transcriptions are running", RefusalReason.FULL)
         cancellation = CancellationToken()
         self._requests.add(cancellation)
         try:
@@ -127,11 +176,21 @@ class Admission:
 
         An open utterance learns of it from its stream; between utterances a session has no stream.
         """
+        was_dead = False
         while True:
-            if self._backend.status == "dead":
+            is_dead = self._backend.status == "dead"
+            if was_dead and not is_dead:
+                self._restarts.inc()
+            was_dead = is_dead
+            if is_dead:
                 for session in list(self._sessions):
                     session.on_backend_lost()
             await asyncio.sleep(WATCH_SECONDS)
+
+    async def refuse_new(self, seconds: float) -> None:
+        """Let nobody in from now on; return when all that is open has ended by itself, or after `seconds`."""
+        self._draining = True
+        await self._empty_by(asyncio.get_running_loop().time() + seconds)
 
     async def drain(self, seconds: float) -> None:
         """Admit nothing more; let sessions send their last finals and requests finish, all within `seconds`."""

@@ -168,7 +168,8 @@ class Connection:
         if not isinstance(event, Final):
             return event
         final = replace(event, latency_ms=elapsed_ms(event.ended, time.monotonic()))
-        self._telemetry.final(final.reason, final.segment_seq, final.first_token_ms, final.latency_ms)
+        speech = final.end_ms > final.start_ms
+        self._telemetry.final(final.reason, final.segment_seq, final.first_token_ms, final.latency_ms, speech=speech)
         return final
 
     async def _send(self, messages: Iterable[OutboundMessage]) -> bool:
@@ -267,6 +268,6 @@ class Connection:
 
     def _record_end(self, close: Close) -> None:
         if self._client_code is not None or self._unreachable:
-            self._telemetry.closed(self._client_code or 1006, "client")
+            self._telemetry.closed(self._client_code or 1006, "client", by="client")
         else:
-            self._telemetry.closed(close.code, close.reason)
+            self._telemetry.closed(close.code, close.reason, by="server")

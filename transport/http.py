@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -11,6 +12,7 @@ from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from typing import BinaryIO
 
+import structlog
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
@@ -22,16 +24,19 @@ from backends.base import StreamOptions
 from inference.transcribe import CancellationToken, Cancelled, FileTranscript, transcribe
 from protocol.audio import AudioRejected, AudioTooLong, decode
 from protocol.dialect import json_refusal
-from protocol.errors import BadRequest, ClientTooSlow, InternalError, PayloadTooLarge, ServiceError
-from protocol.http_messages import RETRY_AFTER_SECONDS, Health, Transcript
+from protocol.errors import BadRequest, ClientTooSlow, InternalError, PayloadTooLarge, ServiceError, StorageUnavailable
+from protocol.http_messages import CONNECTION_ID_HEADER, RETRY_AFTER_SECONDS, Health, Readiness, Transcript
 from protocol.languages import AUTO, check_language, primary_subtag, require_supported
 from protocol.unspaced_scripts import join_texts
 from transport.app_context import AppContext
+from transport.http_edge import peer_address
 
 _CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that left; nobody receives it, but it is counted."""
 
 
+STATUSES = (200, 403, 408, 413, 422, _CLIENT_CLOSED_REQUEST, 500, 503, 507)
+"""Of answers to uploads."""
 _UPLOAD_SECONDS = 60.0
 _UPLOAD_BYTES_PER_SECOND = 16_000
 """An upload may take a minute, and beyond it no longer than at half the rate of live audio: places are few."""
@@ -60,13 +65,19 @@ class Transcriber:
 
     async def serve(self, request: Request) -> Response:
         """Answer one request; never raises."""
-        log = self._context.log.bind(request_id=uuid.uuid4().hex[:12])
+        connection_id = uuid.uuid4().hex[:12]
+        log = self._context.log.bind(
+            connection_id=connection_id,
+            peer=peer_address(request.scope),
+            user_agent=request.headers.get("user-agent", "")[:200],
+        )
         try:
             self._context.check_origin(request.headers)
             with self._context.admission.request() as cancellation:
                 response = await self._transcribe(request, cancellation, log)
         except ServiceError as error:
             response = _refusal(error)
+            self._context.metrics.refusals_by_reason.labels("http", error.reason).inc()
             log.info("transcription_refused", status=error.http_status, reason=str(error))
         except (ClientDisconnect, Cancelled):
             response = Response(status_code=_CLIENT_CLOSED_REQUEST)
@@ -74,6 +85,7 @@ class Transcriber:
         except Exception:
             response = _refusal(InternalError())
             log.exception("transcription_failed")
+        response.headers[CONNECTION_ID_HEADER] = connection_id
         self._context.metrics.requests.labels(str(response.status_code)).inc()
         return response
 
@@ -175,6 +187,9 @@ async def _uploaded(request: Request, options: UploadOptions) -> AsyncIterator[B
     counted = _CountedRequest(request, options)
     try:
         form = await counted.form(max_files=1, max_fields=10)
+    except OSError as error:
+        structlog.get_logger().exception("upload_not_stored")
+        raise StorageUnavailable from error
     except HTTPException as error:
         raise BadRequest("the body is not valid multipart/form-data") from error
     try:
@@ -225,6 +240,30 @@ def health(context: AppContext) -> Response:
     ok = answer.status == "ok"
     headers = None if ok else {"Retry-After": str(RETRY_AFTER_SECONDS)}
     return JSONResponse(answer.model_dump(), 200 if ok else 503, headers)
+
+
+def readiness(context: AppContext) -> Response:
+    """Answer of `GET /health/ready`: 200 only when a new session would be let in."""
+    admission = context.admission
+    answer = Readiness(
+        status=admission.readiness,
+        sessions=admission.sessions,
+        max_sessions=admission.max_sessions,
+        seconds_behind=round(admission.seconds_behind, 3),
+    )
+    ready = answer.status == "ready"
+    headers = None if ready else {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return JSONResponse(answer.model_dump(), 200 if ready else 503, headers)
+
+
+def warn_without_temporary_folder() -> None:
+    """Log that uploads over 1 MiB will be refused, where no temporary folder can be written. Looks at the disk."""
+    try:
+        tempfile.gettempdir()
+    except OSError as error:
+        structlog.get_logger().warning(
+            "uploads_limited", reason="no temporary folder: uploads over 1 MiB get 507; set TMPDIR", error=str(error)
+        )
 
 
 def metrics(context: AppContext) -> Response:

@@ -13,9 +13,11 @@ from starlette.types import Receive, Scope, Send
 
 from observability.connection_telemetry import ConnectionTelemetry
 from protocol.dialect import Dialect, Handshake, HttpRefusal, NewDialect, SessionOptions, json_refusal
-from protocol.errors import NotFound, ServiceError
+from protocol.errors import NotFound, RefusalReason, ServiceError
+from protocol.http_messages import CONNECTION_ID_HEADER
 from transport.app_context import AppContext
 from transport.connection import Connection
+from transport.http_edge import peer_address
 from transport.receiver import AsgiSocket
 
 _REFUSAL_EXTENSION = "websocket.http.response"
@@ -40,14 +42,14 @@ class UnknownPathEndpoint:
         context: AppContext = scope["app"].state.context
         await receive()
         error = NotFound(f"there is no WebSocket at {scope['path']}")
-        await _refuse(scope, send, json_refusal(error), ConnectionTelemetry(context.metrics, context.log))
+        await _refuse(scope, send, json_refusal(error), _telemetry(scope, context), error.reason)
 
 
 async def _serve(scope: Scope, receive: Receive, send: Send, context: AppContext, new_dialect: NewDialect) -> None:
     await receive()
-    request = _read(scope)
+    telemetry = _telemetry(scope, context)
+    request = _read(scope, telemetry.connection_id)
     dialect = new_dialect(context.server_info())
-    telemetry = ConnectionTelemetry(context.metrics, context.log)
     socket = AsgiSocket(receive, send, context.transports.find(scope))
     connection = Connection(socket, dialect, context, telemetry)
     try:
@@ -55,11 +57,17 @@ async def _serve(scope: Scope, receive: Receive, send: Send, context: AppContext
         with context.admission.session(connection):
             opened = _open(dialect, request)
             if isinstance(opened, HttpRefusal):
-                await _refuse(scope, send, opened, telemetry)
-            elif await _accept(send, dialect.subprotocol(_offered_subprotocols(scope))):
+                await _refuse(scope, send, opened, telemetry, RefusalReason.BAD_REQUEST)
+            elif await _accept(send, dialect.subprotocol(_offered_subprotocols(scope)), telemetry.connection_id):
                 await connection.run(opened)
     except ServiceError as error:
-        await _refuse(scope, send, dialect.refusal(error), telemetry)
+        await _refuse(scope, send, dialect.refusal(error), telemetry, error.reason)
+
+
+def _telemetry(scope: Scope, context: AppContext) -> ConnectionTelemetry:
+    return ConnectionTelemetry(
+        context.metrics, context.log, peer_address(scope), Headers(scope=scope).get("user-agent", "")
+    )
 
 
 def _open(dialect: Dialect, request: Handshake) -> SessionOptions | HttpRefusal | ServiceError:
@@ -69,9 +77,9 @@ def _open(dialect: Dialect, request: Handshake) -> SessionOptions | HttpRefusal 
         return error.without_traceback()
 
 
-def _read(scope: Scope) -> Handshake:
+def _read(scope: Scope, connection_id: str) -> Handshake:
     """The request of an ASGI WebSocket scope."""
-    return Handshake(scope["path"], scope["query_string"].decode("latin-1"), Headers(scope=scope))
+    return Handshake(scope["path"], scope["query_string"].decode("latin-1"), Headers(scope=scope), connection_id)
 
 
 def _offered_subprotocols(scope: Scope) -> Sequence[str]:
@@ -80,27 +88,31 @@ def _offered_subprotocols(scope: Scope) -> Sequence[str]:
     return offered
 
 
-async def _accept(send: Send, subprotocol: str | None) -> bool:
+async def _accept(send: Send, subprotocol: str | None, connection_id: str) -> bool:
     """Upgrade; False: the client left first."""
     try:
-        await send({"type": "websocket.accept", "subprotocol": subprotocol})
+        headers = [(CONNECTION_ID_HEADER.encode(), connection_id.encode())]
+        await send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": headers})
     except OSError:
         return False
     return True
 
 
-async def _refuse(scope: Scope, send: Send, refusal: HttpRefusal, telemetry: ConnectionTelemetry) -> None:
+async def _refuse(
+    scope: Scope, send: Send, refusal: HttpRefusal, telemetry: ConnectionTelemetry, reason: RefusalReason
+) -> None:
     """Answer with an HTTP status in place of the upgrade.
 
     A server without ASGI's extension for it can only answer 403.
     """
-    telemetry.refused(refusal.status, scope["path"], refusal.body)
+    telemetry.refused(refusal.status, scope["path"], refusal.body, reason)
     try:
         if _REFUSAL_EXTENSION not in scope.get("extensions", {}):
             await send({"type": "websocket.close", "code": 1008})
             return
         body = refusal.body.encode()
         headers = {"content-type": refusal.content_type, "content-length": str(len(body)), **refusal.headers}
+        headers[CONNECTION_ID_HEADER] = telemetry.connection_id
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         await send({"type": f"{_REFUSAL_EXTENSION}.start", "status": refusal.status, "headers": raw})
         await send({"type": f"{_REFUSAL_EXTENSION}.body", "body": body})

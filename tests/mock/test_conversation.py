@@ -30,6 +30,7 @@ def test_ready_says_what_was_agreed(mock_server: Server) -> None:
         ready = client.receive()
 
     assert ready.pop("created_at") > 1.7e9
+    assert len(ready.pop("connection_id")) == 12
     assert ready == {
         "type": "ready",
         "call_id": "a b/c",
@@ -406,11 +407,11 @@ def test_pages_named_in_the_settings_are_let_in(folder: Path, allowed: str) -> N
 
 def test_what_the_client_sends_in_the_end_is_cancelled_by_its_close(mock_server: Server) -> None:
     """A client's own close cancels the open utterance and counts as its code."""
-    before = mock_server.metric('stt_closes_total{code="1000"}')
+    before = mock_server.metric('stt_closes_total{by="client",code="1000"}')
     with session(mock_server.ws()) as client:
         client.send(reference("hello"), 3200)
 
-    eventually(lambda: mock_server.metric('stt_closes_total{code="1000"}') == before + 1)
+    eventually(lambda: mock_server.metric('stt_closes_total{by="client",code="1000"}') == before + 1)
     eventually(lambda: mock_server.metric("stt_sessions") == 0)
 
 

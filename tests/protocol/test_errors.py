@@ -12,9 +12,11 @@ from protocol.errors import (
     InternalError,
     NotFound,
     PayloadTooLarge,
+    RefusalReason,
     ServerBusy,
     ServerRestarting,
     ServiceError,
+    StorageUnavailable,
 )
 
 
@@ -28,7 +30,8 @@ from protocol.errors import (
         (ClientTooSlow("no"), 1008, 408),
         (InternalError(), 1011, 500),
         (ServerRestarting(), 1012, 503),
-        (ServerBusy("no"), 1013, 503),
+        (ServerBusy("no", RefusalReason.FULL), 1013, 503),
+        (StorageUnavailable(), 1013, 507),
     ],
 )
 def test_errors(error: ServiceError, code: int, status: int) -> None:

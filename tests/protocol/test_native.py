@@ -24,7 +24,7 @@ REFUSED = events.WarningCode.CONFIGURE_REFUSED
 
 def opened(query: str = "") -> NativeDialect:
     dialect = NativeDialect(SERVER)
-    dialect.open(Handshake("/v1/stt/ws", f"{QUERY}&{query}", {}))
+    dialect.open(Handshake("/v1/stt/ws", f"{QUERY}&{query}", {}, "c1"))
     return dialect
 
 
@@ -85,6 +85,7 @@ def test_hello() -> None:
         "partial_ms": 500,
         "language": "auto",
         "backend": "mock",
+        "connection_id": "c1",
         "hotwords_used": True,
         "vad_silence_ms": 700,
         "vad_threshold": 300.0,
@@ -205,6 +206,6 @@ def test_goodbye() -> None:
     assert (list(close.messages), close.code) == ([], 1000)
     close = opened().goodbye(InternalError(), 1.5)
     assert [json.loads(each) for each in close.messages] == [
-        BASE | {"type": "error", "code": 1011, "message": "internal error"}
+        BASE | {"type": "error", "connection_id": "c1", "code": 1011, "message": "internal error"}
     ]
     assert (close.code, close.reason) == (1011, "internal error")

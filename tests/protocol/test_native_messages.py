@@ -224,7 +224,7 @@ FINAL: dict[str, Any] = {
 
 
 READY_FIELDS = "sample_rate codec channels frame_ms partial_ms language backend hotwords_used"
-READY_FIELDS += " vad_silence_ms vad_threshold words events"
+READY_FIELDS += " connection_id vad_silence_ms vad_threshold words events"
 
 
 @pytest.mark.parametrize(
@@ -241,6 +241,7 @@ READY_FIELDS += " vad_silence_ms vad_threshold words events"
                 partial_ms=500,
                 language="auto",
                 backend="mock",
+                connection_id="c1",
                 hotwords_used=False,
                 vad_silence_ms=500,
                 vad_threshold=300,
@@ -256,7 +257,10 @@ READY_FIELDS += " vad_silence_ms vad_threshold words events"
         (server.Final(**FINAL), FINAL_FIELDS),
         (server.Final(**FINAL, words=[]), FINAL_FIELDS + " words"),
         (server.Final(**FINAL, id="x"), FINAL_FIELDS + " id"),
-        (server.ErrorMessage(call_id="", created_at=1.5, code=1008, message="no"), "code message"),
+        (
+            server.ErrorMessage(call_id="", created_at=1.5, connection_id="c1", code=1008, message="no"),
+            "connection_id code message",
+        ),
     ],
 )
 def test_fields(message: Any, fields: str) -> None:  # noqa: ANN401 - any of them

@@ -81,5 +81,5 @@ def test_a_send_that_fails_does_not_hide_the_clients_own_code(code: int) -> None
     peer, metrics = asyncio.run(conversation())
     assert [message["type"] for message in peer.sent] == ["websocket.accept", *["websocket.send"] * 2]
     label = code if code == 1000 else "other"
-    assert f'stt_closes_total{{code="{label}"}} 1.0' in metrics
-    assert 'code="1006"' not in metrics
+    assert f'stt_closes_total{{by="client",code="{label}"}} 1.0' in metrics
+    assert 'stt_closes_total{by="client",code="1006"} 0.0' in metrics

@@ -191,5 +191,5 @@ def test_health_and_schema(mock_server: Server) -> None:
     assert health.status_code == 200
     assert health.json()["status"] == "ok"
     assert health.json()["backend"] == "mock"
-    assert set(schema["paths"]) == {"/v1/stt/transcribe", "/health", "/health/live", "/metrics"}
+    assert set(schema["paths"]) == {"/v1/stt/transcribe", "/health", "/health/ready", "/health/live", "/metrics"}
     assert httpx.get(f"{mock_server.http}/metrics").headers["content-type"].startswith("text/plain")

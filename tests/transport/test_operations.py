@@ -1,0 +1,348 @@
+"""What operators and load balancers see: readiness, draining, metrics, ids, and refusals."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+
+import httpx
+import pytest
+from websockets.sync.client import connect
+
+from backends.mock import MockBackend
+from observability.metrics import Metrics
+from observability.version import VERSION
+from protocol.errors import ServerBusy
+from tests.audio import REFERENCES, reference
+from tests.client import conversation, refused, session
+from tests.server import ROOT, Server, eventually
+from transport.admission import Admission
+from transport.backend_lifecycle import BackendLifecycle
+
+MOCK = {"STT_BACKEND": "mock"}
+PAGE = "https://app.example.com"
+
+
+class OpenSession:
+    """A session of which admission knows how far the engine is behind it."""
+
+    def __init__(self, seconds_behind: float | None) -> None:
+        self.seconds_behind = seconds_behind
+        self.queue_lengths = (0, 0)
+        self.queue_age_seconds = seconds_behind or 0.0
+
+    def drain(self) -> None: ...
+
+    def finish_now(self) -> None: ...
+
+    def on_backend_lost(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("behind", "ready"),
+    [([6.0], False), ([4.0], True), ([None, None, 6.0], False), ([0.0] * 18 + [9.0] * 2, True), ([9.0] * 3, False)],
+)
+def test_a_server_whose_engine_is_late_lets_nobody_in(behind: list[float | None], ready: bool) -> None:
+    """The 90th percentile of the live sessions decides; clients that do not send live do not count."""
+    lifecycle = BackendLifecycle(MockBackend(REFERENCES))
+    lifecycle.start()
+    eventually(lambda: lifecycle.status == "ok")
+    metrics = Metrics()
+    admission = Admission(lifecycle, metrics, 100, 1)
+    open_sessions = [OpenSession(None) for _ in behind]
+    with ExitStack() as places:
+        for each in open_sessions:
+            places.enter_context(admission.session(each))
+        for each, seconds in zip(open_sessions, behind, strict=True):
+            each.seconds_behind = seconds
+        states = admission.readiness, admission.saturation >= 1
+        newcomer = admission.session(OpenSession(None))
+        with nullcontext() if ready else pytest.raises(ServerBusy, match="saturated"), newcomer:
+            pass
+    lifecycle.close()
+
+    assert states == ("ready" if ready else "saturated", not ready)
+
+
+def test_load_balancers_see_a_full_server(folder: Path) -> None:
+    """/health stays 200, /health/ready is 503 with Retry-After; gauges of sessions and saturation agree."""
+    with Server(folder, MOCK | {"STT_MAX_SESSIONS": "1"}) as server:
+        before = httpx.get(f"{server.http}/health/ready")
+        with session(server.ws()):
+            full = httpx.get(f"{server.http}/health/ready")
+            health = httpx.get(f"{server.http}/health")
+            saturation, most = server.metric("stt_saturation"), server.metric("stt_max_sessions")
+            refused(server.ws())
+            counted = server.metric('stt_refusals_total{protocol="websocket",reason="full"}')
+
+    assert (before.status_code, before.json()["status"]) == (200, "ready")
+    assert (full.status_code, full.json()["status"], health.status_code) == (503, "full", 200)
+    assert full.headers["Retry-After"]
+    assert (saturation, most, counted) == (1, 1, 1)
+
+
+def test_a_loading_server_is_not_ready(folder: Path) -> None:
+    """Nor is one whose engine died; its rebirth is counted as a restart."""
+    with Server.with_fault(folder, "slow_to_load", wait=False) as server:
+        eventually(server.answers, 100)
+        ready = httpx.get(f"{server.http}/health/ready")
+        server.release()
+        server.wait_ready()
+    assert (ready.status_code, ready.json()["status"]) == (503, "loading")
+
+
+def test_engine_restarts_are_counted(folder: Path) -> None:
+    """Once the engine is well again after its death."""
+    with Server.with_fault(folder, "dying") as server:
+        server.release()
+        eventually(lambda: server.answers() == 503)
+        eventually(lambda: httpx.get(f"{server.http}/health/ready").json()["status"] == "dead")
+        assert refused(server.ws()).status_code == 503
+        (folder / "released").unlink()
+        eventually(lambda: server.metric("stt_engine_restarts_total") == 1)
+
+
+def test_calls_go_on_in_the_lame_duck_time(folder: Path) -> None:
+    """After SIGTERM nobody new comes in, and a call goes on until its client ends it; the exit status is 0."""
+    settings = MOCK | {"STT_LAME_DUCK_SECONDS": "600"}
+    with Server(folder, settings, script=True) as server:
+        with session(server.ws()) as caller:
+            server.signal(signal.SIGTERM)
+            eventually(lambda: httpx.get(f"{server.http}/health/ready").json()["status"] == "draining")
+            late = refused(server.ws())
+            caller.send(reference("hello"), 3200)
+            caller.commit()
+            final = caller.until("final", reason="commit")[-1]
+            caller.command("finish")
+            _, code = caller.rest()
+        status = server.process.wait(30)
+
+    assert late.status_code == 503
+    assert late.headers["Retry-After"]
+    assert final["end_ms"] > 0
+    assert (code, status) == (1000, 0)
+
+
+def test_the_lame_duck_time_ends(folder: Path) -> None:
+    """A call that goes on longer gets its last final and 1012."""
+    settings = MOCK | {"STT_LAME_DUCK_SECONDS": "0.5"}
+    with Server(folder, settings, script=True) as server, session(server.ws()) as caller:
+        caller.send(reference("hello")[:48_000], 3200)
+        caller.until("partial")
+        server.signal(signal.SIGTERM)
+        (*_, final, error), code = caller.rest()
+        status = server.process.wait(30)
+
+    assert (final["reason"], error["code"], code, status) == ("drain", 1012, 1012, 0)
+
+
+def test_metrics_begin_at_zero(mock_server: Server) -> None:
+    """Series exist before their first event; build, process and Python are told."""
+    page = httpx.get(f"{mock_server.http}/metrics").text
+
+    for series in (
+        'stt_closes_total{by="server",code="1011"} 0.0',
+        'stt_refusals_total{protocol="http",reason="storage"} 0.0',
+        'stt_segments_total{reason="drain"}',
+        'stt_http_requests_total{status="507"} 0.0',
+        'stt_final_latency_seconds_bucket{le="60.0"}',
+        "stt_engine_restarts_total 0.0",
+        "stt_in_queue_age_seconds",
+        f'stt_build_info{{backend="mock",version="{VERSION}"}} 1.0',
+        "python_info{",
+        "python_gc_collections_total{",
+    ):
+        assert series in page
+    if sys.platform == "linux":
+        assert mock_server.metric("process_resident_memory_bytes") > 1e6
+
+
+def test_a_commit_with_nothing_said_is_no_latency(folder: Path) -> None:
+    """The histogram counts those who waited for words only."""
+    with Server(folder, MOCK) as server, session(server.ws()) as client:
+        for _ in range(3):
+            client.commit()
+        client.finals(3)
+        client.send(reference("hello"), 3200)
+        client.commit()
+        client.until("final", reason="commit")
+        counted = server.metric("stt_final_latency_seconds_count")
+        finals = sum(server.metric(f'stt_segments_total{{reason="{each}"}}') for each in ("commit", "endpoint"))
+
+    assert finals - counted == 3
+
+
+def test_the_age_of_the_queue_is_told(folder: Path) -> None:
+    """While two finals are stuck the worker reads nothing, and what waits grows old."""
+    utterance = reference("hello") + bytes(32_000)
+    with Server.with_fault(folder, "stuck") as server, session(server.ws()) as client:
+        for _ in range(3):
+            client.send(utterance, 25_600)
+        eventually(lambda: server.metric("stt_in_queue_age_seconds") > 0.5)
+
+
+def test_who_closed_is_counted(folder: Path) -> None:
+    """The client's close and the server's are told apart."""
+    with Server(folder, MOCK) as server:
+        with session(server.ws()):
+            pass
+        with conversation(server.ws(language="!")) as client:
+            client.rest()
+        eventually(lambda: server.metric('stt_closes_total{by="client",code="1000"}') == 1)
+        eventually(lambda: server.metric('stt_closes_total{by="server",code="1008"}') == 1)
+
+
+def test_a_connection_has_one_id_everywhere(folder: Path) -> None:
+    """In the handshake's header, `ready`, `error` and the log, which knows address and user agent too."""
+    with Server(folder, MOCK) as server:
+        with connect(server.ws(), user_agent_header="tester/1") as raw:
+            assert raw.response is not None
+            header = raw.response.headers["X-Connection-Id"]
+            ready = json.loads(raw.recv(20))
+        with conversation(server.ws(language="!")) as client:
+            error = client.receive()
+        refusal = refused(server.ws(), origin="https://evil.example")
+        log = server.log()
+
+    assert header == ready["connection_id"]
+    opened = next(line for line in log if line["event"] == "session_opened")
+    assert (opened["connection_id"], opened["peer"], opened["user_agent"]) == (header, "127.0.0.1", "tester/1")
+    assert error["connection_id"] in {line.get("connection_id") for line in log}
+    assert refusal.headers["X-Connection-Id"] in {line.get("connection_id") for line in log}
+
+
+def _big(server: Server) -> httpx.Response:
+    with (REFERENCES / "hello.wav").open("rb") as file:
+        content = file.read()
+    return httpx.post(f"{server.http}/v1/stt/transcribe", files={"file": content + bytes(1_500_000)}, timeout=60)
+
+
+def test_without_a_temporary_folder_large_uploads_get_507(folder: Path) -> None:
+    """The log says so at the start; small uploads and everything else work."""
+    with Server.with_fault(folder, "no_temporary_folder") as server:
+        large = _big(server)
+        small = httpx.post(
+            f"{server.http}/v1/stt/transcribe", files={"file": (REFERENCES / "hello.wav").read_bytes()}, timeout=60
+        )
+        warned = [line["event"] for line in server.log() if line["level"] == "warning"]
+
+    assert large.status_code == 507
+    assert "disk" in large.json()["message"]
+    assert small.status_code == 200
+    assert "uploads_limited" in warned
+
+
+def test_a_disk_that_fills_up_answers_507(folder: Path) -> None:
+    """A fact about the server's disk, not `internal error`."""
+    with Server.with_fault(folder, "small_disk") as server:
+        assert _big(server).status_code == 507
+        assert server.metric('stt_refusals_total{protocol="http",reason="storage"}') == 1
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready", "/metrics"])
+def test_head_is_answered(mock_server: Server, path: str) -> None:
+    """Uptime checkers send HEAD."""
+    answer = httpx.head(f"{mock_server.http}{path}")
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
+def test_every_error_has_the_documented_body(mock_server: Server) -> None:
+    """No such path, not this method, and a WebSocket's path without Upgrade; each has a line in the log."""
+    base = mock_server.http
+    answers = [
+        httpx.get(f"{base}/nowhere"),
+        httpx.get(f"{base}/v1/stt/transcribe"),
+        httpx.get(f"{base}/v1/stt/ws?call_id=x"),
+        httpx.options(f"{base}/v1/stt/transcribe"),
+    ]
+
+    assert [answer.status_code for answer in answers] == [404, 405, 426, 405]
+    assert [answer.json()["code"] for answer in answers] == [404, 405, 426, 405]
+    assert "/nowhere" in answers[0].json()["message"]
+    assert answers[1].headers["Allow"] == "POST"
+    assert answers[2].headers["Upgrade"] == "websocket"
+    assert "Upgrade" in answers[2].json()["message"]
+    logged = {(line["status"], line["path"]) for line in mock_server.log() if line["event"] == "request_refused"}
+    assert {(404, "/nowhere"), (426, "/v1/stt/ws")} <= logged
+
+
+def test_pages_of_allowed_origins_may_read_the_answers(folder: Path) -> None:
+    """By CORS headers and preflights; pages of other origins get neither."""
+    with Server(folder, MOCK | {"STT_ALLOWED_ORIGINS": PAGE}) as server:
+        url = f"{server.http}/v1/stt/transcribe"
+        asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+        files = {"file": (REFERENCES / "hello.wav").read_bytes()}
+        preflight = httpx.options(url, headers={"Origin": PAGE, **asked})
+        upload = httpx.post(url, headers={"Origin": PAGE}, files=files, timeout=60)
+        health = httpx.get(f"{server.http}/health", headers={"Origin": PAGE})
+        other = httpx.options(url, headers={"Origin": "https://evil.example", **asked})
+        plain = httpx.get(f"{server.http}/health")
+
+    assert (preflight.status_code, upload.status_code, health.status_code) == (204, 200, 200)
+    for answer in (preflight, upload, health):
+        assert answer.headers["Access-Control-Allow-Origin"] == PAGE
+        assert "Origin" in answer.headers["Vary"]
+    assert "POST" in preflight.headers["Access-Control-Allow-Methods"]
+    assert (other.status_code, other.json()["code"]) == (403, 403)
+    assert "Access-Control-Allow-Origin" not in other.headers
+    assert "Access-Control-Allow-Origin" not in plain.headers
+
+
+def test_a_path_prefix_works_stripped_and_not(folder: Path) -> None:
+    """Whatever the proxy in front does with it, for HTTP and the WebSocket."""
+    with Server(folder, MOCK | {"STT_PATH_PREFIX": "/speech"}, script=True) as server:
+        for prefix in ("", "/speech"):
+            assert httpx.get(f"{server.http}{prefix}/health").status_code == 200
+            with session(server.ws().replace("/v1", f"{prefix}/v1", 1)):
+                pass
+        assert httpx.get(f"{server.http}/speechless/health").status_code == 404
+
+
+def test_an_idle_connection_is_kept(folder: Path) -> None:
+    """For STT_KEEP_ALIVE_SECONDS (75), which is longer than proxies' 60 s and uvicorn's own 5 s."""
+    question = b"HEAD /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    with (
+        Server(folder, MOCK, script=True) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as raw,
+    ):
+        raw.settimeout(60)
+        raw.sendall(question)
+        first = raw.recv(4096)
+        time.sleep(6)  # uvicorn's own time is 5 s
+        raw.sendall(question)
+        second = raw.recv(4096)
+    assert first[:12] == second[:12] == b"HTTP/1.1 200"
+
+
+def test_several_processes_are_refused(folder: Path) -> None:
+    """`uvicorn --workers 2` ends with one sentence; nothing is served."""
+    with Server(folder, MOCK, arguments=("--workers", "2"), wait=False) as server:
+        status = server.process.wait(100)
+
+    assert "uvicorn --workers 2 cannot be used: one process is one engine" in server.output()
+    assert "Traceback" not in server.output()
+    assert "startup complete" not in server.output()
+    assert isinstance(status, int)
+
+
+UNITS = sorted((ROOT / "deploy" / "systemd").glob("*.service"))
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_systemd_accepts_the_unit(unit: Path) -> None:
+    """Without a warning."""
+    checked = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_there_is_a_unit() -> None:
+    """The test above has something to verify."""
+    assert [unit.name for unit in UNITS] == ["realtime-stt-ws.service"]

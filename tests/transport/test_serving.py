@@ -1,0 +1,159 @@
+"""What `python app.py` prints, where it listens, and what its log says at the start."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import tomllib
+from pathlib import Path
+
+import httpx
+import pytest
+
+from config import Settings
+from observability.masking import Json, masked
+from observability.version import VERSION
+from tests.server import ROOT, Server, eventually
+from transport.serving import base_url
+
+MOCK = {"STT_BACKEND": "mock"}
+
+
+def _printed_url(server: Server) -> str:
+    found = eventually(lambda: re.search(r"is ready on (\S+)", server.output()), 100)
+    return str(found[1])
+
+
+def _start(folder: Path, **settings: str) -> Server:
+    return Server(folder, MOCK | settings, script=True, wait=False)
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6")
+
+
+@needs_ipv6
+def test_an_ipv6_address_is_printed_so_that_it_can_be_used(folder: Path) -> None:
+    """With brackets around it."""
+    with _start(folder, STT_HOST="::1") as server:
+        url = _printed_url(server)
+        assert url == f"http://[::1]:{server.port}"
+        assert httpx.get(f"{url}/health").status_code == 200
+
+
+@needs_ipv6
+def test_every_ipv6_address_is_every_ipv4_address_too(folder: Path) -> None:
+    """STT_HOST=:: answers on both, and the printed name works."""
+    with _start(folder, STT_HOST="::") as server:
+        url = _printed_url(server)
+        for each in (url, server.http, f"http://[::1]:{server.port}"):
+            assert httpx.get(f"{each}/health").status_code == 200
+
+
+def test_any_free_port_is_printed_by_its_number(folder: Path) -> None:
+    """STT_PORT=0: the URL shown is the one that answers."""
+    with _start(folder, STT_PORT="0") as server:
+        url = _printed_url(server)
+        assert not url.endswith(":0")
+        assert httpx.get(f"{url}/health").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("0.0.0.0", "http://localhost:80/x"),  # noqa: S104 - shown, not bound
+        ("::", "http://localhost:80/x"),
+        ("::1", "http://[::1]:80/x"),
+        ("example.org", "http://example.org:80/x"),
+    ],
+)
+def test_the_url_is_one_that_works_on_this_machine(host: str, url: str) -> None:
+    """Wildcards are shown as localhost, IPv6 addresses in brackets."""
+    assert base_url(host, 80, "/x") == url
+
+
+def test_a_taken_port_is_refused_by_the_name_of_its_setting(folder: Path) -> None:
+    """One sentence, status 1, no traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with _start(folder, STT_PORT=str(port)) as server:
+            code = server.process.wait(100)
+
+    assert code == 1
+    assert server.output().strip() == f"STT_PORT={port} cannot be used: the port is taken; set STT_PORT to a free one."
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+def test_a_host_that_is_not_this_machine_is_refused_by_the_name_of_its_setting(folder: Path, host: str) -> None:
+    """One sentence, status 1, no traceback."""
+    with _start(folder, STT_HOST=host) as server:
+        code = server.process.wait(100)
+
+    assert code == 1
+    assert server.output().strip() == f"STT_HOST={host} cannot be used: it is none of this machine's addresses."
+
+
+def test_a_misspelt_setting_is_named_with_the_nearest_real_one(folder: Path) -> None:
+    """A warning in the log; the server starts, for an orchestrator may set variables of its own."""
+    with Server(folder, MOCK | {"STT_VAD_SILENCE": "300", "STT_LOG_LEVEL": "info"}) as server:
+        warned = [line["reason"] for line in server.log() if line["event"] == "unknown_setting"]
+
+    assert warned == ["STT_VAD_SILENCE is not a setting: did you mean STT_VAD_SILENCE_MS?"]
+
+
+def test_real_settings_are_not_called_unknown() -> None:
+    """In any case, and other programs' variables do not matter; what resembles nothing has no suggestion."""
+    assert Settings.unknown({"STT_PORT": "1", "stt_port": "1", "PATH": "x", "STT_QQQQ": "1"}) == [
+        "STT_QQQQ is not a setting."
+    ]
+
+
+def test_the_log_tells_version_and_settings_at_the_start(folder: Path) -> None:
+    """All of them, as in effect."""
+    with Server(folder, MOCK | {"STT_MAX_SESSIONS": "7"}) as server:
+        [line] = [line for line in server.log() if line["event"] == "server_starting"]
+
+    assert line["version"] == VERSION
+    assert line["settings"]["STT_MAX_SESSIONS"] == 7
+    assert set(line["settings"]) == {f"STT_{name}".upper() for name in Settings.model_fields}
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    """In one more place than pyproject.toml, so they are compared."""
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION
+
+
+def test_secrets_are_masked_wherever_they_stand() -> None:
+    """By the name, inside objects, lists and JSON, and in URLs; numbers and plain values are shown."""
+    value: Json = {
+        "api_key": "s3cret",
+        "keys": ["s3cret"],
+        "max_tokens": 512,
+        "engine": '{"hf_token": "s3cret", "dtype": "auto"}',
+        "proxy": "http://user:s3cret@proxy:80/",
+        "empty_token": "",
+    }
+    assert masked("settings", value) == {
+        "api_key": "***",
+        "keys": ["***"],
+        "max_tokens": 512,
+        "engine": {"hf_token": "***", "dtype": "auto"},
+        "proxy": "http://***@proxy:80/",
+        "empty_token": "",
+    }
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_clean_stop_has_exit_status_0(folder: Path, number: signal.Signals) -> None:
+    """Under `python app.py`; uvicorn ends by the signal itself."""
+    with Server(folder, MOCK, script=True) as server:
+        server.signal(number)
+        assert server.process.wait(15) == 0

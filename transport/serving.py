@@ -1,0 +1,125 @@
+"""Runs uvicorn on sockets of our own: refusals in one sentence, true addresses, exit status 0 after a clean stop."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from transport.websocket_protocol import SpeechWebSocketProtocol
+
+_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+
+
+class CannotListen(Exception):
+    """The address cannot be listened on; the text is one plain sentence that names the setting."""
+
+
+class SeveralProcesses(Exception):
+    """This is one of several processes that share a socket; the text is one plain sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServingOptions:
+    """What `python app.py` tells uvicorn."""
+
+    host: str
+    """Address or host name to listen on; `::` stands for IPv4 too."""
+    port: int
+    """0: any free one."""
+    keep_alive_seconds: int
+    """How long an idle HTTP connection stays open."""
+
+
+def refuse_several_processes() -> None:
+    """Look whether uvicorn runs several processes of this server.
+
+    Raises:
+        SeveralProcesses: it does: each would load an engine of its own and have metrics of its own.
+    """
+    # uvicorn gives the process that it starts its Config; nothing else tells a worker from a reloader's child.
+    config = getattr(multiprocessing.current_process(), "_kwargs", {}).get("config")
+    if isinstance(config, uvicorn.Config) and config.workers > 1:
+        raise SeveralProcesses(
+            f"uvicorn --workers {config.workers} cannot be used: one process is one engine with its own metrics; start "
+            "one server a port and put a proxy in front."
+        )
+
+
+def listen(options: ServingOptions) -> list[socket.socket]:
+    """Sockets that listen on the port at every address of the host; they share one port if it is 0.
+
+    Raises:
+        CannotListen: the port is taken, or the host is none of this machine's addresses.
+    """
+    sockets: list[socket.socket] = []
+    try:
+        for family, address in _addresses(options):
+            port = sockets[0].getsockname()[1] if sockets else options.port
+            dual = address == "::" and socket.has_dualstack_ipv6()
+            sockets.append(socket.create_server((address, port), family=family, backlog=2048, dualstack_ipv6=dual))
+    except OSError as error:
+        for each in sockets:
+            each.close()
+        raise CannotListen(_sentence(options, error)) from error
+    return sockets
+
+
+def _addresses(options: ServingOptions) -> list[tuple[socket.AddressFamily, str]]:
+    found = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
+
+
+def _sentence(options: ServingOptions, error: OSError) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return f"STT_PORT={options.port} cannot be used: the port is taken; set STT_PORT to a free one."
+        case errno.EACCES | errno.EPERM:
+            return f"STT_PORT={options.port} cannot be used: this user may not listen on that port."
+        case _:
+            return f"STT_HOST={options.host} cannot be used: it is none of this machine's addresses."
+
+
+def base_url(host: str, port: int, prefix: str = "") -> str:
+    """The URL of a server on `host`, as a client on the same machine may use it."""
+    shown = "localhost" if host in _WILDCARDS else host
+    return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}{prefix}"
+
+
+def serve(app: FastAPI, sockets: Sequence[socket.socket], keep_alive_seconds: int) -> int:
+    """Serve until a signal; the process's exit status. Called on the main thread, which owns the signals.
+
+    0 after a clean stop. uvicorn sends itself the signal again at its end, so that the status would tell of a
+    process that was killed.
+    """
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            ws=SpeechWebSocketProtocol,
+            timeout_keep_alive=keep_alive_seconds,
+        )
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _after(server))
+    server.run(list(sockets))
+    return 1 if server.force_exit else 0
+
+
+def _after(server: uvicorn.Server) -> Callable[[int, FrameType | None], None]:
+    """A handler for signals before uvicorn has its own, and for those that it repeats at its end."""
+
+    def handle(number: int, _: FrameType | None) -> None:
+        if not server.started:
+            sys.exit(128 + number)
+
+    return handle
