@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 import uvicorn
 from fastapi import FastAPI, Request, Response
+from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from backends import registry
@@ -30,14 +31,11 @@ from transport import http
 from transport.admission import Admission
 from transport.app_context import AppContext
 from transport.backend_lifecycle import BackendLifecycle
-from transport.bell import Bell
-from transport.line import Line
+from transport.gc_policy import GcPolicy
+from transport.inbound_queue import WorkerScheduler
 from transport.shutdown import GracefulShutdown
-from transport.sweeping import Sweeper
-from transport.websocket import refuse_unknown_path, serve_websocket
-
-MAX_FRAME_BYTES = 1 << 20
-"""A message beyond this is refused by uvicorn itself, before it is in memory; a shorter one gets an error first."""
+from transport.websocket import UnknownPathEndpoint, WebSocketEndpoint
+from transport.websocket_protocol import SpeechWebSocketProtocol, TransportLookup
 
 DIALECTS: Mapping[str, NewDialect] = {"/v1/stt/ws": NativeDialect}
 """WebSocket path -> codec."""
@@ -80,10 +78,10 @@ def create_app(
         logging.configure(read.log_level)
         for line in chosen:
             structlog.get_logger().info("backend_chosen", choice=line)
-        sweeper = Sweeper()
+        gc_policy = GcPolicy()
 
         def ready() -> None:
-            sweeper.begin()
+            gc_policy.freeze_startup()
             on_ready()
 
         lifecycle = BackendLifecycle(registry.create(read.backend, read.backends()), ready, _end_process)
@@ -91,15 +89,13 @@ def create_app(
         metrics = Metrics()
         register_engine(metrics.registry, lifecycle.backend)
         admission = Admission(lifecycle, metrics, read.max_sessions, read.http_threads())
-        bell = Bell(admission.is_high_load)
         context = AppContext(
             lifecycle,
             admission,
             metrics,
             structlog.get_logger().bind(),
-            sweeper,
-            bell,
-            Line(),
+            TransportLookup(structlog.get_logger()),
+            WorkerScheduler(),
             read.queues(),
             read.socket(),
             read.segmenter(),
@@ -110,11 +106,10 @@ def create_app(
         transcriber = http.Transcriber(context, read.uploads(), read.http_threads())
 
         async def drain() -> None:
-            await bell.stop()  # what was said before the signal is heard
             await admission.drain(read.drain_seconds)
 
         stop = GracefulShutdown(drain=drain, release=lambda: asyncio.to_thread(lifecycle.close))
-        app.state.context, app.state.transcriber = context, transcriber
+        app.state.context, app.state.transcriber, app.state.gc_policy = context, transcriber, gc_policy
         watch = asyncio.create_task(admission.watch(), name="engine watch")
         try:
             lifecycle.start()
@@ -127,29 +122,26 @@ def create_app(
                 await asyncio.to_thread(lifecycle.close)
                 await asyncio.to_thread(transcriber.close)
             finally:
-                sweeper.end()
+                gc_policy.restore()
 
-    app = _Application(lambda: check(settings), dialects, title="realtime-stt-ws", lifespan=lifespan)
-    _add_routes(app)
+    app = _Application(lambda: check(settings), title="realtime-stt-ws", lifespan=lifespan)
+    _add_routes(app, dialects)
     return app
 
 
 class _Application(FastAPI):
-    """FastAPI behind an entrance of our own, for the two things that it has no say in.
+    """FastAPI, with two things of our own around it.
 
-    A start is refused with one plain sentence. And the socket is served before any middleware: its layers are a tenth
-    of what a connection costs, and hide the socket's transport.
+    A start is refused with one plain sentence, and each connection that closed counts in the garbage policy.
     """
 
     def __init__(
         self,
         check: Callable[[], Settings],
-        dialects: Mapping[str, NewDialect],
         **options: Any,  # noqa: ANN401 - FastAPI's own
     ) -> None:
         super().__init__(**options)
         self._check = check
-        self._dialects = dialects
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -159,22 +151,23 @@ class _Application(FastAPI):
                 await receive()
                 await send({"type": "lifespan.startup.failed", "message": str(refusal)})
                 return
-        if scope["type"] == "websocket":
-            new_dialect = self._dialects.get(scope["path"].removeprefix(scope.get("root_path", "")))
-            if new_dialect is None:
-                await refuse_unknown_path(scope, receive, send, self.state.context)
-            else:
-                await serve_websocket(scope, receive, send, self.state.context, new_dialect)
-        else:
+        try:
             await super().__call__(scope, receive, send)
+        finally:
+            if scope["type"] != "lifespan":
+                self.state.gc_policy.connection_closed(self.state.context.admission.sessions)
 
 
-def _add_routes(app: FastAPI) -> None:
+def _add_routes(app: FastAPI, dialects: Mapping[str, NewDialect]) -> None:
     refusals: dict[int | str, dict[str, Any]] = {
         status: {"model": HttpError} for status in (403, 408, 413, 422, 500, 503)
     }
     form = {"multipart/form-data": {"schema": {"type": "object", "required": ["file"], "properties": {
         "file": {"type": "string", "format": "binary"}}}}}  # fmt: skip
+
+    for path, new_dialect in dialects.items():
+        app.router.routes.append(WebSocketRoute(path, WebSocketEndpoint(new_dialect)))
+    app.router.routes.append(WebSocketRoute("/{path:path}", UnknownPathEndpoint()))
 
     @app.post(
         "/v1/stt/transcribe",
@@ -244,9 +237,7 @@ def main() -> None:
         port=settings.port,
         log_config=None,
         access_log=False,
-        ws="websockets-sansio",
-        ws_per_message_deflate=False,
-        ws_max_size=MAX_FRAME_BYTES,
+        ws=SpeechWebSocketProtocol,
     )
 
 

@@ -83,10 +83,7 @@ class EngineError(Exception):
 
 
 class ASRStream(Protocol):
-    """One utterance. Used by one thread; its future is resolved on another.
-
-    It must be in no circle of objects once it has ended: the server has Python look for circles seldom.
-    """
+    """One utterance. Used by one thread; its future is resolved on another."""
 
     def push(self, samples: Signal) -> None:
         """Take the utterance's next samples (float32 mono 16 kHz, shape [n]); never waits for the model.

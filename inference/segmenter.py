@@ -100,11 +100,6 @@ class Segmenter:
         pause = utterance.voiced_end + self._pause - self.position if utterance.paused_at is None else self._idle_block
         return max(FRAME_SAMPLES, min(self._idle_block, pause, self._end_after(utterance)))
 
-    @property
-    def may_end(self) -> bool:
-        """Whether the open utterance may end after `samples_until_decision`."""
-        return self._open is not None and self._end_after(self._open) <= self.samples_until_decision
-
     def _end_after(self, utterance: OpenUtterance) -> int:
         """Samples after `position` before which the utterance cannot end, by its silence or its length."""
         return min(utterance.voiced_end + self._silence, utterance.start + self._longest) - self.position

@@ -28,9 +28,9 @@ from protocol.pcm import SAMPLE_RATE, PcmReader, Samples, ms, samples_of
 from session.state import EndedUtterance, FinalText, SessionState, UtteranceState
 
 POLL_SPEECH_SECONDS = 0.05
-"""Longest wait while somebody speaks or a final is being decoded; under high load, beyond the audio's own time."""
+"""New audio that ends a wait while somebody speaks or a final is being decoded; with many sessions more."""
 POLL_IDLE_SECONDS = 0.2
-"""Longest wait while nobody speaks; likewise."""
+"""The same while nobody speaks."""
 MAX_FINALS = 2
 """Finals being decoded at once; beyond them the worker stops reading."""
 _BLOCK = samples_of(1_000)
@@ -99,8 +99,8 @@ class SessionWorker:
     def _wait(self) -> None:
         busy = self._finals or self._pipeline.speech_possible
         # Nothing can change before the audio has reached the next decision, and then something may at once.
-        seconds, decisive = POLL_SPEECH_SECONDS if busy else POLL_IDLE_SECONDS, self._pipeline.may_end
-        self._source.wait(seconds, self._pipeline.next_decision_at if self._reads else None, decisive=decisive)
+        seconds = POLL_SPEECH_SECONDS if busy else POLL_IDLE_SECONDS
+        self._source.wait(seconds, self._pipeline.next_decision_at if self._reads else None)
 
     @property
     def _reads(self) -> bool:

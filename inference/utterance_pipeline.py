@@ -98,11 +98,6 @@ class UtterancePipeline:
         return self._segmenter.position + self._segmenter.samples_until_decision
 
     @property
-    def may_end(self) -> bool:
-        """Whether an utterance may end there."""
-        return self._segmenter.may_end
-
-    @property
     def has_backlog(self) -> bool:
         """Whether an utterance's end left samples unprocessed: call `feed` again, with or without more."""
         return self.position - self._segmenter.position >= FRAME_SAMPLES

@@ -61,11 +61,11 @@ class AudioSource(Protocol):
         """Everything queued now, in order; never waits."""
         ...
 
-    def wait(self, seconds: float, position: int | None, *, decisive: bool) -> None:
-        """Sleep for `seconds`, or until the audio reaches sample `position`, a command, an end or `wake`.
+    def wait(self, seconds: float, position: int | None) -> None:
+        """Sleep until `seconds` of new audio, or the audio up to sample `position`, arrived, whichever is sooner.
 
-        A source with many workers may sleep `seconds` longer than the audio takes to reach `position`, and wakes those
-        first whose `position` is `decisive`: an utterance may end there. None: no audio ends the wait.
+        A command, an end and `wake` end the wait at once. A source with many workers may let them sleep longer; if no
+        audio comes the wait ends by itself. `position` None: no audio ends the wait.
         """
         ...
 

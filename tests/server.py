@@ -20,6 +20,7 @@ import httpx
 from tests.processes import descendants
 
 ROOT = Path(__file__).parents[1]
+WS_PROTOCOL = "transport.websocket_protocol:SpeechWebSocketProtocol"
 
 
 def free_port() -> int:
@@ -50,6 +51,7 @@ class Server:
         module: str = "app:app",
         script: bool = False,
         wait: bool = True,
+        ws: str = WS_PROTOCOL,
     ) -> None:
         self.port = free_port()
         self._wait = wait
@@ -57,6 +59,7 @@ class Server:
         command = [sys.executable, "app.py"]
         if not script:
             command = [sys.executable, "-m", "uvicorn", module, "--host", "127.0.0.1", "--port", str(self.port)]
+            command += ["--ws", ws]
             command += ["--factory"] if module != "app:app" else []
         environment = {name: value for name, value in os.environ.items() if not name.startswith("STT_")}
         environment |= {"STT_HOST": "127.0.0.1", "STT_PORT": str(self.port), **settings}
@@ -106,11 +109,17 @@ class Server:
 
     @classmethod
     def with_fault(
-        cls, folder: Path, fault: str, settings: Mapping[str, str] = MappingProxyType({}), *, wait: bool = True
+        cls,
+        folder: Path,
+        fault: str,
+        settings: Mapping[str, str] = MappingProxyType({}),
+        *,
+        wait: bool = True,
+        ws: str = WS_PROTOCOL,
     ) -> Server:
         """A server with one of the faults of tests/faulty.py; `release` ends it."""
         environment = {"STT_BACKEND": "mock", "FAULT": fault, "FAULT_FILE": str(folder / "released"), **settings}
-        return cls(folder, environment, module="tests.faulty:build", wait=wait)
+        return cls(folder, environment, module="tests.faulty:build", wait=wait, ws=ws)
 
     def release(self) -> None:
         """End the fault."""
@@ -137,6 +146,10 @@ class Server:
     def threads(self) -> int:
         """Threads of its process."""
         return len(list(Path(f"/proc/{self.process.pid}/task").iterdir()))
+
+    def resident_bytes(self) -> int:
+        """Resident memory of its process."""
+        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     def descriptors(self) -> int:
         """Open files of its process."""

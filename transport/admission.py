@@ -12,12 +12,6 @@ from observability.metrics import Metrics
 from protocol.errors import ServerBusy, ServerRestarting
 from transport.backend_lifecycle import BackendLifecycle
 
-BATCHING_THRESHOLD = 32
-"""Sessions up to which every message is read as it comes, and a worker also looks every 50 ms (200 ms when idle).
-
-At 32 that costs about a tenth of a core; beyond, capacity is worth more: sockets rest, and workers have turns.
-"""
-
 DRAIN_RESERVE_SECONDS = 1.0
 """Part of the drain's time kept for telling those who are not done that it is over."""
 
@@ -69,10 +63,6 @@ class Admission:
     def status(self) -> ServiceStatus:
         """`ok`, `loading`, `draining` or `dead`."""
         return "draining" if self._draining else self._backend.status
-
-    def is_high_load(self) -> bool:
-        """Whether so many sessions are open that sockets rest, and workers wake for what they need only; any thread."""
-        return len(self._sessions) > BATCHING_THRESHOLD
 
     @property
     def sessions(self) -> int:

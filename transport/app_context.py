@@ -17,10 +17,9 @@ from protocol.dialect import ServerInfo
 from protocol.errors import Forbidden
 from transport.admission import Admission
 from transport.backend_lifecycle import BackendLifecycle
-from transport.bell import Bell
-from transport.line import Line
+from transport.inbound_queue import WorkerScheduler
 from transport.queues import QueueOptions
-from transport.sweeping import Sweeper
+from transport.websocket_protocol import TransportLookup
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +41,8 @@ class AppContext:
     metrics: Metrics
     log: FilteringBoundLogger
     """Connections bind it, which costs a tenth of a new logger."""
-    sweeper: Sweeper
-    bell: Bell
-    line: Line
+    transports: TransportLookup
+    scheduler: WorkerScheduler
     queues: QueueOptions
     socket: SocketOptions
     segmenter: SegmenterOptions

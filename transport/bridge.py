@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,7 +16,7 @@ from protocol.dialect import SessionOptions
 from protocol.events import Reason
 from protocol.languages import primary_subtag
 from transport.app_context import AppContext
-from transport.inbox import Inbox
+from transport.inbound_queue import InboundQueue
 from transport.outbound_queue import OutboundQueue
 
 
@@ -36,7 +34,6 @@ class WorkerThread:
     def _run(self, work: Callable[[], None]) -> None:
         failure: BaseException | None = None
         try:
-            _yield_to_others()
             work()
         except BaseException as error:  # noqa: BLE001 - handed to the connection, which logs it and closes with 1011
             failure = error
@@ -45,22 +42,11 @@ class WorkerThread:
             self._loop.call_soon_threadsafe(self.ended.set_result, failure)
 
 
-def _yield_to_others() -> None:
-    """Have this thread, when it is woken, wait for whoever runs to stop: see sched(7), SCHED_BATCH.
-
-    It would take the core from the thread that woke it, only to find that one holding the interpreter's lock, and go
-    back to sleep. Half of all context switches are saved, and a tenth of the worker's CPU.
-    """
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # some sandboxes forbid it
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-
-
 @dataclass(frozen=True, slots=True)
 class Bridge:
     """One session's queues and thread. Used on the event loop."""
 
-    inbound: Inbox
+    inbound: InboundQueue
     outbound: OutboundQueue
     thread: WorkerThread
 
@@ -74,14 +60,9 @@ class Bridge:
         self.outbound.end(at_once=at_once)
 
 
-def open_bridge(
-    context: AppContext,
-    options: SessionOptions,
-    telemetry: ConnectionTelemetry,
-    transport: asyncio.Transport | None,
-) -> Bridge:
+def open_bridge(context: AppContext, options: SessionOptions, telemetry: ConnectionTelemetry) -> Bridge:
     """Build a session's queues and pipeline, and start its worker thread."""
-    inbound = Inbox(context.queues, telemetry, context.bell, context.line, transport)
+    inbound = InboundQueue(context.queues, telemetry, context.scheduler)
     outbound = OutboundQueue(context.queues, telemetry)
     stream = StreamOptions(
         primary_subtag(options.language),
@@ -96,11 +77,4 @@ def open_bridge(
     vad = context.vad if options.vad_threshold is None else replace(context.vad, threshold=options.vad_threshold)
     config = SessionConfig(options.language, stream, segmenter)
     worker = SessionWorker(inbound, outbound, context.new_pipeline(stream, segmenter, vad), config, telemetry)
-
-    def work() -> None:
-        try:
-            worker.run()
-        finally:
-            inbound.end_turn()
-
-    return Bridge(inbound, outbound, WorkerThread(f"stt-{telemetry.connection_id}", work))
+    return Bridge(inbound, outbound, WorkerThread(f"stt-{telemetry.connection_id}", worker.run))

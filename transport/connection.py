@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from starlette.types import Receive, Send
 
@@ -22,7 +22,6 @@ from protocol.errors import (
 )
 from protocol.events import Audio, Command, Event, Final, Finish, KeepAlive, Reason, Reject, Unknown, WarningCode
 from session.state import elapsed_ms
-from transport import frames
 from transport.app_context import AppContext
 from transport.bridge import Bridge, open_bridge
 from transport.message_flood import MessageFlood
@@ -35,18 +34,28 @@ _PEER_GONE = (OSError, RuntimeError)
 """How a peer that vanished shows in a send: RuntimeError means that nothing can be sent after a close."""
 
 
+@dataclass(frozen=True, slots=True)
+class AsgiSocket:
+    """An accepted WebSocket, as ASGI hands it over."""
+
+    receive: Receive
+    send: Send
+    transport: asyncio.Transport | None
+    """What it is read from; None: unknown, so the socket cannot be dropped."""
+
+
 class Connection:
     """Owns one open WebSocket, its bridge and its close code. Everything here runs on the event loop."""
 
     def __init__(
-        self, receive: Receive, send: Send, dialect: Dialect, context: AppContext, telemetry: ConnectionTelemetry
+        self, socket: AsgiSocket, dialect: Dialect, context: AppContext, telemetry: ConnectionTelemetry
     ) -> None:
-        self._receive = receive
-        self._send_asgi = send
+        self._receive = socket.receive
+        self._send_asgi = socket.send
         self._dialect = dialect
         self._context = context
         self._telemetry = telemetry
-        self._transport: asyncio.Transport | None = None
+        self._transport = socket.transport
         self._options = SessionOptions()
         self._bridge: Bridge | None = None
         """Built with the first message: it is most of what a connection costs, and some clients only connect."""
@@ -68,9 +77,6 @@ class Connection:
 
     async def run(self, opened: SessionOptions | ServiceError) -> None:
         """Serve the accepted socket; returns when it is closed and its thread has ended."""
-        # ASGI has no other way to it: uvicorn's `send` is a method of its protocol.
-        self._transport = getattr(getattr(self._send_asgi, "__self__", None), "transport", None)
-        frames.take_over(self._transport)
         try:
             if isinstance(opened, ServiceError):
                 self._fail(opened)
@@ -187,7 +193,7 @@ class Connection:
     def _open_bridge(self) -> Bridge | None:
         if self._bridge_decided.is_set():
             return None  # the connection ends without one
-        self._bridge = open_bridge(self._context, self._options, self._telemetry, self._transport)
+        self._bridge = open_bridge(self._context, self._options, self._telemetry)
         self._bridge.thread.ended.add_done_callback(self._on_worker_end)
         self._bridge_decided.set()
         return self._bridge
@@ -288,6 +294,9 @@ class Connection:
 
     async def _close(self, close: Close) -> None:
         """Send the last messages and the close frame, and wait for the client's."""
+        if self._aborted and self._transport is None and self._client_code is None:
+            # The socket cannot be dropped. While it lasts it counts as a session, so that such sockets are bounded.
+            await self._await_disconnect()
         if self._client_code is not None or self._aborted or self._unreachable:
             return
         if await self._send(close.messages):
@@ -295,8 +304,11 @@ class Connection:
                 async with asyncio.timeout(_CLOSE_SECONDS):
                     await self._send_asgi({"type": "websocket.close", "code": close.code, "reason": close.reason})
                     # A socket that uvicorn closes before the peer's reply is read is reset, and the last words lost.
-                    while (await self._receive())["type"] != "websocket.disconnect":
-                        pass
+                    await self._await_disconnect()
+
+    async def _await_disconnect(self) -> None:
+        while (await self._receive())["type"] != "websocket.disconnect":
+            pass
 
     def _record_end(self, close: Close) -> None:
         if self._client_code is not None or self._unreachable:

@@ -15,20 +15,40 @@ from observability.connection_telemetry import ConnectionTelemetry
 from protocol.dialect import Dialect, Handshake, HttpRefusal, NewDialect, SessionOptions, json_refusal
 from protocol.errors import NotFound, ServiceError
 from transport.app_context import AppContext
-from transport.connection import Connection
+from transport.connection import AsgiSocket, Connection
 
 _REFUSAL_EXTENSION = "websocket.http.response"
 
 
-async def serve_websocket(
-    scope: Scope, receive: Receive, send: Send, context: AppContext, new_dialect: NewDialect
-) -> None:
-    """Serve one WebSocket, by ASGI's own messages, from its handshake to its close."""
+class WebSocketEndpoint:
+    """The ASGI application of one WebSocket path. `app.state.context` is set when the server has started."""
+
+    def __init__(self, new_dialect: NewDialect) -> None:
+        self._new_dialect = new_dialect
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection from its handshake to its close."""
+        await _serve(scope, receive, send, scope["app"].state.context, self._new_dialect)
+
+
+class UnknownPathEndpoint:
+    """The ASGI application of all other WebSocket paths: answers the handshake with 404."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse one handshake."""
+        context: AppContext = scope["app"].state.context
+        await receive()
+        error = NotFound(f"there is no WebSocket at {scope['path']}")
+        await _refuse(scope, send, json_refusal(error), ConnectionTelemetry(context.metrics, context.log))
+
+
+async def _serve(scope: Scope, receive: Receive, send: Send, context: AppContext, new_dialect: NewDialect) -> None:
     await receive()
     request = _read(scope)
     dialect = new_dialect(context.server_info())
     telemetry = ConnectionTelemetry(context.metrics, context.log)
-    connection = Connection(receive, send, dialect, context, telemetry)
+    socket = AsgiSocket(receive, send, context.transports.find(scope))
+    connection = Connection(socket, dialect, context, telemetry)
     try:
         context.check_origin(request.headers)
         with context.admission.session(connection):
@@ -39,15 +59,6 @@ async def serve_websocket(
                 await connection.run(opened)
     except ServiceError as error:
         await _refuse(scope, send, dialect.refusal(error), telemetry)
-    finally:
-        context.sweeper.ended(context.admission.sessions)
-
-
-async def refuse_unknown_path(scope: Scope, receive: Receive, send: Send, context: AppContext) -> None:
-    """Answer a WebSocket handshake on a path that no dialect serves with 404."""
-    await receive()
-    error = NotFound(f"there is no WebSocket at {scope['path']}")
-    await _refuse(scope, send, json_refusal(error), ConnectionTelemetry(context.metrics, context.log))
 
 
 def _open(dialect: Dialect, request: Handshake) -> SessionOptions | HttpRefusal | ServiceError:

@@ -51,42 +51,46 @@ class Transcript:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Decoded:
+class Decoded:
+    """What one decode of a span came to, before it is judged."""
+
     hypothesis: Hypothesis
     text: str
     language: str
     states: Array
     runaway: bool
+    """Whether the decoder did not come to an end, or wrote the same again and again."""
 
     @property
     def hallucination(self) -> bool:
-        return is_hallucination(self.hypothesis.no_speech_prob, self.hypothesis.mean_log_prob)
+        """Whether the text was made of noise."""
+        return is_hallucination(self.text, self.hypothesis.no_speech_prob, self.hypothesis.mean_log_prob)
 
 
 def decode_partials(model: Model, requests: Sequence[Request]) -> list[Transcript]:
     """Hypotheses of what was said so far; empty where the decoder ran away."""
-    decoded = _decode(model, requests, beams=1, whole_window=False)
+    decoded = decode_once(model, requests, beams=1, whole_window=False)
     return [_transcript(each, "" if each.runaway or repeats(each.text) else each.text) for each in decoded]
 
 
 def decode_finals(model: Model, requests: Sequence[Request], beams: int) -> list[Transcript]:
     """What was said in each span."""
-    decoded = _decode(model, requests, beams=beams, whole_window=False)
+    decoded = decode_once(model, requests, beams=beams, whole_window=False)
     doubtful = [index for index, each in enumerate(decoded) if _is_doubtful(each)]
     if doubtful:
-        again = _decode(model, [requests[index] for index in doubtful], beams=beams, whole_window=True)
+        again = decode_once(model, [requests[index] for index in doubtful], beams=beams, whole_window=True)
         for index, each in zip(doubtful, again, strict=True):
             decoded[index] = each
     return [_final(model, request, each) for request, each in zip(requests, decoded, strict=True)]
 
 
-def _is_doubtful(decoded: _Decoded) -> bool:
+def _is_doubtful(decoded: Decoded) -> bool:
     if decoded.hallucination:
         return False
     return decoded.runaway or repeats(decoded.text) or decoded.hypothesis.mean_log_prob < DOUBTFUL_LOG_PROB
 
 
-def _final(model: Model, request: Request, decoded: _Decoded) -> Transcript:
+def _final(model: Model, request: Request, decoded: Decoded) -> Transcript:
     text = collapse(decoded.text, 1 if decoded.runaway else REPETITIONS)
     words = None
     if request.words:
@@ -95,13 +99,14 @@ def _final(model: Model, request: Request, decoded: _Decoded) -> Transcript:
     return _transcript(decoded, text, None if words is None else tuple(words))
 
 
-def _transcript(decoded: _Decoded, text: str, words: tuple[Word, ...] | None = None) -> Transcript:
+def _transcript(decoded: Decoded, text: str, words: tuple[Word, ...] | None = None) -> Transcript:
     hypothesis = decoded.hypothesis
     believed = "" if decoded.hallucination else text
     return Transcript(believed, decoded.language, words, hypothesis.no_speech_prob, hypothesis.mean_log_prob)
 
 
-def _decode(model: Model, requests: Sequence[Request], *, beams: int, whole_window: bool) -> list[_Decoded]:
+def decode_once(model: Model, requests: Sequence[Request], *, beams: int, whole_window: bool) -> list[Decoded]:
+    """Decode each span once; `whole_window`: encode 30 s, as Whisper was trained."""
     states = model.encode([model.features(each.signal) for each in requests], whole_window=whole_window)
     languages = _languages(model, requests, states)
     prompts = [
@@ -112,7 +117,7 @@ def _decode(model: Model, requests: Sequence[Request], *, beams: int, whole_wind
         token_limit(len(each.signal) / SAMPLE_RATE, "en" if each.task == "translate" else language)
         for each, language in zip(requests, languages, strict=True)
     ]
-    found: list[_Decoded | None] = [None] * len(requests)
+    found: list[Decoded | None] = [None] * len(requests)
     # CTranslate2 takes prompts of one length, and windows of one length.
     shapes = [(len(prompt), state.shape[1]) for prompt, state in zip(prompts, states, strict=True)]
     for shape in sorted(set(shapes)):
@@ -126,7 +131,7 @@ def _decode(model: Model, requests: Sequence[Request], *, beams: int, whole_wind
         for index, hypothesis in zip(group, hypotheses, strict=True):
             text = model.tokenizer(languages[index], "transcribe").decode(list(hypothesis.tokens)).strip()
             runaway = runs_away(text, len(hypothesis.tokens), limits[index])
-            found[index] = _Decoded(hypothesis, text, languages[index], states[index], runaway)
+            found[index] = Decoded(hypothesis, text, languages[index], states[index], runaway)
     return [each for each in found if each is not None]
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
@@ -23,7 +22,6 @@ import pytest
 from backends.base import ASRBackend, ASRResult, ASRStream, StreamOptions
 from backends.registry import BACKENDS, check
 from protocol.pcm import FRAME_SAMPLES, SAMPLE_RATE, Signal, ms
-from tests.garbage import nobody_looks
 from tests.processes import command_of, descendants, runs
 
 T = TypeVar("T")
@@ -361,27 +359,6 @@ class BackendConformance:
         assert future.result(DEADLINE).text == text
         stream.cancel()
         assert future.result(0).text == text
-
-    @pytest.mark.parametrize("end", ["final", "cancelled at once", "cancelled later"])
-    def test_it_leaves_nothing(self, backend: ASRBackend, speech: Signal, end: str) -> None:
-        """An utterance and its audio go when nobody wants them any more: the server looks for circles seldom."""
-
-        def utterance() -> Callable[[], ASRStream | None]:
-            stream = backend.stream(StreamOptions())
-            stream.push(speech)
-            if end == "final":
-                final(stream, len(speech))
-            if end == "cancelled later":
-                eventually(stream.partial, "a partial")
-                stream.push(speech)
-                time.sleep(POLL)
-            if end != "final":
-                stream.cancel()
-            return weakref.ref(stream)
-
-        with nobody_looks():
-            left = [utterance() for _ in range(5)]
-            eventually(lambda: all(each() is None for each in left) or None, "an end of all of it")
 
     def test_health(self, make_backend: Callable[[], ASRBackend], speech: Signal) -> None:
         """It is healthy from start to close; closing twice is closing; no thread or process is left.

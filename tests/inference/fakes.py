@@ -248,7 +248,7 @@ class Conversation:
         self._queue.clear()
         return taken
 
-    def wait(self, seconds: float, position: int | None, *, decisive: bool) -> None:
+    def wait(self, seconds: float, position: int | None) -> None:
         self.waits.append(seconds)
         self.wanted.append(position)
         self.peak_in_work = max(self.peak_in_work, self.engine.in_work)

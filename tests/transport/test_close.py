@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from starlette.types import Message
 
 from app import create_app
 from config import Settings
-from protocol.native import MAX_MESSAGE_BYTES
 from tests.audio import reference
-from tests.garbage import nobody_looks
 from tests.server import eventually
 
 SCOPE = {"type": "websocket", "path": "/v1/stt/ws", "query_string": b"call_id=x&sample_rate=16000", "headers": []}
@@ -87,25 +83,3 @@ def test_a_send_that_fails_does_not_hide_the_clients_own_code(code: int) -> None
     label = code if code == 1000 else "other"
     assert f'stt_closes_total{{code="{label}"}} 1.0' in metrics
     assert 'code="1006"' not in metrics
-
-
-@pytest.mark.parametrize(
-    ("refused", "code"),
-    [({"bytes": bytes(MAX_MESSAGE_BYTES + 1)}, 1009), ({"text": "?" * (MAX_MESSAGE_BYTES + 1)}, 1009)],
-)
-def test_a_refused_message_does_not_outlive_its_connection(refused: dict[str, Any], code: int) -> None:
-    """No circle of objects holds it until Python looks for circles: one client could fill the memory meanwhile."""
-
-    class Told(dict[str, Any]):
-        """A message that can be watched."""
-
-    async def conversation() -> Callable[[], Told | None]:
-        message = Told(type="websocket.receive", **refused)
-        peer = Peer([{"type": "websocket.connect"}, message, {"type": "websocket.disconnect", "code": code}])
-        left = weakref.ref(message)
-        del message
-        assert f'stt_closes_total{{code="{code}"}} 1.0' in await visit(peer)
-        return left
-
-    with nobody_looks():
-        assert asyncio.run(conversation())() is None

@@ -1,13 +1,13 @@
-"""uvicorn's events are the same whether it read a client's bytes alone or was given what is unusual only."""
+"""The application gets the same events from `SpeechWebSocketProtocol` as from uvicorn's protocol alone."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import weakref
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,11 +18,13 @@ from starlette.types import Receive, Scope, Send
 from uvicorn import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
+from websockets.protocol import State
 
 from bench.common.websocket_client import Opcode, client_frame, close_frame, handshake
-from tests.garbage import nobody_looks
-from transport import frames
-from transport.frames import Frames
+from tests.audio import reference
+from tests.client import deaf_client, session
+from tests.server import Server, eventually
+from transport.websocket_protocol import MAX_CONTROL_FRAMES, MAX_FRAME_BYTES, SpeechWebSocketProtocol
 
 LARGEST = 100_000
 """Bytes of a message that uvicorn lets in here."""
@@ -47,31 +49,23 @@ def audio(size: int) -> bytes:
     return frame(BIT_FIN | Opcode.BINARY, bytes(number * 7 % 256 for number in range(size)))
 
 
-async def told(
-    pieces: Sequence[bytes],
-    *,
-    shared: bool,
-    largest: int = LARGEST,
-    watch: Callable[[WebSocketsSansIOProtocol], object] = id,
+async def events_of(
+    pieces: Sequence[bytes], protocol_class: type[WebSocketsSansIOProtocol], *, largest: int = LARGEST
 ) -> tuple[list[Event], bytes]:
-    """What an application hears, and its client, of a real connection that brings these pieces one by one.
-
-    `shared`: its frames are read by `Frames` too. `watch` is shown uvicorn's protocol.
-    """
+    """What an application receives, and its client, of a real connection that brings these pieces one by one."""
     events: list[Event] = []
 
     async def app(_: Scope, receive: Receive, send: Send) -> None:
         events.append(await receive())
         await send({"type": "websocket.accept"})
-        if shared:
-            frames.take_over(transport)
         while events[-1]["type"] != "websocket.disconnect":
             events.append(await receive())
             if events[-1].get("text") == GOODBYE:
                 with suppress(RuntimeError):  # uvicorn was first
                     await send({"type": "websocket.close", "code": 1008})
 
-    config = Config(app, ws_max_size=largest, ws_ping_interval=None, log_config=None)
+    options = {"ws_ping_interval": None, "log_config": None, "ws_per_message_deflate": False}
+    config = Config(app, ws_max_size=largest, **options)  # type: ignore[arg-type] # of several types
     config.load()
     loop = asyncio.get_running_loop()
     listener = socket.create_server(("127.0.0.1", 0))
@@ -79,34 +73,30 @@ async def told(
         client.setblocking(False)
         accepted, _ = listener.accept()
         transport, protocol = await loop.connect_accepted_socket(
-            lambda: WebSocketsSansIOProtocol(config, ServerState(), {}), accepted
+            lambda: protocol_class(config, ServerState(), {}), accepted
         )
         await loop.sock_sendall(client, handshake("/", 80))
         assert (await loop.sock_recv(client, 1000)).startswith(b"HTTP/1.1 101")
-        assert isinstance(transport.get_protocol(), Frames) == shared
-        watch(protocol)
         for piece in pieces:
             if not transport.is_closing():
-                reader = transport.get_protocol()
-                assert isinstance(reader, asyncio.Protocol)
-                reader.data_received(piece)
+                protocol.data_received(piece)
             await asyncio.sleep(0)
         client.shutdown(socket.SHUT_WR)
         answer = b""
         while more := await loop.sock_recv(client, 1 << 20):
             answer += more
         await asyncio.gather(*protocol.tasks)
-    return events, answer
+    return [event for event in events if event.get("bytes") != b""], answer
 
 
 async def both(pieces: Sequence[bytes], largest: int) -> tuple[list[Event], bytes]:
-    alone = await told(pieces, shared=False, largest=largest)
-    together = await told(pieces, shared=True, largest=largest)
-    codes = {alone[0][-1]["code"], together[0][-1]["code"]}
+    alone = await events_of(pieces, WebSocketsSansIOProtocol, largest=largest)
+    ours = await events_of(pieces, SpeechWebSocketProtocol, largest=largest)
+    codes = {alone[0][-1]["code"], ours[0][-1]["code"]}
     # Of what it reads with a broken frame uvicorn heeds that frame alone: it may have heard less.
     less = alone[0][:-1]
-    assert together == alone or (codes <= BROKEN and together[0][: len(less)] == less)
-    return together
+    assert ours[0] == alone[0] or (codes <= BROKEN and ours[0][: len(less)] == less)
+    return ours
 
 
 def run(pieces: Sequence[bytes], largest: int = LARGEST) -> tuple[list[Event], bytes]:
@@ -135,7 +125,7 @@ unusual = st.one_of(
 
 @given(st.data())
 def test_events_are_as_if_uvicorn_had_read_alone(data: st.DataObject) -> None:
-    """Whatever a client sends, however it is cut into pieces: the same messages in the same order, the same answers."""
+    """Whatever a client sends, however it is cut into pieces: the same messages in the same order."""
     sent = b"".join(data.draw(st.lists(st.one_of(usual, usual, unusual), max_size=8)))
     cuts = data.draw(st.lists(st.integers(0, len(sent)), max_size=6))
     edges = sorted({0, *cuts, len(sent)})
@@ -148,7 +138,8 @@ def test_events_are_the_same_byte_by_byte(sent: list[bytes]) -> None:
     pieces = [bytes((byte,)) for byte in b"".join(sent)]
 
     async def conversation() -> None:
-        assert await told(pieces, shared=True) == await told(pieces, shared=False)
+        ours = await events_of(pieces, SpeechWebSocketProtocol)
+        assert ours == await events_of(pieces, WebSocketsSansIOProtocol), "pings too, each in a read of its own"
 
     uvloop.run(asyncio.wait_for(conversation(), PATIENCE))
 
@@ -206,39 +197,67 @@ def test_a_burst_waits_in_the_socket() -> None:
     async def conversation() -> None:
         config = Config(lambda: None, log_config=None)
         config.load()
-        below, transport = WebSocketsSansIOProtocol(config, ServerState(), {}), Transport()
-        below.connection_made(transport)
-        reader = Frames(below)
+        protocol, transport = SpeechWebSocketProtocol(config, ServerState(), {}), Transport()
+        protocol.connection_made(transport)
+        protocol.conn.state = State.OPEN
         for _ in range(2):
-            reader.data_received(audio(640) + audio(640))
+            protocol.data_received(audio(640) + audio(640))
             assert transport.paused
-            await below.receive()
+            await protocol.receive()
             assert transport.paused
-            await below.receive()
+            await protocol.receive()
             assert not transport.paused
 
     asyncio.run(conversation())
 
 
-def test_another_websocket_is_left_alone() -> None:
-    """Whatever uvicorn was told to use for sockets; or there is no transport to be had."""
-
-    async def conversation() -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            transport, protocol = await asyncio.get_running_loop().connect_accepted_socket(asyncio.Protocol, ours)
-            frames.take_over(transport)
-            assert transport.get_protocol() is protocol
-            transport.close()
-        frames.take_over(None)
-
-    asyncio.run(conversation())
+PING, PONG = (frame(BIT_FIN | opcode, b"beat") for opcode in (Opcode.PING, Opcode.PONG))
 
 
-def test_a_message_that_was_cut_off_goes_with_its_connection() -> None:
-    """The library's parser waits for the rest of it, in a circle that Python looks for seldom."""
-    left: list[weakref.ref[object]] = []
-    cut_off = frame(BIT_FIN | Opcode.BINARY, bytes(90_000))[:80_000]
-    with nobody_looks():
-        uvloop.run(told([cut_off], shared=True, watch=lambda uvicorns: left.append(weakref.ref(uvicorns.conn))))
-        assert left[0]() is None
+def test_the_last_ping_of_a_read_is_answered() -> None:
+    """One answer for all, also where they stand between audio."""
+    pings = [frame(BIT_FIN | Opcode.PING, bytes((number,))) for number in range(9)]
+    events, answer = run([audio(2) + b"".join(pings) + audio(4)])
+    assert [len(event["bytes"]) for event in events[1:-1]] == [2, 4]
+    assert answer.startswith(b"\x8a\x01\x08")
+    assert answer.count(b"\x8a\x01") == 1
+
+
+@pytest.mark.parametrize("flood", [PING, PONG, frame(BIT_FIN | Opcode.BINARY, b""), frame(0, b"")])
+def test_too_many_control_frames_end_the_connection(flood: bytes) -> None:
+    """With 1008, whether they are pings, pongs, empty messages or empty parts of one, and however they are cut."""
+    pieces = [frame(Opcode.BINARY, b"part")] if flood[0] == 0 else []
+    pieces += [flood * 7] * (MAX_CONTROL_FRAMES // 7 + 1)
+    events, answer = uvloop.run(events_of(pieces, SpeechWebSocketProtocol))
+    assert events[-1]["code"] == 1008
+    assert (1008).to_bytes(2) in answer
+
+
+def test_audio_is_never_too_much() -> None:
+    """However many messages come in a second."""
+    events, _ = run([audio(2) * 100] * (MAX_CONTROL_FRAMES // 10))
+    assert len(events) == MAX_CONTROL_FRAMES * 10 + 2
+    assert events[-1]["code"] != 1008
+
+
+def test_an_unfinished_message_is_bounded_under_plain_uvicorn() -> None:
+    """Its limit is 1 MiB though uvicorn's is 16, also for the fragments of a message together."""
+    part = bytes(MAX_FRAME_BYTES // 2 + 1)
+    pieces = [frame(Opcode.BINARY, part), frame(0, part)]
+    events, answer = uvloop.run(events_of(pieces, SpeechWebSocketProtocol, largest=16 * MAX_FRAME_BYTES))
+    assert [event["type"] for event in events] == ["websocket.connect", "websocket.disconnect"]
+    assert (1009).to_bytes(2) in answer
+
+
+def test_a_plain_protocol_serves_and_says_what_is_lost(folder: Path) -> None:
+    """One log line, however many connections; a client that does not read keeps its place until it leaves."""
+    with Server.with_fault(folder, "wordy", {"STT_SEND_TIMEOUT_SECONDS": "0.5"}, ws="websockets-sansio") as server:
+        for _ in range(2):
+            with session(server.ws()):
+                pass
+        with deaf_client(server.ws()) as send:
+            for _ in range(3):
+                send(reference("hello") + bytes(32_000))
+            eventually(lambda: server.threads() > 0 and server.metric("stt_sessions") == 1)
+        eventually(lambda: server.metric("stt_sessions") == 0)
+        assert [line["event"] for line in server.log()].count("plain_websocket_protocol") == 1

@@ -1,0 +1,1 @@
+"""Measurements of the whisper engine by itself, without a server."""

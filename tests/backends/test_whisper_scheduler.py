@@ -1,0 +1,136 @@
+"""Which decode is next: without a model, a thread or a clock."""
+
+from __future__ import annotations
+
+import pytest
+
+from backends.whisper.scheduler import FIRST_PARTIAL_SECONDS, PARTIAL_SECONDS, Kind, Limits, Scheduler
+
+
+def scheduler(threads: int = 2, live_batch: int = 1, file_batch: int = 4) -> Scheduler[str]:
+    return Scheduler(Limits(threads, live_batch, file_batch))
+
+
+def live_jobs(made: Scheduler[str]) -> list[str]:
+    batch = made.next_live()
+    return [] if batch is None else batch.jobs
+
+
+def file_jobs(made: Scheduler[str]) -> list[str]:
+    batch = made.next_file()
+    return [] if batch is None else batch.jobs
+
+
+def test_finals_go_before_partials() -> None:
+    """A final is next although partials came before it, and finals go in the order in which they came."""
+    made = scheduler()
+    made.submit(Kind.PARTIAL, "partial")
+    made.submit(Kind.FINAL, "first")
+    made.submit(Kind.FINAL, "second")
+    assert [live_jobs(made) for _ in range(3)] == [["first"], ["second"], ["partial"]]
+
+
+@pytest.mark.parametrize(("threads", "partials"), [(1, 1), (2, 1), (4, 3)])
+def test_a_thread_stays_free_for_finals(threads: int, partials: int) -> None:
+    """Of several threads, one never decodes partials."""
+    made = scheduler(threads)
+    for number in range(8):
+        made.submit(Kind.PARTIAL, f"{number}")
+    assert sum(bool(live_jobs(made)) for _ in range(threads)) == partials
+
+
+def test_a_thread_takes_the_next_partial_when_one_is_done() -> None:
+    """The end of a partial makes room for the next."""
+    made = scheduler(2)
+    made.submit(Kind.PARTIAL, "first")
+    made.submit(Kind.PARTIAL, "second")
+    batch = made.next_live()
+    assert batch is not None
+    assert made.next_live() is None
+    made.finished(batch, 0.1)
+    assert live_jobs(made) == ["second"]
+
+
+def test_due_utterances_share_a_batch_where_it_is_wide() -> None:
+    """On a GPU all finals that wait are decoded together, up to the batch's width, and no partial with them."""
+    made = scheduler(1, live_batch=3)
+    for number in range(4):
+        made.submit(Kind.FINAL, f"{number}")
+    made.submit(Kind.PARTIAL, "partial")
+    assert [live_jobs(made) for _ in range(3)] == [["0", "1", "2"], ["3"], ["partial"]]
+
+
+def test_files_are_batched_on_all_threads_while_nobody_speaks() -> None:
+    """Without live speech every thread takes a batch of pieces."""
+    made = scheduler(2, file_batch=3)
+    for number in range(7):
+        made.submit(Kind.FILE, f"{number}")
+    assert [len(file_jobs(made)) for _ in range(2)] == [3, 3]
+
+
+def test_files_use_one_thread_and_one_piece_while_anybody_speaks() -> None:
+    """With a live utterance open, one piece is in work, and the next when that is done."""
+    made = scheduler(4)
+    made.live_opened()
+    for number in range(3):
+        made.submit(Kind.FILE, f"{number}")
+    batch = made.next_file()
+    assert batch is not None
+    assert batch.jobs == ["0"]
+    assert made.next_file() is None
+    made.finished(batch, 1.0)
+    assert file_jobs(made) == ["1"]
+
+
+def test_files_have_all_threads_again_when_the_last_speaker_is_done() -> None:
+    """The end of live speech lifts the limit."""
+    made = scheduler(2)
+    made.live_opened()
+    made.submit(Kind.FILE, "0")
+    file_jobs(made)
+    made.submit(Kind.FILE, "1")
+    made.live_closed()
+    assert file_jobs(made) == ["1"]
+
+
+def test_live_threads_take_no_files() -> None:
+    """Pieces of files never hold up a thread of live speech."""
+    made = scheduler()
+    made.submit(Kind.FILE, "piece")
+    assert made.next_live() is None
+
+
+def test_a_withdrawn_job_is_not_decoded() -> None:
+    """A job can be withdrawn until it is in work, and it can be told which."""
+    made = scheduler()
+    made.submit(Kind.FINAL, "unwanted")
+    made.submit(Kind.FINAL, "wanted")
+    assert made.withdraw(Kind.FINAL, "unwanted")
+    assert live_jobs(made) == ["wanted"]
+    assert not made.withdraw(Kind.FINAL, "wanted")
+    assert made.jobs == []
+
+
+def test_partials_of_an_only_speaker_come_about_one_a_second() -> None:
+    """Before any decode was measured, and while decodes are short, the spacing is the shortest; the first is sooner."""
+    made = scheduler(1)
+    made.live_opened()
+    assert made.partial_spacing(first=False) == PARTIAL_SECONDS
+    assert made.partial_spacing(first=True) == FIRST_PARTIAL_SECONDS
+
+
+def test_the_cadence_of_partials_follows_decode_time_and_load() -> None:
+    """Partials take at most half of the cores: twice the speakers or the decode time, half the cadence."""
+    made = scheduler(2)
+    for _ in range(4):
+        made.live_opened()
+    made.submit(Kind.PARTIAL, "measured")
+    batch = made.next_live()
+    assert batch is not None
+    made.finished(batch, 0.5)
+    four = made.partial_spacing(first=False)
+    assert four == pytest.approx(4 * 0.5 / (2 * 0.5))
+    for _ in range(4):
+        made.live_opened()
+    assert made.partial_spacing(first=False) == pytest.approx(2 * four)
+    assert made.partial_spacing(first=True) == made.partial_spacing(first=False)
