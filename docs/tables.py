@@ -5,14 +5,15 @@ A table stands between `<!-- table: NAME -->` and `<!-- end -->`; everything els
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -31,7 +32,7 @@ _FOLDERS = {"references": "its own folder", "model_dir": "the user's cache folde
 
 def pages() -> list[Path]:
     """Every page that may hold a table."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def rewritten(text: str) -> str:
@@ -81,10 +82,41 @@ def _settings() -> str:
 def _model(model: type[BaseModel]) -> str:
     rows = []
     for name, field in model.model_fields.items():
-        optional = "" if field.default in (PydanticUndefined, None) else f" (default `{field.default}`)"
-        shown = "" if name in ("type", "final", "hotwords", "events") else optional
-        rows.append((f"`{name}`", _text(field.description) + shown))
-    return _rows(("field", "meaning"), rows)
+        rows.append((f"`{name}`", _type(model, name), _presence(model, name), _text(field.description)))
+    return _rows(("field", "type", "presence", "meaning"), rows)
+
+
+def _type(model: type[BaseModel], name: str) -> str:
+    """The JSON type of a field, from its JSON schema."""
+    schema = model.model_json_schema(mode="serialization" if _is_sent(model) else "validation")
+    return _json_type(schema["properties"][name], schema.get("$defs", {}))
+
+
+def _json_type(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return "string" if "enum" in definitions[name] else name
+    if "anyOf" in schema:
+        return " or ".join(_json_type(each, definitions) for each in schema["anyOf"] if each.get("type") != "null")
+    if schema.get("type") == "array":
+        return f"array of {_json_type(schema.get('items', {}), definitions)}"
+    return str(schema["type"])
+
+
+def _presence(model: type[BaseModel], name: str) -> str:
+    field = model.model_fields[name]
+    if field.is_required():
+        return "always" if _is_sent(model) else "required"
+    if field.default is None:
+        return "optional"
+    if _is_sent(model):
+        return "always"
+    return f"default `{json.dumps(field.default)}`" if field.default != () else "optional"
+
+
+def _is_sent(model: type[BaseModel]) -> bool:
+    """Whether the server sends it."""
+    return model.__module__ != native_client_messages.__name__
 
 
 def _metrics() -> str:

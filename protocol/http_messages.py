@@ -55,11 +55,11 @@ class Transcript(BaseModel):
     latency_ms: int
     """From the upload's last byte to this answer, in ms."""
     language: str
-    """The language heard (primary subtag); the language asked for where the engine cannot tell."""
+    """The language recognised (primary subtag); the language asked for where the engine cannot tell."""
     segments: list[Segment]
     """The utterances, in order; those without text are left out."""
     warnings: list[WarningItem] = []
-    """What the client should know of this answer."""
+    """Facts about the request that the client should know."""
 
 
 class Health(BaseModel):

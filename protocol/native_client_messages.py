@@ -78,7 +78,7 @@ class ConnectParams(BaseModel):
     frame_ms: Annotated[int, Field(ge=10, le=1000)] = 20
     """Length in ms of the audio the client means to put in each message; a hint, 10 to 1000."""
     partial_ms: Annotated[int, Field(ge=100, le=10_000)] = 500
-    """Least time in ms between two partials, 100 to 10000."""
+    """Shortest time in ms between two partials, 100 to 10000."""
     language: _Language = AUTO
     """`auto`, or a BCP-47 tag of which the primary subtag counts."""
     hotwords: _Hotwords = ()

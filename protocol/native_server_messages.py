@@ -101,13 +101,13 @@ class Final(_ServerMessage):
     segment_seq: int
     """Number of the utterance: from 0, one more for each final."""
     text: str
-    """The words; empty after a commit with nothing said."""
+    """The words. Empty after a commit if nothing was said."""
     final: Literal[True] = True
     """`true`."""
     first_token_ms: int
-    """From the arrival of the first voiced sample to the first text, in ms; 0 if there was no text."""
+    """Delay in ms from the arrival of the first voiced sample to the first text; 0 if there was no text."""
     latency_ms: int
-    """From the arrival of what ended the utterance (the last needed sample, or the commit) to this final, in ms."""
+    """Delay in ms from the arrival of the last sample of the endpoint's silence, or of the `commit`, to this final."""
     segment_duration_ms: int
     """`end_ms` minus `start_ms`."""
     start_ms: int
@@ -132,7 +132,7 @@ class Warning(_ServerMessage):  # noqa: A001 - the message's own name
     type: Literal["warning"] = "warning"
     """`warning`."""
     code: WarningCode
-    """What it is about."""
+    """Kind of the warning, from the list below."""
     message: str
     """A fact about the request or the audio, in words."""
 

@@ -11,10 +11,11 @@ import pytest
 
 from config import Settings
 from observability.metrics import Metrics
+from protocol import native_client_messages, native_server_messages
 from protocol.errors import CloseCode
 from tests.server import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def _text() -> str:
@@ -22,7 +23,11 @@ def _text() -> str:
 
 
 def _tables() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "tables.py")
+    return _script("tables")
+
+
+def _script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -41,6 +46,19 @@ def test_every_message_and_parameter_has_its_table() -> None:
     shown = set(re.findall(r"<!-- table: (\w+) -->", _text()))
     assert set(_tables().wire_models()) <= shown
     assert {"settings", "metrics", "close_codes", "reasons", "warning_codes"} <= shown
+
+
+def test_the_asyncapi_document_is_what_the_models_say() -> None:
+    """`python docs/asyncapi.py` would change nothing."""
+    assert (ROOT / "docs" / "asyncapi.json").read_text() == _script("asyncapi").written()
+
+
+def test_the_asyncapi_document_has_every_message() -> None:
+    """A message that a model defines and the document leaves out is not documented."""
+    native = (native_client_messages.__name__, native_server_messages.__name__)
+    models = {name for name, model in _tables().wire_models().items() if model.__module__ in native}
+
+    assert set(_script("asyncapi").document()["components"]["schemas"]) >= models - {"ConnectParams"}
 
 
 def test_settings_named_anywhere_exist() -> None:

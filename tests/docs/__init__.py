@@ -1,0 +1,1 @@
+"""The examples of the docs, checked and replayed."""
