@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -125,8 +125,9 @@ class Transcriber:
     def _decode(self, file: BinaryIO, options: StreamOptions, cancellation: CancellationToken) -> FileTranscript:
         width = self._context.lifecycle.backend.batch_width
         try:
-            with closing(decode(file, max_seconds=self._options.max_audio_seconds)) as blocks:
-                return transcribe(blocks, self._context.new_pipeline(options), width, cancellation)
+            decoded = decode(file, max_seconds=self._options.max_audio_seconds)
+            blocks = (block[0] for block in decoded)
+            return transcribe(blocks, self._context.new_pipeline(options), width, cancellation)
         except AudioRejected as error:
             raise BadRequest(f"the file {error}") from error
         except AudioTooLong as error:
