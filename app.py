@@ -24,7 +24,7 @@ from inference import vad_factory
 from observability import logging
 from observability.metrics import Metrics
 from protocol.dialect import NewDialect
-from protocol.http_messages import Health, HttpError, Transcript
+from protocol.http_messages import Health, HttpError, TranscribeParams, Transcript
 from protocol.native import NativeDialect
 from transport import http
 from transport.admission import Admission
@@ -89,7 +89,7 @@ def create_app(
         lifecycle = BackendLifecycle(registry.create(read.backend, read.backends()), ready, _end_process)
         make_vad = await asyncio.to_thread(vad_factory.load, read.vad)
         metrics = Metrics()
-        admission = Admission(lifecycle, metrics, read.max_sessions, read.http_threads())
+        admission = Admission(lifecycle, metrics, read.max_sessions, read.http_uploads)
         bell = Bell(admission.is_high_load)
         context = AppContext(
             lifecycle,
@@ -106,7 +106,7 @@ def create_app(
             make_vad,
             read.allowed_origins,
         )
-        transcriber = http.Transcriber(context, read.uploads(), read.http_threads())
+        transcriber = http.Transcriber(context, read.uploads(), read.http_threads(), read.vad)
 
         async def drain() -> None:
             await bell.stop()  # what was said before the signal is heard
@@ -182,13 +182,13 @@ def _add_routes(app: FastAPI) -> None:
         openapi_extra={
             "requestBody": {"required": True, "content": form},
             "parameters": [
-                {"name": "language", "in": "query", "schema": {"type": "string", "default": "auto"}},
-                {"name": "words", "in": "query", "schema": {"type": "boolean", "default": False}},
+                {"name": name, "in": "query", "schema": schema}
+                for name, schema in TranscribeParams.model_json_schema()["properties"].items()
             ],
         },
     )
     async def transcribe(request: Request) -> Response:
-        """Transcribe an audio file (WAV, FLAC, OGG, MP3)."""
+        """Transcribe an audio file."""
         served: Response = await request.app.state.transcriber.serve(request)
         return served
 

@@ -11,15 +11,42 @@ from typing import BinaryIO, NoReturn
 import av
 from av.container import InputContainer
 
-DEMUXERS = "aac,ac3,aiff,amr,amrnb,amrwb,asf,au,caf,eac3,flac,g722,matroska,webm,mov,mp4,m4a,3gp,mp3,ogg,w64,wav,wv"  # as FFmpeg
+DEMUXERS = "aac,ac3,aiff,amr,amrnb,amrwb,asf,au,caf,eac3,flac,g722,matroska,webm,mov,mp4,m4a,3gp,mp3,ogg,w64,wav,wv"
 """FFmpeg's names. None of them follows references: the mov demuxer does only with `enable_drefs`, which is off."""
 
 _PCM = ",".join(
     f"pcm_{kind}"
-    for kind in (
-        "alaw mulaw u8 s8 s8_planar s16le s16be s16le_planar s16be_planar u16le u16be s24le s24be s24le_planar "
-        "u24le u24be s32le s32be s32le_planar u32le u32be s64le s64be f16le f24le f32le f32be f64le f64be"
-    ).split()
+    for kind in [
+        "alaw",
+        "mulaw",
+        "u8",
+        "s8",
+        "s8_planar",
+        "s16le",
+        "s16be",
+        "s16le_planar",
+        "s16be_planar",
+        "u16le",
+        "u16be",
+        "s24le",
+        "s24be",
+        "s24le_planar",
+        "u24le",
+        "u24be",
+        "s32le",
+        "s32be",
+        "s32le_planar",
+        "u32le",
+        "u32be",
+        "s64le",
+        "s64be",
+        "f16le",
+        "f24le",
+        "f32le",
+        "f32be",
+        "f64le",
+        "f64be",
+    ]
 )
 DECODERS = (
     "aac,aac_latm,ac3,adpcm_ima_qt,adpcm_ima_wav,adpcm_ms,adpcm_yamaha,alac,amrnb,amrwb,eac3,flac,g722,g726,g726le,gsm,"
