@@ -15,6 +15,7 @@ from inference.file_pieces import CollectingStream, Piece, Progress, Segmented, 
 from inference.file_pool import FileEnded
 from inference.segmenter import SegmenterOptions
 from inference.transcribe import CancellationToken, Cancelled, FileTranscript, transcribe
+from protocol.events import WarningCode
 from protocol.pcm import Signal, to_signal
 from tests.inference.fakes import Engine, FakeStream, draw, pipeline_of
 
@@ -108,7 +109,9 @@ def test_silence(frames: str) -> None:
     """A file without voice is not decoded, and has no segments and no language."""
     engine = Answering()
     transcript = run(engine, frames)
-    assert transcript == FileTranscript([], 20 * len(frames), None, 0)
+    (warning,) = transcript.warnings
+    assert transcript == FileTranscript([], 20 * len(frames), None, 0, [warning])
+    assert warning.code is WarningCode.NO_SPEECH
     assert engine.streams == []
 
 
@@ -163,7 +166,7 @@ def test_abandoned_while_decoding() -> None:
 
     with pytest.raises(Cancelled):
         transcribe_blocks(blocks(), engine, 3, cancellation)
-    assert [stream.cancelled for stream in engine.streams] == [True, True]
+    assert [stream.cancelled for stream in engine.streams] == [True]
 
 
 def test_abandoned_while_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +232,7 @@ def test_bad_audio() -> None:
     engine = Engine()
     with pytest.raises(ValueError, match="truncated"):
         transcribe_blocks(blocks(), engine, 3, CancellationToken())
-    assert [stream.cancelled for stream in engine.streams] == [True, True]
+    assert [stream.cancelled for stream in engine.streams] == [True]
 
 
 def test_many_utterances_in_a_block() -> None:
