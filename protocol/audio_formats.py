@@ -6,10 +6,12 @@ Only the demuxers and decoders named here may run, and they may read nothing but
 
 from __future__ import annotations
 
-from typing import BinaryIO, NoReturn
+from typing import NoReturn
 
 import av
 from av.container import InputContainer
+
+from protocol.audio_parts import Part
 
 DEMUXERS = "aac,ac3,aiff,amr,amrnb,amrwb,asf,au,caf,eac3,flac,g722,matroska,webm,mov,mp4,m4a,3gp,mp3,ogg,w64,wav,wv"
 """FFmpeg's names. None of them follows references: the mov demuxer does only with `enable_drefs`, which is off."""
@@ -69,7 +71,7 @@ class UnknownFormat(Exception):
     """No allowed demuxer knows the file, or no allowed decoder its audio."""
 
 
-def open_container(file: BinaryIO, name: str) -> InputContainer:
+def open_container(file: Part, name: str) -> InputContainer:
     """Open an upload; the caller closes the container. `name` is the upload's file name, or empty.
 
     Raises:
@@ -93,6 +95,7 @@ def open_container(file: BinaryIO, name: str) -> InputContainer:
         )
     except (av.FFmpegError, ValueError) as error:
         raise UnknownFormat from error
+    assert isinstance(container, InputContainer)  # noqa: S101 - for the type checker
     if not any(is_readable(stream) for stream in container.streams.audio):
         container.close()
         raise UnknownFormat
@@ -102,7 +105,8 @@ def open_container(file: BinaryIO, name: str) -> InputContainer:
 def is_readable(stream: av.AudioStream) -> bool:
     """Whether an allowed decoder reads the stream."""
     context = stream.codec_context
-    return context is not None and context.codec is not None and context.codec.name in _DECODER_NAMES
+    # PyAV's types do not say that a stream without a decoder has no context.
+    return getattr(context, "codec", None) is not None and context.codec.name in _DECODER_NAMES
 
 
 def _refuse_reference(url: str, flags: int, options: dict[str, str]) -> NoReturn:  # noqa: ARG001 - PyAV's signature

@@ -34,9 +34,9 @@ def frames_of(container: InputContainer, stream: av.AudioStream) -> Iterator[av.
             return
 
 
-def _decoded(packet: av.Packet) -> list[av.AudioFrame]:
+def _decoded(packet: av.Packet[av.AudioStream]) -> list[av.AudioFrame]:
     try:
-        return [frame for frame in packet.decode() if isinstance(frame, av.AudioFrame) and frame.samples]
+        return [frame for frame in packet.decode() if frame.samples]
     except (av.FFmpegError, EOFError, ValueError):
         return []
 

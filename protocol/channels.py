@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 import numpy as np
+import numpy.typing as npt
 
 from protocol.pcm import Signal
 
@@ -70,7 +71,7 @@ class Mixer:
         return mixed
 
 
-def _weights(products: Signal) -> Signal:
+def _weights(products: npt.NDArray[np.float64]) -> Signal:
     """Signed parts of the channels, float32 [channels], from the sums of products of each two of them."""
     energy = np.diagonal(products)
     levels = np.sqrt(energy)

@@ -24,6 +24,7 @@ def encoded(
     out = io.BytesIO()
     with av.open(out, "w", format=container) as muxer:
         stream = muxer.add_stream(codec, rate=rate, options=dict(options))
+        assert isinstance(stream, av.AudioStream)
         stream.layout = layout
         frame = av.AudioFrame.from_ndarray(samples.T.reshape(1, -1).copy(), format="s16", layout=layout)
         frame.sample_rate = SAMPLE_RATE
