@@ -29,7 +29,7 @@ from observability.version import VERSION
 from protocol.dialect import NewDialect
 from protocol.errors import RefusalReason
 from protocol.events import Reason
-from protocol.http_messages import Health, HttpError, Readiness, Transcript
+from protocol.http_messages import Health, HttpError, Readiness, TranscribeParams, Transcript
 from protocol.native import NativeDialect
 from transport import http, serving
 from transport.admission import Admission
@@ -97,7 +97,7 @@ def create_app(
         metrics.build.info({"version": VERSION, "backend": read.backend})
         metrics.create_labels(refusals=RefusalReason, final_reasons=Reason, statuses=http.STATUSES)
         register_engine(metrics.registry, lifecycle.backend)
-        admission = Admission(lifecycle, metrics, read.max_sessions, read.http_threads())
+        admission = Admission(lifecycle, metrics, read.max_sessions, read.http_uploads)
         context = AppContext(
             lifecycle,
             admission,
@@ -112,7 +112,7 @@ def create_app(
             make_vad,
             read.allowed_origins,
         )
-        transcriber = http.Transcriber(context, read.uploads(), read.http_threads())
+        transcriber = http.Transcriber(context, read.uploads(), read.http_threads(), read.vad)
 
         async def drain() -> None:
             await admission.refuse_new(read.lame_duck_seconds)
@@ -205,13 +205,13 @@ def _add_routes(app: FastAPI, dialects: Mapping[str, NewDialect]) -> None:
         openapi_extra={
             "requestBody": {"required": True, "content": form},
             "parameters": [
-                {"name": "language", "in": "query", "schema": {"type": "string", "default": "auto"}},
-                {"name": "words", "in": "query", "schema": {"type": "boolean", "default": False}},
+                {"name": name, "in": "query", "schema": schema}
+                for name, schema in TranscribeParams.model_json_schema()["properties"].items()
             ],
         },
     )
     async def transcribe(request: Request) -> Response:
-        """Transcribe an audio file (WAV, FLAC, OGG, MP3)."""
+        """Transcribe an audio file."""
         served: Response = await request.app.state.transcriber.serve(request)
         return served
 

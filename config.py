@@ -130,7 +130,9 @@ class Settings(BaseSettings):
     max_audio_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 7_200
     """Seconds of audio in an HTTP upload; beyond them 413."""
     http_concurrency: Annotated[int, Field(ge=0)] = 0
-    """HTTP transcriptions at once, beyond them 503; 0: twice the cores."""
+    """HTTP transcriptions at once, beyond them uploads wait; 0: twice the cores."""
+    http_uploads: Annotated[int, Field(ge=1)] = 64
+    """HTTP uploads received, waiting or transcribed at once; beyond them 503."""
 
     references: Path = Path(__file__).parent / "references"
     """Folder of the recordings that `mock` replays."""

@@ -1,25 +1,22 @@
-"""A file's audio in, its segments out: segmented as live audio is, several utterances decoded at once."""
+"""A file's pieces in, its segments out: several are decoded at once."""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Collection, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, CancelledError, wait
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from dataclasses import dataclass, field
 
-import numpy as np
-
-from backends.base import ASRResult
-from inference.utterance_pipeline import UtteranceEnded, UtteranceEvent, UtterancePipeline, shifted_words
-from protocol.events import Reason
+from backends.base import ASRResult, ASRStream
+from inference.file_pieces import Piece, Progress, Segmented
+from inference.file_pool import FileEnded
+from inference.utterance_pipeline import shifted_words
+from protocol.audio import AudioWarning
+from protocol.events import WarningCode
 from protocol.http_messages import Segment
-from protocol.pcm import Signal, ms, samples_of
+from protocol.pcm import ms
 from protocol.timed_word import timed_words
-
-_BLOCK = samples_of(100)
-"""Audio is processed in blocks of 100 ms, so that a cancellation is noticed soon."""
-_NOTHING = np.zeros(0, np.float32)
 
 
 class Cancelled(Exception):
@@ -51,58 +48,80 @@ class FileTranscript:
     language: str | None
     """The most frequent language among the segments; None if the engine cannot tell."""
     inference_seconds: float
+    warnings: list[AudioWarning] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _InWork:
+    """A piece that is being decoded."""
+
+    piece: Piece
+    stream: ASRStream
+    result: Future[ASRResult]
 
 
 def transcribe(
-    blocks: Iterable[Signal], pipeline: UtterancePipeline, width: int, cancellation: CancellationToken
+    pieces: Iterable[Piece | Progress | FileEnded],
+    open_stream: Callable[[], ASRStream],
+    width: int,
+    cancellation: CancellationToken,
+    report: Callable[[Segment | Progress], None] = lambda _: None,
 ) -> FileTranscript:
-    """Cut `blocks` (float32 16 kHz mono, shapes [n]) at silences and decode at most `width` pieces at once.
+    """Decode the pieces of a file, at most `width` at once.
 
-    Blocks the calling thread; memory is bounded by `width` utterances and one block.
+    Blocks the calling thread; memory is bounded by `width` pieces. `report` is told of segments with text, in order,
+    and of the progress, on the calling thread.
 
     Raises:
         Cancelled: by `cancellation`.
         EngineError: a piece could not be decoded.
-        Whatever `blocks` raises.
+        Whatever `pieces` raises.
     """
-    pieces: deque[UtteranceEnded] = deque()
+    work: deque[_InWork] = deque()
     done: list[tuple[Segment, ASRResult]] = []
+    ended = FileEnded(Segmented(0, 0, 0.0), [])
+
+    def collect(most: int) -> None:
+        _wait_until_at_most(work, most, cancellation)
+        while work and work[0].result.done():
+            done.append(_collect(work.popleft()))
+            if done[-1][0].text:
+                report(done[-1][0])
+
     try:
-        for happened in _segment(blocks, pipeline):
+        for each in pieces:
             cancellation.check()
-            pieces.extend(event for event in happened if isinstance(event, UtteranceEnded))
-            _wait_until_at_most(pieces, width - 1, cancellation)
-            while pieces and pieces[0].result.done():
-                done.append(_collect(pieces.popleft()))
-        _wait_until_at_most(pieces, 0, cancellation)
-        done.extend(_collect(piece) for piece in pieces)
+            if isinstance(each, Piece):
+                work.append(_begin(each, open_stream()))
+                collect(width - 1)
+            elif isinstance(each, Progress):
+                report(each)
+            else:
+                ended = each
+        collect(0)
     finally:
-        pipeline.cancel()
-        for piece in pieces:
-            piece.stream.cancel()
-    return _assemble(done, pipeline.position)
+        for in_work in work:
+            in_work.stream.cancel()
+    return _assemble(done, ended, split=ended.segmented.channels > 1)
 
 
-def _segment(blocks: Iterable[Signal], pipeline: UtterancePipeline) -> Iterator[list[UtteranceEvent]]:
-    for block in blocks:
-        for first in range(0, len(block), _BLOCK):
-            yield pipeline.feed_signal(block[first : first + _BLOCK])
-            while pipeline.has_backlog:
-                yield pipeline.feed_signal(_NOTHING)
-    yield pipeline.end(Reason.ENDPOINT)
+def _begin(piece: Piece, stream: ASRStream) -> _InWork:
+    stream.push(piece.audio)
+    return _InWork(piece, stream, stream.finish(len(piece.audio)))
 
 
-def _wait_until_at_most(pieces: Collection[UtteranceEnded], most: int, cancellation: CancellationToken) -> None:
+def _wait_until_at_most(work: Collection[_InWork], most: int, cancellation: CancellationToken) -> None:
     """Wait until at most `most` of the pieces are in work."""
-    while len(in_work := [piece.result for piece in pieces if not piece.result.done()]) > most:
+    while len(in_work := [each.result for each in work if not each.result.done()]) > most:
         cancellation.check()
         wait(in_work, timeout=0.1, return_when=FIRST_COMPLETED)
 
 
-def _collect(piece: UtteranceEnded) -> tuple[Segment, ASRResult]:
-    """What is kept of a decoded piece: not its stream, which may hold its audio."""
+def _collect(in_work: _InWork) -> tuple[Segment, ASRResult]:
+    """What is kept of a decoded piece: neither its audio nor its stream."""
+    piece = in_work.piece
     try:
-        result = piece.result.result()
+        result = in_work.result.result()
     except CancelledError as error:
         raise Cancelled from error
     segment = Segment(
@@ -110,16 +129,27 @@ def _collect(piece: UtteranceEnded) -> tuple[Segment, ASRResult]:
         end_ms=ms(piece.voiced_end),
         text=result.text,
         words=timed_words(shifted_words(result, ms(piece.start))),
+        channel=piece.channel,
     )
     return segment, result
 
 
-def _assemble(done: list[tuple[Segment, ASRResult]], samples: int) -> FileTranscript:
-    segments = [segment for segment, _ in done if segment.text]
+def _assemble(done: list[tuple[Segment, ASRResult]], ended: FileEnded, *, split: bool) -> FileTranscript:
+    segments = [
+        segment if split else segment.model_copy(update={"channel": None}) for segment, _ in done if segment.text
+    ]
+    segments.sort(key=lambda segment: segment.start_ms)
     languages = Counter(result.language for _, result in done if result.text and result.language)
     return FileTranscript(
         segments=segments,
-        duration_ms=ms(samples),
+        duration_ms=ms(ended.segmented.samples),
         language=languages.most_common(1)[0][0] if languages else None,
         inference_seconds=sum(result.inference_seconds for _, result in done),
+        warnings=ended.warnings if done else [*ended.warnings, _no_speech(ended.segmented)],
+    )
+
+
+def _no_speech(segmented: Segmented) -> AudioWarning:
+    return AudioWarning(
+        WarningCode.NO_SPEECH, f"no speech was found: the loudest 20 ms have an RMS of {segmented.loudest:.0f} of 32768"
     )

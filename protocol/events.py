@@ -38,6 +38,14 @@ class WarningCode(StrEnum):
     """The client sent text that is no message of this protocol. It is ignored; only the first is reported."""
     CONFIGURE_REFUSED = "configure_refused"
     """A `configure` message had a value that the server cannot use; the settings stay as they were."""
+    TRUNCATED = "truncated"
+    """A file holds less audio than it declares; what it holds was transcribed."""
+    INCOMPLETE = "incomplete"
+    """A part of a file, or one of its audio streams, was not transcribed."""
+    SCALED = "scaled"
+    """A file's samples went beyond full scale and were divided by their peak."""
+    NO_SPEECH = "no_speech"
+    """Nothing in a file counted as speech; the message says how loud it was."""
 
 
 # Commands

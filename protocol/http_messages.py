@@ -6,7 +6,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from protocol.channels import ChannelMode
 from protocol.events import WarningCode
+from protocol.languages import AUTO
+from protocol.native_client_messages import Hotwords, Language, SilenceMs, Threshold
 from protocol.timed_word import TimedWord
 
 RETRY_AFTER_SECONDS = 5
@@ -41,6 +44,8 @@ class Segment(BaseModel):
     """Its words."""
     words: list[TimedWord] | None = None
     """The words with their times; only with `words=true` in the query, where the engine can time them."""
+    channel: int | None = None
+    """Its channel, from 0; only with `channel_mode=split`, of a file with several."""
 
 
 class Transcript(BaseModel):
@@ -60,6 +65,26 @@ class Transcript(BaseModel):
     """The utterances, in order; those without text are left out."""
     warnings: list[WarningItem] = []
     """Facts about the request that the client should know."""
+
+
+class TranscribeParams(BaseModel):
+    """Options of `POST /v1/stt/transcribe`, as query parameters and as form fields alike."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    language: Language = AUTO
+    """`auto`, or a BCP-47 tag of which the primary subtag counts."""
+    hotwords: Hotwords = ()
+    """Words to expect, separated by commas: at most 100 of at most 64 characters."""
+    vad_silence_ms: SilenceMs | None = None
+    """Silence in ms that ends an utterance, 100 to 5000; STT_VAD_SILENCE_MS if it is not given."""
+    vad_threshold: Threshold | None = None
+    """RMS in 16-bit units (0 to 32768) below which no frame is voiced; STT_VAD_THRESHOLD if it is not given. Silero
+    ignores it."""
+    words: bool = False
+    """`true`: segments have `words`, where the engine can time them."""
+    channel_mode: ChannelMode = ChannelMode.MIX
+    """`mix`: all channels as one; `split`: each for itself; `left`, `right`: only that one."""
 
 
 class Health(BaseModel):

@@ -53,13 +53,14 @@ def _usable_id(value: object) -> object:
     return value if isinstance(value, str | int) and not isinstance(value, bool) else None
 
 
-_Language = Annotated[str, AfterValidator(check_language)]
-_Hotwords = Annotated[
+Language = Annotated[str, AfterValidator(check_language)]
+Hotwords = Annotated[
     tuple[Annotated[str, Field(max_length=MAX_HOTWORD_CHARACTERS)], ...],
     Field(max_length=MAX_HOTWORDS),
     BeforeValidator(_split_words),
 ]
-_SilenceMs = Annotated[int, Field(ge=100, le=5_000)]
+SilenceMs = Annotated[int, Field(ge=100, le=5_000)]
+Threshold = Annotated[float, Field(ge=0, le=32768, allow_inf_nan=False)]
 
 
 class ConnectParams(BaseModel):
@@ -79,13 +80,13 @@ class ConnectParams(BaseModel):
     """Length in ms of the audio the client means to put in each message; a hint, 10 to 1000."""
     partial_ms: Annotated[int, Field(ge=100, le=10_000)] = 500
     """Shortest time in ms between two partials, 100 to 10000."""
-    language: _Language = AUTO
+    language: Language = AUTO
     """`auto`, or a BCP-47 tag of which the primary subtag counts."""
-    hotwords: _Hotwords = ()
+    hotwords: Hotwords = ()
     """Words to expect, separated by commas: at most 100 of at most 64 characters."""
-    vad_silence_ms: _SilenceMs | None = None
+    vad_silence_ms: SilenceMs | None = None
     """Silence in ms that ends an utterance, 100 to 5000; STT_VAD_SILENCE_MS if it is not given."""
-    vad_threshold: Annotated[float, Field(ge=0, le=32768, allow_inf_nan=False)] | None = None
+    vad_threshold: Threshold | None = None
     """RMS in 16-bit units (0 to 32768) below which no frame is voiced; STT_VAD_THRESHOLD if it is not given. Silero
     ignores it."""
     words: bool = False
@@ -119,11 +120,11 @@ class Configure(_ClientMessage):
 
     type: Literal["configure"]
     """`configure`."""
-    language: _Language | None = None
+    language: Language | None = None
     """As in the query."""
-    hotwords: _Hotwords | None = None
+    hotwords: Hotwords | None = None
     """A list of strings, or words separated by commas."""
-    vad_silence_ms: _SilenceMs | None = None
+    vad_silence_ms: SilenceMs | None = None
     """As in the query."""
     endpointing: bool | None = None
     """`false`: silence ends no utterance; `commit`, `finish` and the longest length still do."""

@@ -10,10 +10,10 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
-from typing import BinaryIO
 
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -21,12 +21,23 @@ from starlette.responses import JSONResponse, Response
 from structlog.typing import FilteringBoundLogger
 
 from backends.base import StreamOptions
+from inference.file_pool import FilePool, FileRequest
 from inference.transcribe import CancellationToken, Cancelled, FileTranscript, transcribe
-from protocol.audio import AudioRejected, AudioTooLong, decode
+from inference.vad_factory import Detector
+from protocol.audio import AudioRejected, AudioTooLong
 from protocol.dialect import json_refusal
 from protocol.errors import BadRequest, ClientTooSlow, InternalError, PayloadTooLarge, ServiceError, StorageUnavailable
-from protocol.http_messages import CONNECTION_ID_HEADER, RETRY_AFTER_SECONDS, Health, Readiness, Transcript
-from protocol.languages import AUTO, check_language, primary_subtag, require_supported
+from protocol.http_messages import (
+    CONNECTION_ID_HEADER,
+    RETRY_AFTER_SECONDS,
+    Health,
+    Readiness,
+    TranscribeParams,
+    Transcript,
+    WarningItem,
+)
+from protocol.languages import primary_subtag, require_supported
+from protocol.native_client_messages import explain
 from protocol.unspaced_scripts import join_texts
 from transport.app_context import AppContext
 from transport.http_edge import peer_address
@@ -57,11 +68,12 @@ class UploadOptions:
 class Transcriber:
     """Serves `POST /v1/stt/transcribe`; owns the threads that decode files. Used on the event loop."""
 
-    def __init__(self, context: AppContext, options: UploadOptions, threads: int) -> None:
-        """`threads` is the number of transcriptions admitted at once."""
+    def __init__(self, context: AppContext, options: UploadOptions, threads: int, detector: Detector) -> None:
+        """`threads` is the number of transcriptions at once; the others wait."""
         self._context = context
         self._options = options
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="stt-file")
+        self._files = FilePool(detector)
 
     async def serve(self, request: Request) -> Response:
         """Answer one request; never raises."""
@@ -90,36 +102,37 @@ class Transcriber:
         return response
 
     def close(self) -> None:
-        """End the threads; what still runs was told to stop."""
+        """End the processes and threads; what still runs was told to stop."""
+        self._files.close()
         self._pool.shutdown()
 
     async def _transcribe(
         self, request: Request, cancellation: CancellationToken, log: FilteringBoundLogger
     ) -> Response:
-        language = _language(request, self._context.lifecycle.backend.languages)
-        words = _flag(request, "words")
-        async with _uploaded(request, self._options) as file:
+        async with _uploaded(request, self._options) as (file, fields):
+            params = _params(request, fields)
+            require_supported(params.language, self._context.lifecycle.backend.languages)
             uploaded = time.monotonic()
-            options = StreamOptions(primary_subtag(language), words=words, live=False)
-            result = await self._in_thread(request, file, options, cancellation)
+            result = await self._in_thread(request, file, params, cancellation)
         self._context.metrics.audio.labels("http").inc(result.duration_ms / 1000)
         self._context.metrics.inference.inc(result.inference_seconds)
         answer = Transcript(
             text=join_texts(segment.text for segment in result.segments),
             duration_ms=result.duration_ms,
             latency_ms=round((time.monotonic() - uploaded) * 1000),
-            language=result.language or language,
+            language=result.language or params.language,
             segments=result.segments,
+            warnings=[WarningItem(code=each.code, message=each.message) for each in result.warnings],
         )
         log.info("transcription_done", audio_ms=answer.duration_ms, latency_ms=answer.latency_ms)
-        return JSONResponse(answer.model_dump(exclude_none=True))
+        return JSONResponse(answer.model_dump(mode="json", exclude_none=True))
 
     async def _in_thread(
-        self, request: Request, file: BinaryIO, options: StreamOptions, cancellation: CancellationToken
+        self, request: Request, file: UploadFile, params: TranscribeParams, cancellation: CancellationToken
     ) -> FileTranscript:
         loop = asyncio.get_running_loop()
         work: asyncio.Future[FileTranscript] = loop.run_in_executor(
-            self._pool, self._decode, file, options, cancellation
+            self._pool, self._decode, file, params, cancellation
         )
         client = asyncio.create_task(_client_leaves(request))
         try:
@@ -135,11 +148,23 @@ class Transcriber:
             # What it raises holds this frame, which would hold it.
             del work
 
-    def _decode(self, file: BinaryIO, options: StreamOptions, cancellation: CancellationToken) -> FileTranscript:
-        width = self._context.lifecycle.backend.batch_width
+    def _decode(self, upload: UploadFile, params: TranscribeParams, cancellation: CancellationToken) -> FileTranscript:
+        cancellation.check()  # it may have waited for its turn
+        context, backend = self._context, self._context.lifecycle.backend
+        request = FileRequest(
+            max_seconds=self._options.max_audio_seconds,
+            vad_threshold=context.vad.threshold if params.vad_threshold is None else params.vad_threshold,
+            silence_ms=params.vad_silence_ms or context.segmenter.silence_ms,
+            max_segment_ms=context.segmenter.max_segment_ms,
+            channel_mode=params.channel_mode,
+            name=upload.filename or "",
+        )
+        options = StreamOptions(
+            primary_subtag(params.language), hotwords=params.hotwords, words=params.words, live=False
+        )
         try:
-            with closing(decode(file, max_seconds=self._options.max_audio_seconds)) as blocks:
-                return transcribe(blocks, self._context.new_pipeline(options), width, cancellation)
+            with closing(self._files.read(upload.file, request)) as pieces:
+                return transcribe(pieces, lambda: backend.stream(options), backend.batch_width, cancellation)
         except AudioRejected as error:
             raise BadRequest(f"the file {error}") from error
         except AudioTooLong as error:
@@ -182,8 +207,8 @@ class _CountedRequest(Request):
 
 
 @asynccontextmanager
-async def _uploaded(request: Request, options: UploadOptions) -> AsyncIterator[BinaryIO]:
-    """The upload's `file`, all of it received, closed with the context."""
+async def _uploaded(request: Request, options: UploadOptions) -> AsyncIterator[tuple[UploadFile, dict[str, str]]]:
+    """The upload's `file`, all of it received, and the other fields; closed with the context."""
     counted = _CountedRequest(request, options)
     try:
         form = await counted.form(max_files=1, max_fields=10)
@@ -196,7 +221,7 @@ async def _uploaded(request: Request, options: UploadOptions) -> AsyncIterator[B
         file = form.get("file")
         if not isinstance(file, UploadFile):
             raise BadRequest("the body must be multipart/form-data with a file in the field `file`")
-        yield file.file
+        yield file, {name: value for name, value in form.items() if isinstance(value, str)}
     finally:
         await counted.close()
 
@@ -207,20 +232,13 @@ async def _client_leaves(request: Request) -> None:
         pass
 
 
-def _language(request: Request, supported: frozenset[str] | None) -> str:
+def _params(request: Request, fields: dict[str, str]) -> TranscribeParams:
+    """The options of the query, of which unknown ones are ignored, and of the form, which go before."""
+    known = {name: value for name, value in request.query_params.items() if name in TranscribeParams.model_fields}
     try:
-        language = check_language(request.query_params.get("language", AUTO))
-    except ValueError as error:
-        raise BadRequest(f"language: {error}") from error
-    require_supported(language, supported)
-    return language
-
-
-def _flag(request: Request, name: str) -> bool:
-    value = request.query_params.get(name, "false").lower()
-    if value not in ("true", "false", "1", "0"):
-        raise BadRequest(f"{name}: must be true or false")
-    return value in ("true", "1")
+        return TranscribeParams.model_validate(known | fields)
+    except ValidationError as error:
+        raise BadRequest(explain(error.errors()[0])) from error
 
 
 def _refusal(error: ServiceError) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 
 import numpy as np
@@ -11,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.base import ASRResult, EngineError, StreamOptions
+from inference.file_pieces import CollectingStream, Piece, Progress, Segmented, cut, open_collecting
+from inference.file_pool import FileEnded
 from inference.segmenter import SegmenterOptions
 from inference.transcribe import CancellationToken, Cancelled, FileTranscript, transcribe
+from protocol.events import WarningCode
 from protocol.pcm import Signal, to_signal
 from tests.inference.fakes import Engine, FakeStream, draw, pipeline_of
 
@@ -61,10 +64,33 @@ def instead_of_waiting(monkeypatch: pytest.MonkeyPatch, happen: Callable[[], Non
     monkeypatch.setattr("inference.transcribe.wait", lambda *_, **__: happen())
 
 
+def transcribe_blocks(
+    blocks: Iterable[Signal],
+    engine: Engine,
+    width: int,
+    cancellation: CancellationToken,
+    options: SegmenterOptions | None = None,
+) -> FileTranscript:
+    pipelines = (pipeline_of(Cutting(), options or SegmenterOptions()) for _ in range(9))
+
+    def pieces() -> Iterator[Piece | Progress | FileEnded]:
+        for each in cut((block[np.newaxis] for block in blocks), pipelines):
+            yield FileEnded(each, []) if isinstance(each, Segmented) else each
+
+    return transcribe(pieces(), lambda: engine.open(StreamOptions()), width, cancellation)
+
+
+class Cutting(Engine):
+    """Opens the streams that only collect."""
+
+    def open(self, options: StreamOptions) -> CollectingStream:  # type: ignore[override]
+        return open_collecting(options)
+
+
 def run(engine: Engine, frames: str, width: int = 1, size: int = 4096) -> FileTranscript:
     signal = to_signal(draw(frames))
     blocks = [signal[first : first + size] for first in range(0, len(signal), size)]
-    return transcribe(blocks, pipeline_of(engine), width, CancellationToken())
+    return transcribe_blocks(blocks, engine, width, CancellationToken())
 
 
 def test_segments() -> None:
@@ -83,7 +109,9 @@ def test_silence(frames: str) -> None:
     """A file without voice is not decoded, and has no segments and no language."""
     engine = Answering()
     transcript = run(engine, frames)
-    assert transcript == FileTranscript([], 20 * len(frames), None, 0)
+    (warning,) = transcript.warnings
+    assert transcript == FileTranscript([], 20 * len(frames), None, 0, [warning])
+    assert warning.code is WarningCode.NO_SPEECH
     assert engine.streams == []
 
 
@@ -93,7 +121,7 @@ def test_any_blocks(sizes: list[int]) -> None:
     frames = "..." + UTTERANCE * 4 + "VVVV"
     signal = to_signal(draw(frames))
     blocks = np.split(signal, sorted({int(end) for end in np.cumsum(sizes) if end < len(signal)}))
-    assert run(Answering(), frames) == transcribe(blocks, pipeline_of(Answering()), 1, CancellationToken())
+    assert run(Answering(), frames) == transcribe_blocks(blocks, Answering(), 1, CancellationToken())
 
 
 @pytest.mark.parametrize(
@@ -137,8 +165,8 @@ def test_abandoned_while_decoding() -> None:
         yield to_signal(draw(UTTERANCE))
 
     with pytest.raises(Cancelled):
-        transcribe(blocks(), pipeline_of(engine), 3, cancellation)
-    assert [stream.cancelled for stream in engine.streams] == [True, True]
+        transcribe_blocks(blocks(), engine, 3, cancellation)
+    assert [stream.cancelled for stream in engine.streams] == [True]
 
 
 def test_abandoned_while_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +175,7 @@ def test_abandoned_while_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     cancellation = CancellationToken()
     instead_of_waiting(monkeypatch, cancellation.cancel)
     with pytest.raises(Cancelled):
-        transcribe([to_signal(draw(UTTERANCE))], pipeline_of(engine), 1, cancellation)
+        transcribe_blocks([to_signal(draw(UTTERANCE))], engine, 1, cancellation)
     assert engine.streams[0].cancelled
 
 
@@ -164,7 +192,7 @@ def test_engine_closes() -> None:
     engine = Engine()
     engine.open = lambda _: stream  # type: ignore[method-assign,assignment] # a test's own engine
     with pytest.raises(Cancelled):
-        transcribe([to_signal(draw(UTTERANCE))], pipeline_of(engine), 1, CancellationToken())
+        transcribe_blocks([to_signal(draw(UTTERANCE))], engine, 1, CancellationToken())
 
 
 def test_engine_error() -> None:
@@ -203,14 +231,14 @@ def test_bad_audio() -> None:
 
     engine = Engine()
     with pytest.raises(ValueError, match="truncated"):
-        transcribe(blocks(), pipeline_of(engine), 3, CancellationToken())
-    assert [stream.cancelled for stream in engine.streams] == [True, True]
+        transcribe_blocks(blocks(), engine, 3, CancellationToken())
+    assert [stream.cancelled for stream in engine.streams] == [True]
 
 
 def test_many_utterances_in_a_block() -> None:
     """A block that ends many utterances does not put more than `width` in work."""
     engine = Answering()
     signal = to_signal(draw("VVV....." * 50))
-    transcript = transcribe([signal], pipeline_of(engine, SegmenterOptions(100)), 1, CancellationToken())
+    transcript = transcribe_blocks([signal], engine, 1, CancellationToken(), SegmenterOptions(100))
     assert len(transcript.segments) == 50
     assert engine.peak_in_work == 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import socket
 import threading
 from pathlib import Path
@@ -14,6 +16,7 @@ import soundfile
 
 from protocol.pcm import to_signal
 from tests.audio import REFERENCES, reference, silence, text_of
+from tests.processes import runs
 from tests.server import Server, eventually
 
 SENTENCES = sorted(path.stem for path in REFERENCES.glob("*.wav"))
@@ -88,7 +91,7 @@ def test_the_language_goes_by_its_primary_subtag(mock_server: Server) -> None:
     [
         (b"", "is not audio"),
         (b"hello, this is text and not sound at all", "is not audio"),
-        (_wav()[:20_000], "is truncated"),
+        (_encoded(b""), "holds no audio"),
         (b"RIFF", "is"),
     ],
 )
@@ -100,11 +103,60 @@ def test_what_is_not_audio_is_refused_with_the_reason(mock_server: Server, conte
     assert reason in refused.json()["message"]
 
 
-def test_an_empty_recording_has_an_empty_text(mock_server: Server) -> None:
-    """No samples, or nothing but silence: no segments."""
-    for pcm in (b"", silence(2_000)):
-        answer = _post(mock_server, _encoded(pcm)).json()
-        assert (answer["text"], answer["segments"], answer["duration_ms"]) == ("", [], len(pcm) // 32)
+def test_silence_is_said_to_be_silence(mock_server: Server) -> None:
+    """A file in which nothing was loud enough: empty text, and a warning that says how loud it was."""
+    pcm = np.resize(np.array([100, -100], "<i2"), 32_000).tobytes()
+    answer = _post(mock_server, _encoded(pcm)).json()
+    assert (answer["text"], answer["segments"], answer["duration_ms"]) == ("", [], 2_000)
+    (warning,) = answer["warnings"]
+    assert warning["code"] == "no_speech"
+    assert "RMS of 100 of 32768" in warning["message"]
+
+
+def test_a_file_that_ends_early_is_transcribed(mock_server: Server) -> None:
+    """200, the words that could be had, and a warning with both lengths."""
+    answer = _post(mock_server, _wav("pauses_meeting")[:-30_000]).json()
+    assert answer["text"]
+    (warning,) = answer["warnings"]
+    assert warning["code"] == "truncated"
+    assert warning["message"].startswith("the file ends early: ")
+
+
+def test_split_channels(mock_server: Server) -> None:
+    """`channel_mode=split` gives each channel its own segments."""
+    said = np.frombuffer(reference("weather"), "<i2")
+    both = np.stack((said, np.zeros_like(said)), axis=1)
+    out = io.BytesIO()
+    soundfile.write(out, both, 16_000, format="WAV")
+    split = _post(mock_server, out.getvalue(), "?channel_mode=split").json()
+    right = _post(mock_server, out.getvalue(), "?channel_mode=right").json()
+    mixed = _post(mock_server, out.getvalue()).json()
+    assert {segment["channel"] for segment in split["segments"]} == {0}
+    assert split["text"] == mixed["text"] == text_of("weather")
+    assert right["text"] == ""
+    assert all("channel" not in segment for segment in mixed["segments"])
+
+
+@pytest.mark.parametrize("as_form", [True, False])
+def test_options_in_query_and_form(mock_server: Server, as_form: bool) -> None:
+    """Options work as query parameters and as form fields alike."""
+
+    def ask(**options: str) -> httpx.Response:
+        where = {"data": options} if as_form else {"params": options}
+        return httpx.post(f"{mock_server.http}/v1/stt/transcribe", files={"file": _wav()}, **where)  # type: ignore[arg-type]
+
+    assert ask(vad_threshold="32000").json()["text"] == ""
+    assert ask(vad_silence_ms="5000", hotwords="a,b", words="true").json()["text"] == text_of("hello")
+    assert ask(language="zh-CN").json()["language"] == "zh"
+    refused = ask(vad_silence_ms="1")
+    assert (refused.status_code, refused.json()["message"].split(":")[0]) == (422, "vad_silence_ms")
+
+
+def test_an_unknown_form_field_is_named(mock_server: Server) -> None:
+    """A misspelt field of the form is not ignored."""
+    refused = httpx.post(f"{mock_server.http}/v1/stt/transcribe", files={"file": _wav()}, data={"vad_treshold": "1"})
+    assert refused.status_code == 422
+    assert refused.json()["message"].startswith("vad_treshold: ")
 
 
 @pytest.mark.parametrize(
@@ -158,8 +210,8 @@ def _stream(server: Server, chunks: int) -> bytes:
 
 
 def test_beyond_the_limit_requests_are_told_when_to_come_back(folder: Path) -> None:
-    """503 with Retry-After while STT_HTTP_CONCURRENCY requests run; then there is room again."""
-    with Server.with_fault(folder, "stuck", {"STT_HTTP_CONCURRENCY": "1"}) as server:
+    """503 with Retry-After while STT_HTTP_UPLOADS uploads are open; then there is room again."""
+    with Server.with_fault(folder, "stuck", {"STT_HTTP_UPLOADS": "1"}) as server:
         answers: list[httpx.Response] = []
         first = threading.Thread(target=lambda: answers.append(_post(server, _wav())))
         first.start()
@@ -193,3 +245,43 @@ def test_health_and_schema(mock_server: Server) -> None:
     assert health.json()["backend"] == "mock"
     assert set(schema["paths"]) == {"/v1/stt/transcribe", "/health", "/health/ready", "/health/live", "/metrics"}
     assert httpx.get(f"{mock_server.http}/metrics").headers["content-type"].startswith("text/plain")
+
+
+def test_a_slow_upload_holds_no_place(folder: Path) -> None:
+    """While one client still sends its file, another's is transcribed, with one transcription at once."""
+    settings = {"STT_BACKEND": "mock", "STT_HTTP_CONCURRENCY": "1"}
+    with Server(folder, settings) as server, socket.create_connection(("127.0.0.1", server.port)) as slow:
+        slow.sendall(b"POST /v1/stt/transcribe HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n")
+        slow.sendall(b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n")
+        eventually(lambda: server.metric("stt_http_requests_in_progress") == 1)
+        assert _post(server, _wav()).status_code == 200
+
+
+def test_a_crash_of_the_decoder_is_the_file_s_alone(folder: Path) -> None:
+    """A decoding process that dies answers 422, and the next file gets another process."""
+    pcm = (reference("hello") + silence(1_000)) * 100
+    with Server.with_fault(folder, "stuck") as server:
+        answers: list[httpx.Response] = []
+        upload = threading.Thread(target=lambda: answers.append(_post(server, _encoded(pcm))))
+        upload.start()
+        (process,) = eventually(server.processes)
+        eventually(lambda: server.metric("stt_http_requests_in_progress") == 1)
+        os.kill(process, signal.SIGKILL)
+        server.release()
+        upload.join(20)
+        again = _post(server, _wav())
+        assert server.answers() == 200
+    assert (answers[0].status_code, again.status_code) == (422, 200)
+    assert answers[0].json()["message"] == "the file could not be decoded"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_decoding_processes_end_with_the_server(folder: Path, number: signal.Signals) -> None:
+    """However the server ends, no process of it stays."""
+    with Server(folder, {"STT_BACKEND": "mock"}) as server:
+        assert server.processes() == set()
+        assert _post(server, _wav()).status_code == 200
+        (process,) = server.processes()
+        server.signal(number)
+        server.process.wait(20)
+        eventually(lambda: not runs(process))

@@ -1,0 +1,117 @@
+"""How long a container says that its audio is, where it says so at all.
+
+FFmpeg tells a duration for every file. For some it is cut to what the file holds, or guessed from a bit rate: for these
+the few fields that count are read here.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Literal, NamedTuple
+
+import av
+from av.container import InputContainer
+
+from protocol.audio_parts import Part
+
+_DECLARING = frozenset({"aiff", "au", "caf", "flac", "mov,mp4,m4a,3gp,3g2,mj2", "w64", "wav", "wv"})
+"""FFmpeg's demuxers whose duration of a stream comes from the header."""
+_OGG_PAGE_MAX = 65_307
+"""Bytes (RFC 3533, section 6)."""
+_OPUS_RATE = 48_000
+_MP3_TAG_SEARCH = 4_096
+"""Bytes at the beginning of an MP3 in which its first frame has the tag."""
+_MAX_CHUNKS = 100
+
+
+class _ChunkLayout(NamedTuple):
+    """How a container's chunks are laid out."""
+
+    start: int
+    """First chunk's offset in bytes."""
+    name_bytes: int
+    size_bytes: int
+    order: Literal["little", "big"]
+    counted: int = 0
+    """Bytes of the chunk's own header that its size counts."""
+    padding: int = 1
+    """Chunks begin at multiples of so many bytes."""
+
+
+_CHUNK_LAYOUTS = {
+    "wav": _ChunkLayout(12, 4, 4, "little", padding=2),
+    "w64": _ChunkLayout(40, 16, 8, "little", counted=24, padding=8),
+    "caf": _ChunkLayout(8, 4, 8, "big"),
+}
+_UNKNOWN_SIZES = {0, 0xFFFF_FFFF, (1 << 64) - 1}
+"""What writers to a pipe leave in a data chunk's size."""
+
+
+def declared_seconds(container: InputContainer, stream: av.AudioStream, part: Part) -> float | None:
+    """Length in s that the container declares; None where it does not. `part` stays at its position."""
+    position = part.tell()
+    name = container.format.name
+    try:
+        if name == "ogg":
+            return _ogg_seconds(stream, part)
+        if name == "mp3":
+            return _mp3_seconds(stream, part)
+        if name in _CHUNK_LAYOUTS and stream.codec_context.name.startswith("pcm_"):
+            return _pcm_seconds(stream, part, _CHUNK_LAYOUTS[name])
+        if name == "matroska,webm" and not container.streams.video and container.duration:
+            return container.duration / av.time_base
+        if name in _DECLARING and stream.duration is not None and stream.time_base is not None:
+            return float(stream.duration * stream.time_base)
+        return None
+    finally:
+        part.seek(position)
+
+
+def _pcm_seconds(stream: av.AudioStream, part: Part, layout: _ChunkLayout) -> float | None:
+    """By the size of the data chunk; FFmpeg cuts the duration of PCM to what the file holds."""
+    part.seek(0)
+    order: Literal["little", "big"] = "big" if part.read(4) == b"RIFX" else layout.order
+    at = layout.start
+    for _ in range(_MAX_CHUNKS):
+        part.seek(at)
+        head = part.read(layout.name_bytes + layout.size_bytes)
+        size = int.from_bytes(head[layout.name_bytes :], order)
+        bit_rate = stream.codec_context.bit_rate
+        if head[:4] == b"data" and bit_rate:
+            return None if size in _UNKNOWN_SIZES else (size - layout.counted) * 8 / bit_rate
+        if len(head) < layout.name_bytes + layout.size_bytes:
+            return None
+        after = at + len(head) + max(0, size - layout.counted)
+        at = after + -after % layout.padding
+    return None
+
+
+def _mp3_seconds(stream: av.AudioStream, part: Part) -> float | None:
+    """By the frames that the tag of the first frame counts; without one FFmpeg guesses from the bit rate."""
+    part.seek(0)
+    head = part.read(_MP3_TAG_SEARCH)
+    rate = stream.codec_context.sample_rate
+    frame_samples = 1152 if rate > 24_000 else 576
+    for tag, at in ((b"Xing", 8), (b"Info", 8), (b"VBRI", 14)):
+        found = head.find(tag)
+        if found >= 0 and (tag == b"VBRI" or head[found + 7] & 1):
+            return int.from_bytes(head[found + at : found + at + 4], "big") * frame_samples / rate
+    return None
+
+
+def _ogg_seconds(stream: av.AudioStream, part: Part) -> float | None:
+    """By the granule position of the last page's header, though the page itself may be cut (RFC 3533, section 6)."""
+    size = part.seek(0, os.SEEK_END)
+    part.seek(max(0, size - _OGG_PAGE_MAX))
+    tail = part.read()
+    at = tail.rfind(b"OggS")
+    if at < 0 or len(tail) < at + 14:
+        return None
+    granule = int.from_bytes(tail[at + 6 : at + 14], "little", signed=True)
+    context = stream.codec_context
+    is_opus = "opus" in context.codec.name
+    rate = _OPUS_RATE if is_opus else context.sample_rate
+    # A stream may begin at any granule, and the first samples of Opus are not heard (RFC 7845, section 4.2).
+    skipped = int.from_bytes((context.extradata or b"")[10:12], "little") if is_opus else 0
+    begin = float((stream.start_time or 0) * (stream.time_base or 0))
+    return (granule - skipped) / rate - max(0.0, begin)

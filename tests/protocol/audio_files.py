@@ -1,0 +1,81 @@
+"""Audio files made on the spot, as devices and programs make them."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Mapping
+from fractions import Fraction
+from types import MappingProxyType
+
+import av
+import numpy as np
+
+from protocol.pcm import SAMPLE_RATE, Samples
+
+NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
+
+
+def encoded(
+    samples: Samples, container: str, codec: str, rate: int = SAMPLE_RATE, options: Mapping[str, str] = NO_OPTIONS
+) -> bytes:
+    """`samples`, int16 [n] or [channels, n] at 16 kHz, as FFmpeg's muxer and encoder write them."""
+    layout = "mono" if samples.ndim == 1 else "stereo"
+    out = io.BytesIO()
+    with av.open(out, "w", format=container) as muxer:
+        stream = muxer.add_stream(codec, rate=rate, options=dict(options))
+        assert isinstance(stream, av.AudioStream)
+        stream.layout = layout
+        frame = av.AudioFrame.from_ndarray(samples.T.reshape(1, -1).copy(), format="s16", layout=layout)
+        frame.sample_rate = SAMPLE_RATE
+        resampler = av.AudioResampler(format=stream.format, layout=layout, rate=rate)
+        fifo = av.AudioFifo()
+        for converted in resampler.resample(frame) + resampler.resample(None):
+            fifo.write(converted)
+        at = 0
+        while (piece := fifo.read(stream.codec_context.frame_size or 1024, partial=True)) is not None:
+            piece.pts, piece.time_base, at = at, Fraction(1, rate), at + piece.samples
+            muxer.mux(stream.encode(piece))
+        muxer.mux([packet for packet in stream.encode(None) if packet.pts is not None])
+    return out.getvalue()
+
+
+def wav(
+    values: np.ndarray[tuple[int, ...], np.dtype[np.generic]],
+    rate: int = SAMPLE_RATE,
+    *,
+    data_bytes: int | None = None,
+    kind: int = 1,
+) -> bytes:
+    """A WAV of `values`, [n] or [channels, n]; `data_bytes` is what it declares; `kind` 3 is float."""
+    channels = 1 if values.ndim == 1 else len(values)
+    body = np.ascontiguousarray(values.T).tobytes()
+    declared = len(body) if data_bytes is None else data_bytes
+    width = values.dtype.itemsize
+    form = struct.pack("<IHHIIHH", 16, kind, channels, rate, rate * channels * width, channels * width, 8 * width)
+    return (
+        b"RIFF" + struct.pack("<I", 36 + declared) + b"WAVEfmt " + form + b"data" + struct.pack("<I", declared) + body
+    )
+
+
+def ogg_pages(data: bytes) -> list[bytes]:
+    """The pages of an OGG file."""
+    starts = [at for at in range(len(data)) if data[at : at + 4] == b"OggS"]
+    return [data[first:last] for first, last in zip(starts, [*starts[1:], len(data)], strict=True)]
+
+
+def with_checksum(page: bytes) -> bytes:
+    """The page with the checksum that its bytes have (RFC 3533, section 6)."""
+    blank = page[:22] + bytes(4) + page[26:]
+    remainder = 0
+    for byte in blank:
+        remainder ^= byte << 24
+        for _ in range(8):
+            remainder = (remainder << 1 ^ (0x04C1_1DB7 if remainder & 0x8000_0000 else 0)) & 0xFFFF_FFFF
+    return page[:22] + struct.pack("<I", remainder) + page[26:]
+
+
+def without_end_of_stream(data: bytes) -> bytes:
+    """An OGG file as Android's own writer leaves it."""
+    *pages, last = ogg_pages(data)
+    return b"".join(pages) + with_checksum(last[:5] + bytes([last[5] & ~4]) + last[6:])
