@@ -127,7 +127,7 @@ def cost_table(frozen: Sequence[Played], whole: Sequence[Played]) -> None:
         for seconds, ours, theirs in zip(LENGTHS, frozen, whole, strict=True):
             mine, other = getattr(ours, kind), getattr(theirs, kind)
             row(
-                f"{seconds} s, {kind.removesuffix('_work')}",
+                f"{seconds} s, {kind.removesuffix('_cost')}",
                 mine.decodes,
                 f"{mine.audio_seconds / seconds:.2f}",
                 f"{other.audio_seconds / seconds:.2f}",
