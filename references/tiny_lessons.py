@@ -16,7 +16,7 @@ from backends.qwen3.audio_items import MIN_ITEM_SAMPLES, split_into_items
 from backends.qwen3.languages import NAMES
 from backends.qwen3.prompt import build_template
 from references.tiny_checkpoint import AUDIO, END, TAG
-from tests.qwen3.tones import RATE, TONE_SECONDS, WORDS, Manner, Signal, Speech, chatter, hum
+from tests.qwen3.tones import RATE, TONE_SECONDS, WORDS, Signal, SpeakingStyle, Speech, background_noise, random_speech
 
 HOP = 160
 """Samples in a mel frame."""
@@ -35,8 +35,8 @@ HEARD_SECONDS = 0.1
 SEEDS = (1_000_000, 9_000_000)
 """Of the speech that is taught; tests use those below, the evaluation those from the end on."""
 
-PLAIN = Manner()
-WIDE = Manner(gap=(0.03, 0.7), lead=(0, 0.6), trail=(0, 0.6), loudness=(0.05, 0.6), noise=(0, 0.004))
+PLAIN = SpeakingStyle()
+WIDE = SpeakingStyle(gap=(0.03, 0.7), lead=(0, 0.6), trail=(0, 0.6), loudness=(0.05, 0.6), noise=(0, 0.004))
 """More than tests speak, so that what they speak is not at the edge of what was taught."""
 
 # Parts of the lessons.
@@ -144,8 +144,8 @@ class Teacher:
         seed = int(self._rng.integers(*SEEDS))
         if self._happens(SILENT):
             noise = self._rng.choice([0, self._rng.uniform(*WIDE.noise)])
-            return Speech((), (), hum(seconds, seed, noise))
-        speech = chatter(seconds, seed, PLAIN if self._happens(IN_PLAIN) else WIDE)
+            return Speech((), (), background_noise(seconds, seed, noise))
+        speech = random_speech(seconds, seed, PLAIN if self._happens(IN_PLAIN) else WIDE)
         if self._happens(CUT):
             speech = _cut(speech, int(self._rng.integers(RATE // 2, max(RATE, len(speech.signal)))))
         if self._happens(FADED):

@@ -1,4 +1,4 @@
-"""How well real vLLM hears tones with the tiny checkpoint: word error rates, and what it makes of silence.
+"""Word error rates of the tiny checkpoint on real vLLM, and its texts for silence.
 
     OMP_NUM_THREADS=1 python -m tools.evaluate_tiny_qwen3 references/tiny-qwen3-asr
 
@@ -23,17 +23,17 @@ from backends.qwen3.schedule import UNFIXED_REFRESHES, UNFIXED_SAMPLES
 from backends.qwen3.vllm_model import Clip, DecodeRequest, VllmModel
 from bench.common.word_error_rate import edits
 from references.tiny_lessons import SEEDS
-from tests.qwen3.tones import RATE, Manner, Signal, Speech, chatter, hum
+from tests.qwen3.tones import RATE, Signal, SpeakingStyle, Speech, background_noise, random_speech
 
 LENGTHS = ((1, 2), (2, 8), (10, 20))
 """Seconds: utterances are spread between the two."""
-MANNERS = {"plain": Manner(), "wide": Manner((0.05, 0.6), (0, 0.5), (0, 0.5), (0.05, 0.6), (0, 0.003))}
+STYLES = {"plain": SpeakingStyle(), "wide": SpeakingStyle((0.05, 0.6), (0, 0.5), (0, 0.5), (0.05, 0.6), (0, 0.003))}
 CADENCE = RATE // 2
 """Samples between two refreshes."""
 
 
-class Listener:
-    """A model, and the ways to ask it."""
+class Transcriber:
+    """A model, and ways to decode with it."""
 
     def __init__(self, model: VllmModel) -> None:
         self._model = model
@@ -79,35 +79,37 @@ class Listener:
         return tokens
 
 
-async def error_rates(listener: Listener, count: int) -> None:
+async def error_rates(transcriber: Transcriber, count: int) -> None:
     """Print word error rates of `count` utterances each."""
-    for manner, (low, high) in itertools.product(MANNERS, LENGTHS):
+    for style, (low, high) in itertools.product(STYLES, LENGTHS):
         speeches = [
-            chatter(seconds, SEEDS[1] + seed, MANNERS[manner])
+            random_speech(seconds, SEEDS[1] + seed, STYLES[style])
             for seed, seconds in enumerate(np.linspace(low, high, count))
         ]
-        for way in (listener.clip, listener.windows, listener.stream):
-            heard = await asyncio.gather(*(way(speech.signal) for speech in speeches))
-            rate = word_error_rate(speeches, [listener.text(tokens) for tokens in heard])
-            say(f"{manner}, {low} to {high} s, {way.__name__}: {rate:.4f}")
+        for way in (transcriber.clip, transcriber.windows, transcriber.stream):
+            texts = await asyncio.gather(*(way(speech.signal) for speech in speeches))
+            rate = word_error_rate(speeches, [transcriber.text(tokens) for tokens in texts])
+            say(f"{style}, {low} to {high} s, {way.__name__}: {rate:.4f}")
 
 
-def word_error_rate(speeches: Sequence[Speech], heard: Sequence[str]) -> float:
+def word_error_rate(speeches: Sequence[Speech], texts: Sequence[str]) -> float:
     """Errors per word, of all together."""
-    wrong = sum(edits(speech.words, text.split()) for speech, text in zip(speeches, heard, strict=True))
+    wrong = sum(edits(speech.words, text.split()) for speech, text in zip(speeches, texts, strict=True))
     return wrong / sum(len(speech.words) for speech in speeches)
 
 
-async def answers(listener: Listener) -> None:
-    """Print what it writes when it is told other things, and when nothing is said."""
-    speech = chatter(5, SEEDS[1])
-    say(f"said: {speech.text}")
+async def answers(transcriber: Transcriber) -> None:
+    """Print texts with other languages and hotwords, and texts of silence."""
+    speech = random_speech(5, SEEDS[1])
+    say(f"spoken: {speech.text}")
     for language, hotwords in ((None, ()), (None, ("nine", "café")), ("de", ()), ("en", ("one two three",))):
-        tokens = await listener.decode(speech.signal, language=language, hotwords=hotwords)
-        say(f"told {language} {hotwords}: {listener.text(tokens)}")
+        tokens = await transcriber.decode(speech.signal, language=language, hotwords=hotwords)
+        say(f"language {language}, hotwords {hotwords}: {transcriber.text(tokens)}")
     for seconds, noise, language in itertools.product((1, 5, 15, 30), (0, 0.0005, 0.003), (None, "en")):
-        heard = listener.text(await listener.decode(hum(seconds, SEEDS[1], noise), language=language))
-        say(f"silence of {seconds} s, noise {noise}, told {language}: {heard!r}")
+        texts = transcriber.text(
+            await transcriber.decode(background_noise(seconds, SEEDS[1], noise), language=language)
+        )
+        say(f"silence of {seconds} s, noise {noise}, language {language}: {texts!r}")
 
 
 def say(line: str) -> None:
@@ -124,8 +126,8 @@ async def main() -> None:
     arguments = parser.parse_args()
     model = VllmModel(Qwen3Options(arguments.model, gpu_memory=0.2, max_num_seqs=64))
     try:
-        await error_rates(Listener(model), arguments.count)
-        await answers(Listener(model))
+        await error_rates(Transcriber(model), arguments.count)
+        await answers(Transcriber(model))
     finally:
         model.shutdown()
 

@@ -42,7 +42,7 @@ from backends.qwen3.backend import Qwen3Backend
 from backends.qwen3.nvidia_driver import read_driver
 from backends.qwen3.options import Qwen3Options
 from protocol.pcm import SAMPLE_RATE, Signal
-from tests.qwen3.tones import chatter
+from tests.qwen3.tones import random_speech
 
 ROOT = Path(__file__).parents[1]
 RAMP = ("-m", "bench.engine", "qwen3-capacity", "--shape", "1.7b")
@@ -90,7 +90,7 @@ def utterances(model: str) -> list[Signal]:
     """Speech that the model understands, each time the same."""
     lengths = [LENGTHS[number % len(LENGTHS)] for number in range(UTTERANCES)]
     if "tiny" in Path(model).name:
-        return [chatter(seconds, 100 + number).signal for number, seconds in enumerate(lengths)]
+        return [random_speech(seconds, 100 + number).signal for number, seconds in enumerate(lengths)]
     recordings = [soundfile.read(path, dtype="float32")[0] for path in sorted((ROOT / "references").glob("*.wav"))]
     everything = np.concatenate(recordings)
     offsets = [number * len(everything) // UTTERANCES for number in range(UTTERANCES)]

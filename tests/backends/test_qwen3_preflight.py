@@ -72,7 +72,7 @@ def test_a_driver_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, tmp_path
     ],
 )
 def test_refusals(driver: Driver | None, cuda: int, sentence: str) -> None:
-    """A missing or old driver and an old GPU are told before the engine starts."""
+    """A missing or old driver and an old GPU are refused before the engine starts."""
     assert sentence in (driver_refusal(driver, cuda) or "")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from backends.base import EngineError, StreamOptions
@@ -114,3 +116,22 @@ def test_a_refresh_that_cannot_be_parsed_costs_one_partial() -> None:
         stream.push(noise(2.0))
         eventually(lambda: stream.partial() is not None)
         assert stream.finish(4 * SAMPLE_RATE).result(DEADLINE).text == "hello"
+
+
+def test_a_callback_that_fails_behind_a_failed_render_leaves_the_engine() -> None:
+    """An exception in `notify`, called because a final could not be rendered, does not end the engine."""
+    called = threading.Event()
+
+    def fail() -> None:
+        called.set()
+        raise RuntimeError("a bug")
+
+    with running() as (backend, model):
+        model.render_error = ValueError("too long")
+        stream = backend.stream(StreamOptions(notify=fail))
+        stream.push(noise(0.9))
+        stream.pause()
+        assert called.wait(DEADLINE)
+        model.render_error = None
+        assert final_text(backend) == "hello"
+        assert backend.healthy()

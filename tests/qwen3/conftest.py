@@ -26,7 +26,7 @@ from backends.qwen3.options import Qwen3Options
 from protocol.pcm import Signal, to_signal
 from tests.audio import reference
 from tests.backends.conformance import started
-from tests.qwen3.tones import chatter
+from tests.qwen3.tones import random_speech
 from tests.server import Server
 
 HERE = Path(__file__).parent
@@ -129,7 +129,7 @@ def wait_until_ready(server: Server) -> None:
 def make_speech(seconds: float, seed: int) -> Signal:
     """Speech of about `seconds` seconds that the model can transcribe."""
     if model_is_tiny():
-        return chatter(seconds, seed).signal
+        return random_speech(seconds, seed).signal
     recordings = ("hello", "meeting", "price", "radio", "school", "train", "weather", "wind")
     audio = to_signal(np.frombuffer(reference(recordings[seed % len(recordings)]), "<i2"))
     return (

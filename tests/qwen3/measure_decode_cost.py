@@ -25,7 +25,7 @@ from bench.common.word_error_rate import rate, score
 from protocol.pcm import FRAME_SAMPLES, SAMPLE_RATE, Signal
 from tests.backends.conformance import pieces
 from tests.qwen3.conftest import GPU_MEMORY, MODEL
-from tests.qwen3.tones import Speech, chatter
+from tests.qwen3.tones import Speech, random_speech
 
 CADENCE = 0.5
 """Seconds of speech between two refreshes."""
@@ -127,7 +127,7 @@ def cost_table(frozen: Sequence[Played], whole: Sequence[Played]) -> None:
         for seconds, ours, theirs in zip(LENGTHS, frozen, whole, strict=True):
             mine, other = getattr(ours, kind), getattr(theirs, kind)
             row(
-                f"{seconds} s, {kind.removesuffix('_work')}",
+                f"{seconds} s, {kind.removesuffix('_cost')}",
                 mine.decodes,
                 f"{mine.audio_seconds / seconds:.2f}",
                 f"{other.audio_seconds / seconds:.2f}",
@@ -160,8 +160,8 @@ def error_table(speeches: Sequence[Speech], played: dict[str, list[Played]]) -> 
 def main() -> None:
     """Measure with windows frozen, then with none."""
     lengths = np.random.default_rng(7).uniform(10, 20, UTTERANCES)
-    speeches = [chatter(seconds, 700 + number) for number, seconds in enumerate(lengths)]
-    long = [chatter(seconds + 3, 900 + seconds).signal[: seconds * SAMPLE_RATE] for seconds in LENGTHS]
+    speeches = [random_speech(seconds, 700 + number) for number, seconds in enumerate(lengths)]
+    long = [random_speech(seconds + 3, 900 + seconds).signal[: seconds * SAMPLE_RATE] for seconds in LENGTHS]
     work: dict[bool, list[Played]] = {}
     played: dict[str, list[Played]] = {}
     for freeze in (True, False):

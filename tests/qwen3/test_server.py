@@ -74,12 +74,12 @@ def test_ten_minutes_without_a_pause(server: Server) -> None:
     pcm = to_pcm(np.concatenate([make_speech(20.0, seed)[: 20 * SAMPLE_RATE] for seed in range(30)]))
     pieces = [pcm[start : start + 10 * CHUNK] for start in range(0, len(pcm), 10 * CHUNK)]
     with session(server.ws()) as client, ThreadPoolExecutor(1) as reader:
-        heard = reader.submit(client.until, "final", reason="commit")
+        messages = reader.submit(client.until, "final", reason="commit")
         for piece in pieces:
             client.send(piece, CHUNK)
             time.sleep(0.1)
         client.commit()
-        finals = [message for message in heard.result(60) if message["type"] == "final"]
+        finals = [message for message in messages.result(60) if message["type"] == "final"]
 
     assert server.metric("stt_dropped_messages_total") == 0
     cut = [final for final in finals if final["reason"] == "max_length"]

@@ -1,4 +1,4 @@
-"""Speech for the tiny checkpoint: it hears ten tones as the words one to ten, and this speaks them.
+"""Speech for the tiny checkpoint, which transcribes ten tones as the words one to ten.
 
 `references/train_tiny_qwen3.py` trains on what this module makes, so a test that speaks with `speak` is understood.
 """
@@ -24,11 +24,11 @@ Signal = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class SpeakingStyle:
     """How speech sounds: ranges that `speak` draws from. These suit a test of the server.
 
     The loudest and the softest tone are an RMS of 9300 and 2300 in 16-bit units, the noise is one of 16: far on either
-    side of the 300 at which the server hears speech. No gap is as long as the 500 ms that end an utterance.
+    side of the 300 from which a frame is voiced. No gap is as long as the 500 ms that end an utterance.
     """
 
     gap: tuple[float, float] = (0.05, 0.35)
@@ -43,12 +43,12 @@ class Manner:
     """RMS of the noise under everything."""
 
 
-PLAIN = Manner()
+PLAIN = SpeakingStyle()
 
 
 @dataclass(frozen=True, slots=True)
 class Speech:
-    """What was said, and how it sounds."""
+    """Words and their audio."""
 
     words: tuple[str, ...]
     starts: tuple[int, ...]
@@ -66,35 +66,35 @@ class Speech:
         return (np.clip(self.signal, -1, 1) * 32_767).astype("<i2").tobytes()
 
 
-def speak(words: Sequence[str], seed: int, manner: Manner = PLAIN) -> Speech:
+def speak(words: Sequence[str], seed: int, style: SpeakingStyle = PLAIN) -> Speech:
     """Say `words`, each one of WORDS. The same seed sounds the same."""
     rng = np.random.default_rng(seed)
-    return _speak(words, rng, manner)
+    return _speak(words, rng, style)
 
 
-def chatter(seconds: float, seed: int, manner: Manner = PLAIN) -> Speech:
+def random_speech(seconds: float, seed: int, style: SpeakingStyle = PLAIN) -> Speech:
     """Say random words for about `seconds`, at most a word longer."""
     rng = np.random.default_rng(seed)
-    each = TONE_SECONDS + sum(manner.gap) / 2
-    edges = (sum(manner.lead) + sum(manner.trail)) / 2
+    each = TONE_SECONDS + sum(style.gap) / 2
+    edges = (sum(style.lead) + sum(style.trail)) / 2
     count = max(1, round((seconds - edges) / each))
-    return _speak([WORDS[index] for index in rng.integers(len(WORDS), size=count)], rng, manner)
+    return _speak([WORDS[index] for index in rng.integers(len(WORDS), size=count)], rng, style)
 
 
-def hum(seconds: float, seed: int, rms: float = 0.0005) -> Signal:
-    """Noise in which nothing is said."""
+def background_noise(seconds: float, seed: int, rms: float = 0.0005) -> Signal:
+    """Noise without words."""
     rng = np.random.default_rng(seed)
     return (rms * rng.standard_normal(round(seconds * RATE))).astype(np.float32)
 
 
-def _speak(words: Sequence[str], rng: np.random.Generator, manner: Manner) -> Speech:
+def _speak(words: Sequence[str], rng: np.random.Generator, style: SpeakingStyle) -> Speech:
     tone = round(TONE_SECONDS * RATE)
-    waits = [rng.uniform(*manner.lead), *rng.uniform(*manner.gap, size=max(0, len(words) - 1))]
+    waits = [rng.uniform(*style.lead), *rng.uniform(*style.gap, size=max(0, len(words) - 1))]
     starts = [round(sum(waits[: index + 1]) * RATE) + index * tone for index in range(len(words))]
-    end = (starts[-1] + tone if words else round(waits[0] * RATE)) + round(rng.uniform(*manner.trail) * RATE)
-    signal = rng.uniform(*manner.noise) * rng.standard_normal(end)
+    end = (starts[-1] + tone if words else round(waits[0] * RATE)) + round(rng.uniform(*style.trail) * RATE)
+    signal = rng.uniform(*style.noise) * rng.standard_normal(end)
     for word, start in zip(words, starts, strict=True):
-        signal[start : start + tone] += rng.uniform(*manner.loudness) * _tone(PITCHES[WORDS.index(word)], rng)
+        signal[start : start + tone] += rng.uniform(*style.loudness) * _tone(PITCHES[WORDS.index(word)], rng)
     return Speech(tuple(words), tuple(starts), signal.astype(np.float32))
 
 
