@@ -16,6 +16,9 @@ from transport.backend_lifecycle import BackendLifecycle
 DRAIN_RESERVE_SECONDS = 1.0
 """Part of the drain's time kept for telling those who are not done that it is over."""
 
+_READ_PASSES = 4
+"""Passes of the event loop in which audio that already lies in the sockets is read, queued and taken."""
+
 WATCH_SECONDS = 0.25
 """Seconds between two checks of the engine: how late a session without an open utterance learns of its death."""
 
@@ -196,6 +199,8 @@ class Admission:
         """Admit nothing more; let sessions send their last finals and requests finish, all within `seconds`."""
         self._draining = True
         deadline = asyncio.get_running_loop().time() + seconds
+        for _ in range(_READ_PASSES):
+            await asyncio.sleep(0)
         for session in list(self._sessions):
             session.drain()
         if not await self._empty_by(deadline - min(DRAIN_RESERVE_SECONDS, seconds / 2)):

@@ -415,6 +415,7 @@ def test_what_the_client_sends_in_the_end_is_cancelled_by_its_close(mock_server:
     eventually(lambda: mock_server.metric("stt_sessions") == 0)
 
 
+@pytest.mark.slow
 def test_a_thousand_connections_leave_nothing_behind(mock_server: Server) -> None:
     """Connects, vanishings in mid-speech and reconnects leave no thread, task, session or open file."""
     hello = reference("hello")

@@ -95,6 +95,7 @@ def test_the_process_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     assert gc.get_freeze_count() <= before[1], "nothing of a server that has ended is kept"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/nope", "/health"])
 def test_http_requests_count(folder: Path, path: str) -> None:
     """Requests with bodies that nobody reads leave cycles as sockets do: memory stays flat over thousands of them."""
@@ -111,6 +112,7 @@ def test_http_requests_count(folder: Path, path: str) -> None:
         assert server.resident_bytes() - before < 2_000 * len(body) / 2
 
 
+@pytest.mark.slow
 def test_refused_sockets_count(folder: Path) -> None:
     """Connections that break the protocol leave cycles too: memory stays flat over hundreds of them."""
     with Server(folder, {"STT_BACKEND": "mock"}) as server:

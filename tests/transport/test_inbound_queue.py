@@ -189,6 +189,7 @@ def test_thirty_seconds_of_audio_wait(message: int) -> None:
         queue = new_queue()
         for _ in range(30 * 32_000 // message):
             queue.put_audio(bytes(message), 1.0, live=True)
+        queue.hand_over()  # what is still gathering
         assert len(taken(queue)) == 30 * 32_000 // message * message
 
     run(conversation)

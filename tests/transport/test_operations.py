@@ -101,9 +101,10 @@ def test_a_loading_server_is_not_ready(folder: Path) -> None:
 def test_engine_restarts_are_counted(folder: Path) -> None:
     """Once the engine is well again after its death."""
     with Server.with_fault(folder, "dying") as server:
-        server.release()
-        eventually(lambda: server.answers() == 503)
-        eventually(lambda: httpx.get(f"{server.http}/health/ready").json()["status"] == "dead")
+        with session(server.ws()) as caller:
+            server.release()
+            caller.rest()  # the death was noticed
+        assert httpx.get(f"{server.http}/health/ready").json()["status"] == "dead"
         assert refused(server.ws()).status_code == 503
         (folder / "released").unlink()
         eventually(lambda: server.metric("stt_engine_restarts_total") == 1)
