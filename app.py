@@ -31,7 +31,7 @@ from protocol.errors import RefusalReason
 from protocol.events import Reason
 from protocol.http_messages import Health, HttpError, Readiness, TranscribeParams, Transcript
 from protocol.native import NativeDialect
-from transport import http, serving
+from transport import http, page, serving
 from transport.admission import Admission
 from transport.app_context import AppContext
 from transport.backend_lifecycle import BackendLifecycle
@@ -121,6 +121,7 @@ def create_app(
         stop = GracefulShutdown(drain=drain, release=lambda: asyncio.to_thread(lifecycle.close))
         app.state.context, app.state.transcriber, app.state.gc_policy = context, transcriber, gc_policy
         app.state.path_prefix = read.path_prefix
+        app.state.page_files = await asyncio.to_thread(page.PageFiles) if read.page else None
         watch = asyncio.create_task(admission.watch(), name="engine watch")
         try:
             lifecycle.start()
@@ -186,6 +187,7 @@ class _Application(FastAPI):
 def _add_routes(app: FastAPI, dialects: Mapping[str, NewDialect]) -> None:
     app.add_exception_handler(HTTPException, report_http_exception)
     app.add_exception_handler(Exception, report_failure)
+    app.router.routes.extend(page.routes())
     for path in dialects:
         app.add_route(path, upgrade_required, ["GET"], include_in_schema=False)
     refusals: dict[int | str, dict[str, Any]] = {
@@ -262,9 +264,12 @@ def main() -> None:
     logging.configure(settings.log_level)
     url = serving.base_url(settings.host, sockets[0].getsockname()[1], settings.path_prefix)
 
+    your_voice = f"Your own voice: open {url}/ in a browser\n" if settings.page else ""
+
     def announce() -> None:
         sys.stdout.write(
             f"realtime-stt-ws: the engine {settings.backend} is ready on {url}\n"
+            f"{your_voice}"
             f"Try: curl -F file=@{Path(__file__).parent / 'references' / 'hello.wav'} {url}/v1/stt/transcribe\n"
         )
         sys.stdout.flush()
