@@ -19,6 +19,7 @@ const title = document.title;
 const access = new Access();
 
 let recording = null;
+let starting = false;
 let spokenPart = null;
 let spokenMs = 0;
 let recordings = 0;
@@ -122,7 +123,7 @@ class Recording {
     const latencyMs = message.latency_ms;
     spokenPart.add(segment, {speakers: this.channels > 1, provisional, latencyMs});
     if (!provisional) announce(this.channels > 1 ? `${SPEAKERS[channel]}: ${text}` : text);
-    $("delay").textContent = message.first_token_ms ? `first words after ${(message.first_token_ms / 1000).toFixed(1)} s` : "";
+    $("delay").textContent = message.first_token_ms ? `first words in ${(message.first_token_ms / 1000).toFixed(1)} s` : "";
     return undefined;
   }
 
@@ -153,7 +154,7 @@ class Recording {
 
 function setRecording(one) {
   recording = one;
-  record.disabled = false;
+  starting = false;
   record.setAttribute("aria-pressed", String(one !== null));
   language.disabled = stereo.disabled = one !== null;
   document.title = one ? `● ${title}` : title;
@@ -163,8 +164,9 @@ function setRecording(one) {
 
 async function toggle() {
   if (recording) return recording.stop();
+  if (starting) return undefined;
+  starting = true;
   notify("");
-  record.disabled = true;
   state.textContent = "Starting";
   try {
     setRecording(await Recording.start());

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +29,37 @@ class Browser:
     """One browser with one tab, whose microphone plays `recording` (a WAV file of 48 kHz) once."""
 
     def __init__(self, folder: Path, recording: Path | None = None, flags: Sequence[str] = ()) -> None:
-        profile = folder / "profile"
-        profile.mkdir(parents=True)
-        assert CHROMIUM is not None
+        self._folder = folder
         capture = [] if recording is None else [f"--use-file-for-fake-audio-capture={recording}%noloop"]
-        self._log = (folder / "chromium.log").open("wb")
-        command = [CHROMIUM, *_FLAGS, *capture, *flags, f"--user-data-dir={profile}", "about:blank"]
-        self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log)
-        port_file = profile / "DevToolsActivePort"
-        port = eventually(lambda: port_file.exists() and port_file.read_text().splitlines(), 60)[0]
-        targets = eventually(lambda: self._tabs(port), 60)
-        self._socket = connect(targets[0]["webSocketDebuggerUrl"], max_size=None, compression=None)
+        self._flags = (*_FLAGS, *capture, *flags)
+        self._stack = ExitStack()
         self._calls = 0
         self.events: list[dict[str, Any]] = []
         """What the tab reported, such as exceptions."""
+
+    def __enter__(self) -> Browser:
+        with ExitStack() as starting:
+            port = self._start(starting)
+            targets = eventually(lambda: self._tabs(port), 60)
+            address = targets[0]["webSocketDebuggerUrl"]
+            self._socket = starting.enter_context(connect(address, max_size=None, compression=None))
+            self._stack = starting.pop_all()
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
+        return self
+
+    def _start(self, stack: ExitStack) -> str:
+        """Start the process; the port that it listens on."""
+        profile = self._folder / "profile"
+        profile.mkdir(parents=True)
+        assert CHROMIUM is not None
+        log = stack.enter_context((self._folder / "chromium.log").open("wb"))
+        command = [CHROMIUM, *self._flags, f"--user-data-dir={profile}", "about:blank"]
+        process = stack.enter_context(subprocess.Popen(command, stdout=log, stderr=log))
+        stack.callback(_end, process)
+        port_file = profile / "DevToolsActivePort"
+        port: str = eventually(lambda: port_file.exists() and port_file.read_text().splitlines(), 60)[0]
+        return port
 
     @staticmethod
     def _tabs(port: str) -> list[dict[str, Any]]:
@@ -53,18 +69,9 @@ class Browser:
             return []
         return [target for target in answer if target["type"] == "page"]
 
-    def __enter__(self) -> Browser:
-        return self
-
     def __exit__(self, *_: object) -> None:
-        self._socket.close()
-        self._process.terminate()
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._log.close()
+        with self._stack:
+            self.call("Browser.close")
 
     def call(self, method: str, **parameters: object) -> dict[str, Any]:
         """A command of the DevTools protocol, and its answer."""
@@ -111,6 +118,14 @@ class Browser:
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
+    def key(self, key: str) -> None:
+        """Press a key on the keyboard, such as `Tab`."""
+        codes = {"Tab": 9, "Enter": 13, " ": 32}
+        text = {"Enter": "\r", " ": " "}.get(key, "")
+        pressed = {"key": key, "code": key.replace(" ", "Space"), "windowsVirtualKeyCode": codes[key]}
+        self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **pressed)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **pressed)
+
     def drop(self, path: Path) -> None:
         """Drop a file on the page."""
         data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
@@ -136,3 +151,11 @@ class Browser:
             elif event["method"] == "Log.entryAdded" and event["params"]["entry"]["level"] == "error":
                 found.append(event["params"]["entry"]["text"])
         return found
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Wait for a browser that was told to close, which ends its own processes; kill one that does not."""
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
