@@ -18,8 +18,8 @@ export function showMeters(names) {
 }
 
 /** Shows a `level` message; {rms: 0, voiced: false}: silence. */
-export function setLevel(level) {
-  const meter = place.children[level.channel ?? 0];
+export function setLevel(level, channel) {
+  const meter = place.children[channel];
   if (meter) update(meter, level);
 }
 

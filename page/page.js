@@ -52,11 +52,11 @@ class Recording {
     let one = null;
     const microphone = await Microphone.open(
       channels,
-      (samples) => (one ? one.session.write(samples) : early.push(samples)),
+      (samples) => (one ? one.write(samples) : early.push(samples)),
       () => one?.stop("The microphone was disconnected."),
     );
     one = new Recording(microphone, channels);
-    for (const samples of early) one.session.write(samples);
+    for (const samples of early) one.write(samples);
     return one;
   }
 
@@ -66,42 +66,47 @@ class Recording {
     this.number = ++recordings;
     this.offsetMs = spokenMs;
     this.starts = [];
+    this.texts = [];
     spokenPart ??= new Part("Microphone");
     spokenPart.showPartials(channels);
     showMeters(channels > 1 ? SPEAKERS : [""]);
-    this.session = new Session({
-      rate: microphone.rate, channels, language: language.value, offsetMs: spokenMs, access,
+    // A connection is one speaker.
+    this.sessions = Array.from({length: channels}, (_, channel) => new Session({
+      rate: microphone.rate, language: language.value, offsetMs: spokenMs, access,
       on: {
-        state: (text, connected) => this.#state(text, connected),
-        message: (message) => this.#take(message),
-        retract: (segment) => spokenPart.remove(this.#key(segment)),
+        state: (text, connected) => this.#state(channel, text, connected),
+        message: (message) => this.#take(message, channel),
+        retract: (segment) => spokenPart.remove(this.#key(channel, segment)),
         lost: (ms) => spokenPart.note(`${(ms / 1000).toFixed(1)} s were lost while there was no connection.`),
         end: (error) => this.#ended(error),
       },
-    });
+    }));
     this.tick = setInterval(() => ($("clock").textContent = clock(this.#nowMs)), 250);
     navigator.wakeLock?.request("screen").then((lock) => (this.lock = lock), () => {});
   }
 
   get #nowMs() {
-    return this.offsetMs + (this.session.written * 1000) / this.session.rate;
+    return this.offsetMs + (this.sessions[0].written * 1000) / this.microphone.rate;
   }
 
-  #key(segment) {
-    return `${this.number}/${segment}`;
+  write(channels) {
+    channels.forEach((samples, channel) => this.sessions[channel].write(samples));
   }
 
-  #state(text, connected) {
-    state.textContent = this.stopping && connected ? "Finishing" : text;
-    document.body.classList.toggle("disconnected", !connected);
-    if (!connected) setLevel({rms: 0, voiced: false});
+  #key(channel, segment) {
+    return `${this.number}/${channel}/${segment}`;
   }
 
-  #take(message) {
-    const channel = message.channel ?? 0;
+  #state(channel, text, connected) {
+    this.texts[channel] = connected ? "" : text;
+    state.textContent = this.texts.find(Boolean) ?? (this.stopping ? "Finishing" : text);
+    if (!connected) setLevel({rms: 0, voiced: false}, channel);
+  }
+
+  #take(message, channel) {
     switch (message.type) {
       case "level":
-        return this.stopping ? undefined : setLevel(message);
+        return this.stopping ? undefined : setLevel(message, channel);
       case "speech_started":
         this.starts[channel] = message.start_ms;
         return undefined;
@@ -118,7 +123,7 @@ class Recording {
   #final(message, channel) {
     const {text, start_ms, end_ms, words, language: spoken, provisional} = message;
     if (!text) return spokenPart.setPartial(null, channel);
-    const segment = {key: this.#key(message.segment), text, start_ms, end_ms, language: spoken, words};
+    const segment = {key: this.#key(channel, message.segment), text, start_ms, end_ms, language: spoken, words};
     if (this.channels > 1) segment.channel = channel;
     const latencyMs = message.latency_ms;
     spokenPart.add(segment, {speakers: this.channels > 1, provisional, latencyMs});
@@ -130,22 +135,24 @@ class Recording {
   /** Stops the microphone and waits for the last words; a second call ends at once. */
   async stop(reason = "") {
     if (reason) notify(reason);
-    if (this.stopping) return this.session.abort();
+    if (this.stopping) return this.sessions.forEach((each) => each.abort());
     this.stopping = true;
     state.textContent = "Finishing";
-    setLevel({rms: 0, voiced: false});
+    for (let channel = 0; channel < this.channels; channel++) setLevel({rms: 0, voiced: false}, channel);
     await this.microphone.stop();
-    this.session.finish();
+    for (const each of this.sessions) each.finish();
     return undefined;
   }
 
   async #ended(error) {
+    if (error) for (const each of this.sessions) each.abort();
+    if (this.over || !this.sessions.every((each) => each.ended)) return;
+    this.over = true;
     clearInterval(this.tick);
     spokenMs = this.#nowMs;
     this.lock?.release();
     await this.microphone.stop();
     spokenPart.showPartials(0);
-    if (!spokenPart.segments.length) state.textContent = "Nothing was said";
     setRecording(null);
     if (error?.key) askKey(error.message, toggle);
     else if (error) notify(error.message);
@@ -214,10 +221,11 @@ async function runFile({file, part, signal}) {
   signal.throwIfAborted();
   const onUpload = (sent) =>
     (sent < 1 ? part.setProgress(sent, `Sending ${Math.round(100 * sent)} %`) : part.setProgress(undefined, "Transcribing"));
-  const answer = await transcribe(file, {language: language.value, split: stereo.checked, access, signal, onUpload});
-  answer.segments.forEach((segment, index) => {
-    part.add({key: index, language: answer.language, ...segment}, {speakers: segment.channel !== undefined});
-  });
+  const onEvent = ({type, position_ms: position, ...segment}) => {
+    if (type === "progress") part.setProgress(undefined, `Transcribing, ${clock(position)}`);
+    else if (type === "segment") part.add({key: part.segments.length, ...segment}, {speakers: segment.channel !== undefined});
+  };
+  const answer = await transcribe(file, {language: language.value, split: stereo.checked, access, signal, onUpload, onEvent});
   for (const {message} of answer.warnings) part.note(message);
   if (!answer.segments.length) part.note("No words were recognised.");
   announce(`${file.name}: ${answer.text}`);

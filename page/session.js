@@ -25,12 +25,12 @@ const NOT_READY = {
  * `retract` (segment: its audio is sent again), `lost` (ms of audio), `end` (error or null; error.key: a key is needed).
  */
 export class Session {
-  constructor({rate, channels, language, offsetMs, access, on}) {
-    Object.assign(this, {rate, channels, language, offsetMs, access, on});
+  constructor({rate, language, offsetMs, access, on}) {
+    Object.assign(this, {rate, language, offsetMs, access, on});
     this.kept = [];
-    this.keptStart = 0; // first frame kept
-    this.written = 0; // frames recorded
-    this.base = 0; // frame at which the connection's audio begins
+    this.keptStart = 0; // first sample kept
+    this.written = 0; // samples recorded
+    this.base = 0; // sample at which the connection's audio begins
     this.pending = []; // starts (ms) of utterances without a final
     this.provisional = null;
     this.failures = [];
@@ -42,10 +42,10 @@ export class Session {
     this.#connect();
   }
 
-  /** Send samples (interleaved) now, or as soon as there is a connection. */
+  /** Send samples now, or as soon as there is a connection. */
   write(samples) {
     this.kept.push(samples);
-    this.written += samples.length / this.channels;
+    this.written += samples.length;
     if (this.open) this.#send(samples);
     while (this.written - this.keptStart > KEPT_SECONDS * this.rate) this.#forgetFirst();
   }
@@ -64,7 +64,7 @@ export class Session {
 
   #send(samples) {
     this.socket.send(samples);
-    if (this.socket.bufferedAmount > UNSENT_SECONDS * this.rate * this.channels * 2) {
+    if (this.socket.bufferedAmount > UNSENT_SECONDS * this.rate * 2) {
       // A network that is gone may take minutes to show it.
       this.socket.onclose = null;
       this.socket.close();
@@ -103,7 +103,6 @@ export class Session {
     const query = new URLSearchParams({
       call_id: this.callId, sample_rate: this.rate, language: this.language, words: true, events: "speech,level",
     });
-    if (this.channels > 1) query.set("channels", this.channels);
     const url = new URL(`v1/stt/ws?${query}`, document.baseURI);
     url.protocol = url.protocol.replace("http", "ws");
     const socket = new WebSocket(url, token ? ["stt", `stt-token.${token}`] : []);
@@ -175,9 +174,8 @@ export class Session {
     if (this.gap) this.on.lost(Math.round((this.gap * 1000) / this.rate));
     this.gap = 0;
     this.base = this.keptStart;
-    const size = this.rate * this.channels;
     const all = concatenated(this.kept);
-    for (let first = 0; first < all.length; first += size) this.socket.send(all.subarray(first, first + size));
+    for (let at = 0; at < all.length; at += this.rate) this.socket.send(all.subarray(at, at + this.rate));
   }
 
   #sendFinish() {
@@ -220,18 +218,18 @@ export class Session {
   }
 
   #forgetBefore(ms) {
-    const frame = Math.floor((ms * this.rate) / 1000);
-    while (this.kept.length && this.keptStart + this.kept[0].length / this.channels <= frame) this.#drop();
+    const sample = Math.floor((ms * this.rate) / 1000);
+    while (this.kept.length && this.keptStart + this.kept[0].length <= sample) this.#drop();
   }
 
   /** Drop the oldest audio for want of room; without a connection it is lost. */
   #forgetFirst() {
-    if (!this.open) this.gap = (this.gap ?? 0) + this.kept[0].length / this.channels;
+    if (!this.open) this.gap = (this.gap ?? 0) + this.kept[0].length;
     this.#drop();
   }
 
   #drop() {
-    this.keptStart += this.kept.shift().length / this.channels;
+    this.keptStart += this.kept.shift().length;
   }
 
   #end(error) {
