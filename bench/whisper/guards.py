@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backends.whisper.model import Model, choose_hardware
+from backends.whisper.model import Model, Window, choose_hardware
 from backends.whisper.transcription import Request, decode_finals, decode_once, decode_partials
 from bench.common.offline_segmentation import segment as hear
 from bench.common.recordings import read_pcm
@@ -35,7 +35,7 @@ class Heard:
 
     kind: str
     way: str
-    """`final`, `partial`, or `window`: the final's second decode, on the full window."""
+    """`final`, `partial`, or `window`: the final's second decode, on the long window."""
     seconds: float
     said: str
     """Unguarded."""
@@ -53,7 +53,7 @@ def main() -> None:
     made.add_argument("--model", default="base")
     made.add_argument("--each", type=int, default=25, help="sounds of each kind (25)")
     made.add_argument("--words", type=Path)
-    made.add_argument("--windows", action="store_true", help="decode all finals on the full window too")
+    made.add_argument("--windows", action="store_true", help="decode all finals on the long window too")
     made.add_argument("--list", action="store_true")
     made.add_argument("--json", type=Path)
     given = made.parse_args()
@@ -94,14 +94,14 @@ def _utterances(samples: Samples) -> list[Signal]:
 
 def _final(model: Model, kind: str, signal: Signal, word: str | None, *, windows: bool) -> Iterator[Heard]:
     request, seconds = Request(signal, "en"), len(signal) / SAMPLE_RATE
-    (once,) = decode_once(model, [request], beams=5, whole_window=False)
+    (once,) = decode_once(model, [request], 5, Window.SHORT)
     (final,) = decode_finals(model, [request], 5)
     hypothesis = once.hypothesis
     yield Heard(
         kind, "final", seconds, once.text, final.text, hypothesis.no_speech_prob, hypothesis.mean_log_prob, word
     )
     if windows:
-        (whole,) = decode_once(model, [request], beams=5, whole_window=True)
+        (whole,) = decode_once(model, [request], 5, Window.LONG)
         shown = "" if whole.hallucination else whole.text
         hypothesis = whole.hypothesis
         prob, log_prob = hypothesis.no_speech_prob, hypothesis.mean_log_prob
@@ -110,7 +110,7 @@ def _final(model: Model, kind: str, signal: Signal, word: str | None, *, windows
 
 def _partial(model: Model, kind: str, signal: Signal) -> Heard:
     request = Request(signal, "en")
-    (once,) = decode_once(model, [request], beams=1, whole_window=False)
+    (once,) = decode_once(model, [request], 1, Window.SHORT)
     (partial,) = decode_partials(model, [request])
     prob, log_prob = once.hypothesis.no_speech_prob, once.hypothesis.mean_log_prob
     return Heard(kind, "partial", len(signal) / SAMPLE_RATE, once.text, partial.text, prob, log_prob)
