@@ -7,7 +7,7 @@ from concurrent.futures import Future
 
 from backends.base import ASRResult, EngineError, StreamOptions, Word
 from backends.whisper.decoders import Decoders, Job, Outcome
-from backends.whisper.recording import Recording
+from backends.whisper.recording import PAUSING, Recording
 from backends.whisper.scheduler import Kind
 from backends.whisper.transcription import Request
 from protocol.pcm import SAMPLE_RATE, Signal, ms
@@ -130,6 +130,8 @@ class WhisperStream:
         seconds = max(self._decoders.partial_spacing(first=not self._has_text), self._options.partial_ms / 1000)
         length = len(self._recording)
         if length - self._decoded_to < seconds * SAMPLE_RATE or not self._recording.audible(length):
+            return
+        if self._recording.quiet() >= PAUSING:
             return
         job = Job(Kind.PARTIAL, self._partial_request, self._partial_done)
         if self._submit(job):
