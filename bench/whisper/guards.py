@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from backends.whisper.model import Model, Window, choose_hardware
+from backends.whisper.scheduler import FIRST_PARTIAL_SECONDS
 from backends.whisper.transcription import Request, decode_finals, decode_once, decode_partials
 from bench.common.offline_segmentation import segment as hear
 from bench.common.recordings import read_pcm
@@ -52,13 +53,14 @@ def main() -> None:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--model", default="base")
     made.add_argument("--each", type=int, default=25, help="sounds of each kind (25)")
+    made.add_argument("--seed", type=int, default=0, help="of the sounds; the thresholds were set with 0")
     made.add_argument("--words", type=Path)
     made.add_argument("--windows", action="store_true", help="decode all finals on the long window too")
     made.add_argument("--list", action="store_true")
     made.add_argument("--json", type=Path)
     given = made.parse_args()
     model = Model(Path(os.environ["STT_MODEL_DIR"]) / given.model, choose_hardware("auto", "auto"), 1)
-    found = list(_sounds(model, given.each, windows=given.windows))
+    found = list(_sounds(model, given.each, given.seed, windows=given.windows))
     if given.words:
         found += list(_words(model, given.words, windows=given.windows))
     _report(found, listed=given.list)
@@ -66,14 +68,14 @@ def main() -> None:
         given.json.write_text(json.dumps([asdict(each) for each in found]))
 
 
-def _sounds(model: Model, each: int, *, windows: bool) -> Iterator[Heard]:
+def _sounds(model: Model, each: int, seed: int, *, windows: bool) -> Iterator[Heard]:
     opened: Counter[str] = Counter()
-    for kind, samples in sounds(each):
+    for kind, samples in sounds(each, seed):
         utterances = _utterances(samples)
         opened[kind] += bool(utterances)
         for signal in utterances:
             yield from _final(model, kind, signal, None, windows=windows)
-            for end in range(round(0.8 * SAMPLE_RATE), len(signal), SAMPLE_RATE):
+            for end in range(round(FIRST_PARTIAL_SECONDS * SAMPLE_RATE), len(signal), SAMPLE_RATE):
                 yield _partial(model, kind, signal[:end])
     print(f"sounds that open the detector, of {each} each: {dict(opened)}, together {opened.total()}")
 
