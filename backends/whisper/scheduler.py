@@ -42,8 +42,9 @@ class Batch(Generic[Item]):
     jobs: list[Item]
 
 
-FIRST_PARTIAL_SECONDS = 0.65
-"""New audio between two partials of an utterance that has no text yet: 0.35 s of voice behind the 0.3 s before it."""
+FIRST_PARTIAL_SECONDS = 0.8
+"""New audio between two partials of an utterance that has no text yet: 0.5 s of voice behind the 0.3 s before it. At
+0.65 s the first text came no sooner: more of them had none yet."""
 PARTIAL_SECONDS = 1.0
 """New audio between two partials, with cores to spare: at 0.5 s partials cost twice as much and change more often."""
 PARTIAL_SHARE = 0.5

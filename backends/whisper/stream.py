@@ -131,7 +131,7 @@ class WhisperStream:
         length = len(self._recording)
         if length - self._decoded_to < seconds * SAMPLE_RATE or not self._recording.audible(length):
             return
-        if self._recording.quiet() >= PAUSING:
+        if self._has_text and self._recording.quiet() >= PAUSING:
             return
         job = Job(Kind.PARTIAL, self._partial_request, self._partial_done)
         if self._submit(job):
@@ -176,7 +176,9 @@ class WhisperStream:
     def _begin_early(self, span: _Span) -> None:
         """Begin the final of a span behind which it is quiet, if a core is idle."""
         length = len(self._recording)
-        if not self._options.live or span[1] == length or span in self._final_jobs or span in self._finals:
+        if not self._options.live or not self._has_text or span[1] == length:
+            return  # without text a partial is due first, which is sooner there
+        if span in self._final_jobs or span in self._finals:
             return
         if self._recording.audible(span[1]) and self._decoders.has_spare_core():
             self._drop_partial()
