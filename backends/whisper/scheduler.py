@@ -65,6 +65,8 @@ class Scheduler(Generic[Item]):
         """Live utterances that are open."""
         self._partial_cost = 0.0
         """Mean seconds of a partial's decode; 0: none was decoded."""
+        self._overtaken = False
+        """Whether a final took the core of a partial in work, whose seconds then say nothing of its cost."""
 
     @property
     def jobs(self) -> list[Item]:
@@ -115,7 +117,9 @@ class Scheduler(Generic[Item]):
     def finished(self, batch: Batch[Item], seconds: float) -> None:
         """A batch was decoded, in so many seconds."""
         self._running[batch.kind] -= 1
-        if batch.kind is Kind.PARTIAL:
+        if batch.kind is Kind.PARTIAL and not self._running[Kind.PARTIAL] and self._overtaken:
+            self._overtaken = False
+        elif batch.kind is Kind.PARTIAL and not self._overtaken:
             cost = seconds / len(batch.jobs)
             before = self._partial_cost or cost
             self._partial_cost = before + _SMOOTHING * (cost - before)
@@ -123,16 +127,21 @@ class Scheduler(Generic[Item]):
     def partial_spacing(self, *, first: bool) -> float:
         """Seconds of new audio that an utterance needs for its next partial; `first`: it has no text yet."""
         fair = self._live * self._partial_cost / (self._limits.threads * PARTIAL_SHARE)
+        if first and self._live <= self._limits.threads:
+            return FIRST_PARTIAL_SECONDS
         return max(fair, FIRST_PARTIAL_SECONDS if first else PARTIAL_SECONDS)
 
     @property
     def has_spare_core(self) -> bool:
         """Whether a final may begin before the speaker is known to pause: it may be decoded in vain."""
         finals = self._running[Kind.FINAL] + len(self._queues[Kind.FINAL])
-        return finals < self._limits.threads and self.partial_spacing(first=False) <= PARTIAL_SECONDS
+        return finals < self._limits.threads and self._live <= self._limits.threads
 
     def _take(self, kind: Kind, most: int) -> Batch[Item]:
         queue = self._queues[kind]
         jobs = [queue.popleft() for _ in range(min(most, len(queue)))]
         self._running[kind] += 1
+        partials = self._running[Kind.PARTIAL]
+        if kind is Kind.FINAL and partials and partials + self._running[kind] > self._limits.threads:
+            self._overtaken = True
         return Batch(kind, jobs)

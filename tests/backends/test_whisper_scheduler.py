@@ -61,19 +61,29 @@ def test_a_final_begins_beside_a_partial() -> None:
 
 
 def test_a_final_begins_early_only_on_an_idle_core() -> None:
-    """With a final in work on every core, or partials held back by the load, none is begun that may be in vain."""
+    """With a final in work on every core, or more speakers than cores, none is begun that may be in vain."""
     made = scheduler(1)
     made.live_opened()
     assert made.has_spare_core
     made.submit(Kind.FINAL, "final")
     assert not made.has_spare_core
     made = scheduler(1)
-    made.submit(Kind.PARTIAL, "slow")
+    for _ in range(2):
+        made.live_opened()
+    assert not made.has_spare_core
+
+
+def test_a_partial_that_a_final_overtook_does_not_slow_the_next() -> None:
+    """The cadence follows the decodes that had a core to themselves."""
+    made = scheduler(1)
+    made.live_opened()
+    made.submit(Kind.PARTIAL, "partial")
     batch = made.next_partial()
     assert batch is not None
-    made.finished(batch, 1.0)
-    made.live_opened()
-    assert not made.has_spare_core
+    made.submit(Kind.FINAL, "final")
+    assert finals(made) == ["final"]
+    made.finished(batch, 5.0)
+    assert made.partial_spacing(first=False) == PARTIAL_SECONDS
 
 
 @pytest.mark.parametrize(("threads", "at_once"), [(1, 1), (2, 1), (4, 3)])
