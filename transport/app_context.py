@@ -28,6 +28,8 @@ class SocketOptions:
 
     idle_seconds: float = 300.0
     """A client that sends nothing for so long is closed; 0: never."""
+    max_silent_seconds: float = 3600.0
+    """A client that sends no audio for so long is closed, whatever else it sends; 0: never."""
     send_timeout_seconds: float = 10.0
     """A client that does not read for so long is cut off."""
 
