@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from observability.connection_telemetry import ConnectionTelemetry
 from protocol.dialect import Close, Dialect, OutboundMessage, SessionOptions
-from protocol.errors import BadRequest, ClientTooSlow, InternalError, ServerRestarting, ServiceError
+from protocol.errors import BadRequest, ClientTooSlow, InternalError, ServerOverloaded, ServerRestarting, ServiceError
 from protocol.events import Event, Final, Reason
 from session.state import elapsed_ms
 from transport.app_context import AppContext
@@ -237,6 +237,8 @@ class Connection:
                 self._in_time(_CLOSING_SECONDS + _CLOSE_SECONDS, lambda: self._cancel(at_once=False))
 
     def _set_error(self, error: ServiceError) -> None:
+        if self._error is None and isinstance(error, ServerOverloaded):
+            self._context.metrics.overload_closes.inc()
         # With its traceback it would be in a reference cycle with this connection.
         self._error = self._error or error.without_traceback()
         self._receiver.ignores = True

@@ -310,8 +310,10 @@ def test_a_late_engine_drops_the_oldest_audio_then_gives_the_client_up(folder: P
         server.release()
         messages, code = client.rest()
         dropped = server.metric("stt_dropped_audio_seconds_total")
+        overloads = server.metric("stt_overload_closes_total")
 
     assert messages[-1]["code"] == code == 1013
+    assert overloads == 1
     assert "the engine is late" in messages[-1]["message"]
     assert 1.2 < dropped <= 4
     assert any(line["event"] == "audio_dropped" for line in server.log())
