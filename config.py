@@ -95,7 +95,9 @@ class Settings(BaseSettings):
     max_sessions: Annotated[int, Field(ge=1)] = 256
     """WebSocket sessions open at once; beyond them handshakes get 503."""
     idle_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300
-    """A client that sends nothing for so many seconds gets 1008; 0: never."""
+    """A client that sends nothing for so many seconds, no ping either, gets 1008; 0: never."""
+    max_silent_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3600
+    """A client that sends no audio for so many seconds gets 1008, though it sends pings or keepalives; 0: never."""
     send_timeout_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10
     """A client that reads nothing for so many seconds is cut off."""
     drain_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10
@@ -206,7 +208,7 @@ class Settings(BaseSettings):
 
     def socket(self) -> SocketOptions:
         """Time limits of a connection."""
-        return SocketOptions(self.idle_seconds, self.send_timeout_seconds)
+        return SocketOptions(self.idle_seconds, self.max_silent_seconds, self.send_timeout_seconds)
 
     def segmenter(self) -> SegmenterOptions:
         """When an utterance ends."""

@@ -58,6 +58,8 @@ class SessionOptions:
     language: str = AUTO
     """`auto`, or a BCP-47 tag that the engine supports."""
     hotwords: tuple[str, ...] = ()
+    frame_ms: int = 20
+    """Length in ms of the audio that the client means to put in each message."""
     partial_ms: int = 500
     """Least time in ms between two hypotheses."""
     silence_ms: int | None = None

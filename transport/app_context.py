@@ -28,6 +28,8 @@ class SocketOptions:
 
     idle_seconds: float = 300.0
     """A client that sends nothing for so long is closed; 0: never."""
+    max_silent_seconds: float = 3600.0
+    """A client that sends no audio for so long is closed, whatever else it sends; 0: never."""
     send_timeout_seconds: float = 10.0
     """A client that does not read for so long is cut off."""
 
@@ -71,7 +73,9 @@ class AppContext:
         )
 
     def check_origin(self, headers: Mapping[str, str]) -> None:
-        """Let in what no browser page sent, the server's own pages, and the origins that the settings name.
+        """Let in what no web page sent, the server's own pages, and the origins that the settings name.
+
+        Apps and devices send origins such as `capacitor://localhost` and `file://`; `null` may be any sandboxed page.
 
         Raises:
             Forbidden: another page sent it.
@@ -79,6 +83,7 @@ class AppContext:
         origin = headers.get("origin")
         if origin is None or "*" in self.allowed_origins or origin in self.allowed_origins:
             return
-        scheme, _, host = origin.partition("://")
-        if scheme not in ("http", "https") or host != headers.get("host"):
+        scheme, separator, host = origin.partition("://")
+        is_page = scheme.lower() in ("http", "https")
+        if not separator or (is_page and host != headers.get("host")):
             raise Forbidden

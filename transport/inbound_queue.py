@@ -81,11 +81,20 @@ class InboundQueue:
     """One connection's audio and commands, in order. Satisfies `inference.worker_queues.AudioSource`.
 
     Audio gathers until it reaches the sample that the worker waits for: waking a thread is what costs most. For the
-    worker's thread: `exhausted`, `take`, `wait`; any: `wake`, `cancelled`, `must_finish`; all else: the event loop.
+    worker's thread: `exhausted`, `take`, `wait`, `watch_for_stall`; any: `wake`, `cancelled`, `must_finish`; all else:
+    the event loop.
     """
 
-    def __init__(self, options: QueueOptions, telemetry: ConnectionTelemetry, scheduler: WorkerScheduler) -> None:
+    def __init__(
+        self,
+        options: QueueOptions,
+        telemetry: ConnectionTelemetry,
+        scheduler: WorkerScheduler,
+        watch_for_stall: Callable[[float | None], None],
+    ) -> None:
+        """`watch_for_stall` is called on the event loop with what the worker asks for."""
         self._options, self._telemetry, self._scheduler = options, telemetry, scheduler
+        self._watch_for_stall = watch_for_stall
         self._loop = asyncio.get_running_loop()
         self._queue = _DropOldestQueue(options)
         self._wake: SimpleQueue[None] = SimpleQueue()
@@ -238,7 +247,11 @@ class InboundQueue:
         self._scheduler.asleep(self)
         self._schedule_if_due()
 
-    def _call_on_loop(self, function: Callable[..., None], *arguments: int) -> None:
+    def watch_for_stall(self, seconds: float | None) -> None:
+        """See `AudioSource`."""
+        self._call_on_loop(self._watch_for_stall, seconds)
+
+    def _call_on_loop(self, function: Callable[..., None], *arguments: float | None) -> None:
         with contextlib.suppress(RuntimeError):  # a closed loop means that the process ends
             self._loop.call_soon_threadsafe(function, *arguments)
 

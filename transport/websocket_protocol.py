@@ -26,6 +26,10 @@ except ImportError:  # no compiled one for this machine
 
 TRANSPORT: Final = "stt.transport"
 """Key in the ASGI scope's `extensions` under which the application finds the connection's `asyncio.Transport`."""
+PONG_EVENT: Final = "stt.pong"
+"""Type of an ASGI event: the pong of a ping that `ping` sent, with its payload as `bytes`, behind what came before."""
+KEEPALIVE_EVENT: Final = "stt.keepalive"
+"""Type of an ASGI event: pings or empty messages came."""
 MAX_FRAME_BYTES = 1 << 20
 """A longer message (1 MiB, its fragments together) is refused with 1009 before it is in memory."""
 MAX_CONTROL_FRAMES = 200
@@ -51,8 +55,8 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
     """Unmasks whole binary frames itself, and passes all others to uvicorn one by one.
 
     uvicorn's parser takes 15 us for a frame, which at hundreds of streams is more than all else. The application gets
-    the same events in the same order as from uvicorn, but for empty binary messages, which are dropped. Of the pings
-    that are read together the last is answered (section 5.5.3).
+    the same events in the same order as from uvicorn, and two of our own: empty binary messages become keepalives. Of
+    the pings that are read together the last is answered (section 5.5.3).
     """
 
     def __init__(self, config: Config, *args: Any, **options: Any) -> None:  # noqa: ANN401 - uvicorn's own
@@ -66,6 +70,10 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         """Whether the rest of a message is still to come in frames of its own."""
         self._ping = b""
         """The last one, not answered yet."""
+        self._shows_life = False
+        """What is being read holds pings or empty messages."""
+        self._pinged_at = 0.0
+        """When `ping` sent its last; 0: never."""
         self._control_frames = 0
         self._counted_from = 0.0
 
@@ -94,18 +102,46 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         if rest:
             super().data_received(rest)
         del buffer[:start]
+        if self._shows_life:
+            self._shows_life = False
+            self._queue_event({"type": KEEPALIVE_EVENT})
+
+    def ping(self, payload: bytes) -> None:
+        """Send a ping; its pong becomes an event."""
+        if self.conn.state is State.OPEN:
+            self._pinged_at = self.loop.time()
+            self.conn.send_ping(payload)
+            self.transport.write(b"".join(self.conn.data_to_send()))
+
+    def handle_pong(self, event: Frame) -> None:
+        """See uvicorn, which answers for its own pings; of several a client may answer the last only (5.5.3)."""
+        payload, keepalive = bytes(event.data), self.pending_ping_payload
+        if keepalive is not None and (payload == keepalive or self.ping_sent_at <= self._pinged_at):
+            super().handle_pong(Frame(Opcode.PONG, keepalive))
+        if payload != keepalive:
+            self._queue_event({"type": PONG_EVENT, "bytes": payload})
+
+    def _queue_event(self, event: dict[str, Any]) -> None:
+        """Give the application an event of our own, and let the socket wait until it is taken, as uvicorn does."""
+        if not self.close_sent:
+            queue: asyncio.Queue[Any] = self.queue
+            queue.put_nowait(event)
+            if not self.read_paused:
+                self.read_paused = True
+                self.transport.pause_reading()
 
     def _receive_frame(self, buffer: bytearray, start: int, begin: int, end: int) -> None:
         """Take the frame from `start` to `end`, of which the payload begins at `begin`; `start`: it is refused."""
         kind, refused, empty = buffer[start], begin == start, begin == end
         if (kind & _CONTROL or empty) and not self._allows_control_frame():
             return
+        self._shows_life = self._shows_life or kind == _PING or (empty and not kind & _CONTROL)
         if kind == _BINARY and not (self._fragmented or refused):
             if not empty:
                 self.handle_bytes(Frame(Opcode.BINARY, apply_mask(buffer[begin:end], buffer[begin - 4 : begin])))
         elif kind == _PING and not refused:
             self._ping = bytes(buffer[start:end])
-        elif kind != _PONG or refused or self.pending_ping_payload is not None:
+        elif kind != _PONG or refused or self._pinged_at or self.pending_ping_payload is not None:
             self._fragmented = self._fragmented if kind & _CONTROL else not kind & _FIN
             ping, self._ping = self._ping, b""
             super().data_received(ping + buffer[start:end])

@@ -32,7 +32,7 @@ def new_queue(
     telemetry: ConnectionTelemetry | None = None,
 ) -> InboundQueue:
     telemetry = telemetry or ConnectionTelemetry(Metrics(), structlog.get_logger())
-    return InboundQueue(options or QueueOptions(), telemetry, scheduler or WorkerScheduler())
+    return InboundQueue(options or QueueOptions(), telemetry, scheduler or WorkerScheduler(), lambda _: None)
 
 
 def run(test: Callable[[], Coroutine[None, None, None]]) -> None:
