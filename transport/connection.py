@@ -32,6 +32,7 @@ class Connection:
     def __init__(
         self, socket: AsgiSocket, dialect: Dialect, context: AppContext, telemetry: ConnectionTelemetry
     ) -> None:
+        self._socket = socket
         self._receive = socket.receive
         self._send_asgi = socket.send
         self._dialect = dialect
@@ -147,6 +148,8 @@ class Connection:
         self._bridge = open_bridge(self._context, self._options, self._telemetry)
         self._bridge.thread.ended.add_done_callback(self._on_worker_end)
         self._bridge_decided.set()
+        if self._socket.protocol is not None:
+            self._socket.protocol.read_later = self._bridge.inbound.read_later
         return self._bridge.inbound
 
     def _on_worker_end(self, ended: asyncio.Future[BaseException | None]) -> None:

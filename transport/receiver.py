@@ -17,6 +17,7 @@ from protocol.pcm import BYTES_PER_SECOND
 from transport.client_pace import ClientPace
 from transport.inbound_queue import InboundQueue
 from transport.message_flood import MessageFlood
+from transport.websocket_protocol import SpeechWebSocketProtocol
 
 _FULL_POLL_SECONDS = 0.05
 """How often a client that is held back is looked after: whether there is room, or it is gone."""
@@ -28,8 +29,13 @@ class AsgiSocket:
 
     receive: Receive
     send: Send
-    transport: asyncio.Transport | None
-    """What it is read from; None: unknown, so the socket cannot be dropped."""
+    protocol: SpeechWebSocketProtocol | None
+    """What it is read by; None: another protocol, so the socket cannot be dropped."""
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """What it is read from, if that is known."""
+        return None if self.protocol is None else self.protocol.transport
 
     @property
     def closing(self) -> bool:
