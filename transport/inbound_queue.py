@@ -170,7 +170,12 @@ class InboundQueue:
 
     def read_later(self, resume: Callable[[], None]) -> None:
         """Call `resume`, which reads the socket again, no later than the worker needs what is in it."""
-        self._scheduler.read_later((self._due_bytes - self._received_bytes) / BYTES_PER_SECOND, resume)
+        self._scheduler.read_later(self, resume)
+
+    @property
+    def seconds_until_due(self) -> float:
+        """See `WaitingQueue`."""
+        return (self._due_bytes - self._received_bytes) / BYTES_PER_SECOND
 
     def _flush(self) -> None:
         if self._batch.chunks:

@@ -20,7 +20,7 @@ TICK_SECONDS = 0.02
 awake: it may wait for its client."""
 _MANY = 25
 """Sessions from which on sockets are read on ticks, and workers poll less often."""
-_READ_SECONDS_PER_SESSION, _MAX_READ_SECONDS = 0.0004, 0.08
+_READ_SECONDS_PER_SESSION, _MAX_READ_SECONDS = 0.0008, 0.08
 """With many sessions a socket is read again after so long, so that its messages are read together."""
 _POLL_SECONDS_PER_SESSION, _MAX_POLL_SECONDS = 0.004, 0.4
 """With many sessions a worker polls for so much new audio, if it polled for less."""
@@ -29,8 +29,13 @@ _POLL_SECONDS_PER_SESSION, _MAX_POLL_SECONDS = 0.004, 0.4
 class WaitingQueue(Protocol):
     """A queue whose worker is to be woken."""
 
+    @property
+    def seconds_until_due(self) -> float:
+        """Length of the audio that its worker waits for, and that has not been read."""
+        ...
+
     def wake(self) -> None:
-        """Wake it; any thread."""
+        """Wake the worker; any thread."""
         ...
 
 
@@ -45,8 +50,8 @@ class WorkerScheduler:
         self._due: deque[WaitingQueue] = deque()
         self._awake: dict[WaitingQueue, float] = {}
         """Since when, monotonic seconds."""
-        self._unread: list[tuple[float, Callable[[], None]]] = []
-        """When each socket is to be read again, monotonic seconds."""
+        self._unread: list[tuple[float, WaitingQueue, Callable[[], None]]] = []
+        """When each socket was read, monotonic seconds, and what reads it again."""
         self._ticking = self._stopped = False
 
     def poll_seconds(self, seconds: float) -> float:
@@ -66,13 +71,12 @@ class WorkerScheduler:
             self._awake.pop(queue, None)
         self._wake_next()
 
-    def read_later(self, seconds: float, resume: Callable[[], None]) -> None:
-        """Call `resume` at once, or with many sessions on a tick, after at most `seconds`."""
+    def read_later(self, queue: WaitingQueue, resume: Callable[[], None]) -> None:
+        """Call `resume` at once; with many sessions on a tick, no later than the worker needs what will be there."""
         if self.queues < _MANY or self._stopped:
             resume()
             return
-        seconds = min(seconds, self.queues * _READ_SECONDS_PER_SESSION, _MAX_READ_SECONDS)
-        self._unread.append((time.monotonic() + seconds, resume))
+        self._unread.append((time.monotonic(), queue, resume))
         self._tick_later()
 
     def read_all(self) -> None:
@@ -104,9 +108,11 @@ class WorkerScheduler:
         self._tick_later()
 
     def _read(self, now: float) -> None:
+        longest = min(self.queues * _READ_SECONDS_PER_SESSION, _MAX_READ_SECONDS)
         unread, self._unread = self._unread, []
-        for due, resume in unread:
-            if due <= now:
+        for each in unread:
+            since, queue, resume = each
+            if now - since >= min(longest, queue.seconds_until_due):
                 resume()
             else:
-                self._unread.append((due, resume))
+                self._unread.append(each)
