@@ -39,7 +39,7 @@ from transport.gc_policy import GcPolicy
 from transport.http_edge import Cors, report_failure, report_http_exception, upgrade_required, with_prefix
 from transport.shutdown import GracefulShutdown
 from transport.websocket import UnknownPathEndpoint, WebSocketEndpoint
-from transport.websocket_protocol import TransportLookup
+from transport.websocket_protocol import ProtocolLookup
 from transport.worker_scheduler import WorkerScheduler
 
 DIALECTS: Mapping[str, NewDialect] = {"/v1/stt/ws": NativeDialect}
@@ -103,7 +103,7 @@ def create_app(
             admission,
             metrics,
             structlog.get_logger().bind(),
-            TransportLookup(structlog.get_logger()),
+            ProtocolLookup(structlog.get_logger()),
             WorkerScheduler(),
             read.queues(),
             read.socket(),
@@ -116,6 +116,7 @@ def create_app(
 
         async def drain() -> None:
             await admission.refuse_new(read.lame_duck_seconds)
+            context.scheduler.read_all()
             await admission.drain(read.drain_seconds)
 
         stop = GracefulShutdown(drain=drain, release=lambda: asyncio.to_thread(lifecycle.close))

@@ -18,7 +18,7 @@ from protocol.errors import Forbidden
 from transport.admission import Admission
 from transport.backend_lifecycle import BackendLifecycle
 from transport.queues import QueueOptions
-from transport.websocket_protocol import TransportLookup
+from transport.websocket_protocol import ProtocolLookup
 from transport.worker_scheduler import WorkerScheduler
 
 
@@ -43,7 +43,7 @@ class AppContext:
     metrics: Metrics
     log: FilteringBoundLogger
     """Connections bind it, which costs a tenth of a new logger."""
-    transports: TransportLookup
+    protocols: ProtocolLookup
     scheduler: WorkerScheduler
     queues: QueueOptions
     socket: SocketOptions

@@ -31,6 +31,7 @@ class Connection:
     def __init__(
         self, socket: AsgiSocket, dialect: Dialect, context: AppContext, telemetry: ConnectionTelemetry
     ) -> None:
+        self._socket = socket
         self._receive = socket.receive
         self._send_asgi = socket.send
         self._dialect = dialect
@@ -51,7 +52,6 @@ class Connection:
         self._unreachable = False
         """A send failed, and the client's close code may still be unread."""
         self._aborted = False
-        self._ping = socket.ping
         self._commits_answered = 0
         self._last_sent = time.monotonic()
         """When a message was last sent, monotonic seconds."""
@@ -147,9 +147,11 @@ class Connection:
     def _open_bridge(self) -> Bridge | None:
         if self._bridge_decided.is_set():
             return None  # the connection ends without one
-        self._bridge = open_bridge(self._context, self._options, self._telemetry, self._ping)
+        self._bridge = open_bridge(self._context, self._options, self._telemetry, self._socket.ping)
         self._bridge.thread.ended.add_done_callback(self._on_worker_end)
         self._bridge_decided.set()
+        if self._socket.protocol is not None:
+            self._socket.protocol.read_later = self._bridge.inbound.read_later
         return self._bridge
 
     def _on_worker_end(self, ended: asyncio.Future[BaseException | None]) -> None:

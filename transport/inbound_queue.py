@@ -177,10 +177,14 @@ class InboundQueue:
         read = oldest.arrivals[0] if isinstance(oldest, AudioMessages) else oldest.arrived
         return max(0.0, time.monotonic() - read)
 
-    def hand_over(self) -> None:
-        """Give the worker what gathered, and wake it; called by the scheduler."""
-        self._flush()
-        self.wake()
+    def read_later(self, resume: Callable[[], None]) -> None:
+        """Call `resume`, which reads the socket again, no later than the worker needs what is in it."""
+        self._scheduler.read_later(self, resume)
+
+    @property
+    def seconds_until_due(self) -> float:
+        """See `WaitingQueue`."""
+        return (self._due_bytes - self._received_bytes) / BYTES_PER_SECOND
 
     def _flush(self) -> None:
         if self._batch.chunks:
@@ -210,6 +214,7 @@ class InboundQueue:
     def _schedule_if_due(self) -> None:
         if self._received_bytes >= self._due_bytes:
             self._due_bytes = sys.maxsize  # until the worker waits again
+            self._flush()
             self._scheduler.schedule(self)
 
     @property
@@ -234,18 +239,23 @@ class InboundQueue:
     def wait(self, seconds: float, position: int | None) -> None:
         """See `AudioSource`. With many sessions `seconds` are more. Ends after twice that if too little audio comes."""
         seconds = self._scheduler.poll_seconds(seconds)
-        due = sys.maxsize if position is None else position * BYTES_PER_SAMPLE
-        self._call_on_loop(self._sleep_until, due, int(seconds * BYTES_PER_SECOND))
+        due = sys.maxsize
+        if position is not None:
+            due = min(position * BYTES_PER_SAMPLE, self._batch.offset + int(seconds * BYTES_PER_SECOND))
+        self._due_bytes = due
+        # The event loop compares after it adds, this thread after it sets: at least one of them sees that it is due.
+        if self._received_bytes >= due:
+            self._call_on_loop(self._schedule_if_due)
+        self._scheduler.asleep(self)
         try:
             self._wake.get(timeout=2 * seconds)
         except Empty:
             if self._batch.chunks:
-                self._call_on_loop(self.hand_over)
+                self._call_on_loop(self._hand_over)
 
-    def _sleep_until(self, due: int, new_bytes: int) -> None:
-        self._due_bytes = due if due == sys.maxsize else min(due, self._batch.offset + new_bytes)
-        self._scheduler.asleep(self)
-        self._schedule_if_due()
+    def _hand_over(self) -> None:
+        self._flush()
+        self.wake()
 
     def watch_for_stall(self, seconds: float | None) -> None:
         """See `AudioSource`."""

@@ -30,8 +30,13 @@ class AsgiSocket:
 
     receive: Receive
     send: Send
-    transport: asyncio.Transport | None
-    """What it is read from; None: unknown, so the socket cannot be dropped."""
+    protocol: SpeechWebSocketProtocol | None
+    """What it is read by; None: another protocol, so the socket cannot be dropped."""
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """What it is read from, if that is known."""
+        return None if self.protocol is None else self.protocol.transport
 
     @property
     def closing(self) -> bool:
@@ -40,9 +45,8 @@ class AsgiSocket:
 
     def ping(self, payload: bytes) -> None:
         """Send a ping whose pong comes as an event behind all that came before it; nothing with another protocol."""
-        protocol = None if self.transport is None or self.closing else self.transport.get_protocol()
-        if isinstance(protocol, SpeechWebSocketProtocol):
-            protocol.ping(payload)
+        if self.protocol is not None and not self.closing:
+            self.protocol.ping(payload)
 
 
 class Receiver:

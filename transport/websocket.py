@@ -50,7 +50,7 @@ async def _serve(scope: Scope, receive: Receive, send: Send, context: AppContext
     telemetry = _telemetry(scope, context)
     request = _read(scope, telemetry.connection_id)
     dialect = new_dialect(context.server_info())
-    socket = AsgiSocket(receive, send, context.transports.find(scope))
+    socket = AsgiSocket(receive, send, context.protocols.find(scope))
     connection = Connection(socket, dialect, context, telemetry)
     try:
         context.check_origin(request.headers)

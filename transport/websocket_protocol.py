@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 from starlette.types import Scope
 from structlog.typing import FilteringBoundLogger
 from uvicorn import Config
+from uvicorn._types import ASGIReceiveEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
@@ -24,8 +26,8 @@ try:
 except ImportError:  # no compiled one for this machine
     from websockets.utils import apply_mask
 
-TRANSPORT: Final = "stt.transport"
-"""Key in the ASGI scope's `extensions` under which the application finds the connection's `asyncio.Transport`."""
+EXTENSION: Final = "stt.protocol"
+"""Key in the ASGI scope's `extensions` under which the application finds the connection's `SpeechWebSocketProtocol`."""
 PONG_EVENT: Final = "stt.pong"
 """Type of an ASGI event: the pong of a ping that `ping` sent, with its payload as `bytes`, behind what came before."""
 KEEPALIVE_EVENT: Final = "stt.keepalive"
@@ -76,13 +78,30 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         """When `ping` sent its last; 0: never."""
         self._control_frames = 0
         self._counted_from = 0.0
+        self.read_later: Callable[[Callable[[], None]], None] | None = None
+        """Calls what it is given when the socket is to be read again, once the application has all that was read."""
 
     def handle_connect(self, event: Request) -> None:
         """See uvicorn; the application, for which a task is made here, starts in a later pass of the event loop."""
         super().handle_connect(event)
         if not self.close_sent:  # refused
             extensions: Any = self.scope["extensions"]
-            extensions[TRANSPORT] = self.transport
+            extensions[EXTENSION] = self
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """See uvicorn, which reads the socket again as soon as the application has all messages."""
+        message = await self.queue.get()
+        if self.read_paused and self.queue.empty():
+            if self.read_later is None:
+                self._resume_reading()
+            else:
+                self.read_later(self._resume_reading)
+        return message
+
+    def _resume_reading(self) -> None:
+        if self.read_paused and not self.transport.is_closing():
+            self.read_paused = False
+            self.transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         """See asyncio."""
@@ -178,17 +197,17 @@ def _payload_at(buffer: bytearray, start: int, max_bytes: int) -> tuple[int, int
     return begin + 4, begin + 4 + length
 
 
-class TransportLookup:
-    """Finds a connection's transport, without which a client that does not read cannot be cut off."""
+class ProtocolLookup:
+    """Finds a connection's `SpeechWebSocketProtocol`, without which a client that does not read cannot be cut off."""
 
     def __init__(self, log: FilteringBoundLogger) -> None:
         self._log = log
         self._warned = False
 
-    def find(self, scope: Scope) -> asyncio.Transport | None:
-        """The transport that `SpeechWebSocketProtocol` put into the scope. None: another protocol; logged once."""
-        transport: asyncio.Transport | None = scope.get("extensions", {}).get(TRANSPORT)
-        if transport is None and not self._warned:
+    def find(self, scope: Scope) -> SpeechWebSocketProtocol | None:
+        """The protocol that put itself into the scope. None: another protocol; logged once."""
+        found: SpeechWebSocketProtocol | None = scope.get("extensions", {}).get(EXTENSION)
+        if found is None and not self._warned:
             self._warned = True
             self._log.warning(
                 "plain_websocket_protocol",
@@ -196,4 +215,4 @@ class TransportLookup:
                 "server's --ws-max-size; a client that does not read keeps its session's place until it leaves",
                 use="--ws transport.websocket_protocol:SpeechWebSocketProtocol",
             )
-        return transport
+        return found
