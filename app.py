@@ -45,7 +45,7 @@ from transport.worker_scheduler import WorkerScheduler
 DIALECTS: Mapping[str, NewDialect] = {"/v1/stt/ws": NativeDialect}
 """WebSocket path -> codec."""
 
-_REFUSALS = (SettingsRefused, registry.BackendUnavailable, vad_factory.VadUnavailable)
+REFUSALS = (SettingsRefused, registry.BackendUnavailable, vad_factory.VadUnavailable)
 
 
 def check(settings: Settings | None = None, say: Callable[[str], None] = lambda _: None) -> Settings:
@@ -168,7 +168,7 @@ class _Application(FastAPI):
             try:
                 serving.refuse_several_processes()
                 self._check()
-            except (*_REFUSALS, serving.SeveralProcesses) as refusal:
+            except (*REFUSALS, serving.SeveralProcesses) as refusal:
                 await receive()
                 await send({"type": "lifespan.startup.failed", "message": str(refusal)})
                 return
@@ -256,7 +256,7 @@ def main() -> None:
     try:
         settings = check(say=chosen.append)
         sockets = serving.listen(settings.serving())
-    except (*_REFUSALS, serving.CannotListen) as refusal:
+    except (*REFUSALS, serving.CannotListen) as refusal:
         sys.exit(str(refusal))
     sys.stdout.writelines(f"{line}\n" for line in chosen)
     logging.configure(settings.log_level)
