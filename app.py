@@ -263,10 +263,7 @@ def main() -> None:
     url = serving.base_url(settings.host, sockets[0].getsockname()[1], settings.path_prefix)
 
     def announce() -> None:
-        sys.stdout.write(
-            f"realtime-stt-ws: the engine {settings.backend} is ready on {url}\n"
-            f"Try: curl -F file=@{Path(__file__).parent / 'references' / 'hello.wav'} {url}/v1/stt/transcribe\n"
-        )
+        sys.stdout.write(serving.closing_lines(settings.backend, url, Path(__file__).parent))
         sys.stdout.flush()
 
     sys.exit(serving.serve(create_app(settings, announce), sockets, settings.keep_alive_seconds))

@@ -81,6 +81,7 @@ class LocalEngine:
 
         Raises:
             Failure: it cannot be transcribed.
+            OSError: it cannot be read.
         """
         settings, voice, segmenter = self._settings, self._settings.voice(), self._settings.segmenter()
         request = FileRequest(
@@ -108,7 +109,7 @@ class LocalEngine:
                 )
         except (AudioRejected, AudioTooLong) as error:
             raise Failure(f"{file}: the file {error}.") from error
-        except (OSError, EngineError) as error:
+        except EngineError as error:
             raise Failure(f"{file}: {error}.") from error
         return Transcript(
             text=join_texts(segment.text for segment in result.segments),

@@ -18,13 +18,13 @@ def main() -> None:
     sys.exit(_ended(app))
 
 
-def _ended(app: Callable[[], object]) -> int:
+def _ended(app: Callable[..., object]) -> int:
     """The exit code; an error is told in one sentence."""
     from stt_client.cli.exits import Exit, Failure, code_of
     from stt_client.errors import SttError
 
     try:
-        app()
+        app(prog_name="stt")
     except SttError as error:
         _tell(str(error))
         return code_of(error)

@@ -24,11 +24,13 @@ def show(*, as_json: bool) -> Exit:
     table = Table(box=None, pad_edge=False)
     for name, justify in (("name", "left"), ("MB", "right"), ("languages", "right"), ("licence", "left")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    table.add_column("on this machine", overflow="fold")
+    table.add_column("on this machine")
     for row in rows:
-        size, there = round(int(str(row["bytes"])) / 1e6), str(row["folder"] or "no")
+        size, there = round(int(str(row["bytes"])) / 1e6), "yes" if row["folder"] else "no"
         table.add_row(str(row["name"]), str(size), str(row["languages"]), str(row["licence"]), there)
-    Console(highlight=False).print(table)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    console.print(f"In {_folder()}; fetch one with `stt models pull NAME`.", markup=False)
     return Exit.DONE
 
 

@@ -47,24 +47,40 @@ def cues(segments: Iterable[Segment]) -> list[Cue]:
     return [cue for segment in segments for cue in _of_segment(segment)]
 
 
-def _of_segment(segment: Segment) -> Iterator[Cue]:
+def _of_segment(segment: Segment) -> list[Cue]:
+    """As few subtitles as there can be; if there are several, with the shortest lines for which that is so.
+
+    So the last one does not hold a lone word that nobody has the time to read.
+    """
+    tokens = _tokens(segment)
+    fewest = list(_filled(tokens, LINE_CHARACTERS))
+    if len(fewest) > 1:
+        for width in range(LINE_CHARACTERS // 2, LINE_CHARACTERS):
+            balanced = list(_filled(tokens, width))
+            if len(balanced) == len(fewest):
+                return balanced
+    return fewest
+
+
+def _filled(tokens: Iterable[_Token], width: int) -> Iterator[Cue]:
+    """Subtitles with lines of at most `width` characters, each as full as can be."""
     lines: list[str] = []
-    times: list[_Token] = []
-    for token in _tokens(segment):
-        if times and token.start_ms - times[-1].end_ms >= PAUSE_MS:
-            yield _cue(lines, times)
-            lines, times = [], []
+    shown: list[_Token] = []
+    for token in tokens:
+        if shown and token.start_ms - shown[-1].end_ms >= PAUSE_MS:
+            yield _cue(lines, shown)
+            lines, shown = [], []
         joined = lines[-1] + (" " if token.spaced else "") + token.text if lines else token.text
-        if lines and len(joined) <= LINE_CHARACTERS:
+        if lines and len(joined) <= width:
             lines[-1] = joined
         elif len(lines) < LINES:
             lines.append(token.text)
         else:
-            yield _cue(lines, times)
-            lines, times = [token.text], []
-        times.append(token)
-    if times:
-        yield _cue(lines, times)
+            yield _cue(lines, shown)
+            lines, shown = [token.text], []
+        shown.append(token)
+    if shown:
+        yield _cue(lines, shown)
 
 
 def _cue(lines: Sequence[str], tokens: Sequence[_Token]) -> Cue:

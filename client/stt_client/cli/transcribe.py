@@ -54,7 +54,8 @@ def transcribe(files: Sequence[Path], request: TranscribeRequest, work: Transcri
                 break
         except (Failure, OSError) as error:
             result = max(result, Exit.FAILED)
-            errors.print(str(error), style="red", markup=False)
+            told = f"{file} cannot be read: {error.strerror}." if isinstance(error, OSError) else str(error)
+            errors.print(told, style="red", markup=False)
         else:
             for warning in transcript.warnings:
                 errors.print(f"{file}: {warning.message}", style="yellow", markup=False)
