@@ -76,7 +76,8 @@ def test_metrics_named_anywhere_exist() -> None:
     existing |= {metric.name for metric in Metrics().registry.collect()}
     existing |= set(re.findall(r"^\| `(stt_engine_[a-z_]+)`", (ROOT / "docs" / "qwen3.md").read_text(), re.MULTILINE))
 
-    assert set(re.findall(r"\bstt_[a-z_]+", _text())) - existing == set()
+    named = set(re.findall(r"\bstt_[a-z_]+", _text())) - {"stt_client"}  # a package
+    assert named - existing == set()
 
 
 def test_close_codes_named_anywhere_exist() -> None:

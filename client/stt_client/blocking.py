@@ -167,7 +167,8 @@ class Stream:
 
         feeder = threading.Thread(target=feed, name="stt audio", daemon=True)
         feeder.start()
-        yield from self
+        for event in self:  # noqa: UP028 - `yield from` would call `close` when the caller leaves its loop
+            yield event
         feeder.join()
 
     def __iter__(self) -> Iterator[Event]:
