@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +44,23 @@ def test_control_c_still_prints_the_last_final(mock_server: Server) -> None:
     assert code == 130
     assert terminal.lines[-2] == "0:00  the meeting starts at nine"
     assert re.match(r"0:0\d  there is a", terminal.lines[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [("stream", HELLO), ("transcribe", HELLO)])
+def test_control_c_ends_a_wait_for_a_server(arguments: list[str]) -> None:
+    """Where no server answers, one Ctrl-C is enough, and nothing but the prompt follows."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with Terminal({}, *arguments, "--server", address) as terminal:
+            silent.settimeout(60)
+            connection, _ = silent.accept()
+            terminal.press(b"\x03")
+            code = terminal.ended(8)
+            connection.close()
+
+    assert code == 130
+    assert b"Traceback" not in terminal.written
 
 
 def test_a_stream_without_a_terminal_is_plain_text(mock_server: Server) -> None:

@@ -36,8 +36,7 @@ async def stream(client: AsyncClient, source: Source, request: StreamRequest) ->
 
     The first Ctrl-C ends the source, and the last words still come; the second ends at once.
     """
-    stop = _Interrupts()
-    view = LiveView(sys.stdout, sys.stderr, json=request.json)
+    interrupts = _Interrupts()
     live = client.stream(
         sample_rate=source.sample_rate,
         language=request.language,
@@ -45,25 +44,35 @@ async def stream(client: AsyncClient, source: Source, request: StreamRequest) ->
         words=request.words,
         vad_silence_ms=request.vad_silence_ms,
     )
-    with stop:
-        async with live:
-            feeder = asyncio.create_task(_feed(live, source, stop.first))
-            try:
-                async for event in live:
-                    view.show(event)
-                await feeder
-            finally:
-                view.clear()
-                feeder.cancel()
-                await asyncio.gather(feeder, return_exceptions=True)
-    return Exit.INTERRUPTED if stop.first.is_set() else Exit.DONE
+    try:
+        with interrupts:
+            async with live:
+                interrupts.opened = True
+                await _show(live, source, interrupts.first, LiveView(sys.stdout, sys.stderr, json=request.json))
+    except asyncio.CancelledError:
+        if not interrupts.first.is_set():
+            raise
+    return Exit.INTERRUPTED if interrupts.first.is_set() else Exit.DONE
+
+
+async def _show(live: AsyncStream, source: Source, stop: asyncio.Event, view: LiveView) -> None:
+    feeder = asyncio.create_task(_feed(live, source, stop))
+    try:
+        async for event in live:
+            view.show(event)
+        await feeder
+    finally:
+        view.clear()
+        feeder.cancel()
+        await asyncio.gather(feeder, return_exceptions=True)
 
 
 class _Interrupts:
-    """Ctrl-C: the first sets `first`, the second cancels the task."""
+    """Ctrl-C: the first sets `first`, the second cancels the task; before the stream is open the first does both."""
 
     def __init__(self) -> None:
         self.first = asyncio.Event()
+        self.opened = False
         self._task = asyncio.current_task()
 
     def __enter__(self) -> None:
@@ -73,7 +82,7 @@ class _Interrupts:
         asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
 
     def _interrupt(self) -> None:
-        if self.first.is_set() and self._task is not None:
+        if self._task is not None and (self.first.is_set() or not self.opened):
             self._task.cancel()
         self.first.set()
 
