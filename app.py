@@ -45,7 +45,7 @@ from transport.worker_scheduler import WorkerScheduler
 DIALECTS: Mapping[str, NewDialect] = {"/v1/stt/ws": NativeDialect}
 """WebSocket path -> codec."""
 
-_REFUSALS = (SettingsRefused, registry.BackendUnavailable, vad_factory.VadUnavailable)
+REFUSALS = (SettingsRefused, registry.BackendUnavailable, vad_factory.VadUnavailable)
 
 
 def check(settings: Settings | None = None, say: Callable[[str], None] = lambda _: None) -> Settings:
@@ -169,7 +169,7 @@ class _Application(FastAPI):
             try:
                 serving.refuse_several_processes()
                 self._check()
-            except (*_REFUSALS, serving.SeveralProcesses) as refusal:
+            except (*REFUSALS, serving.SeveralProcesses) as refusal:
                 await receive()
                 await send({"type": "lifespan.startup.failed", "message": str(refusal)})
                 return
@@ -257,17 +257,14 @@ def main() -> None:
     try:
         settings = check(say=chosen.append)
         sockets = serving.listen(settings.serving())
-    except (*_REFUSALS, serving.CannotListen) as refusal:
+    except (*REFUSALS, serving.CannotListen) as refusal:
         sys.exit(str(refusal))
     sys.stdout.writelines(f"{line}\n" for line in chosen)
     logging.configure(settings.log_level)
     url = serving.base_url(settings.host, sockets[0].getsockname()[1], settings.path_prefix)
 
     def announce() -> None:
-        sys.stdout.write(
-            f"realtime-stt-ws: the engine {settings.backend} is ready on {url}\n"
-            f"Try: curl -F file=@{Path(__file__).parent / 'references' / 'hello.wav'} {url}/v1/stt/transcribe\n"
-        )
+        sys.stdout.write(serving.closing_lines(settings.backend, url, Path(__file__).parent))
         sys.stdout.flush()
 
     sys.exit(serving.serve(create_app(settings, announce), sockets, settings.keep_alive_seconds))

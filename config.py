@@ -28,6 +28,8 @@ from transport.queues import QueueOptions
 from transport.serving import ServingOptions
 
 _PREFIX = "STT_"
+OF_THE_CLIENT = frozenset({"STT_SERVER", "STT_API_KEY"})
+"""Variables of the program `stt`, which may be set where the server starts."""
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 ComputeType = Literal[
@@ -177,7 +179,8 @@ class Settings(BaseSettings):
     @classmethod
     def unknown(cls, environment: Mapping[str, str]) -> list[str]:
         """One sentence for each variable that looks like a setting and is none."""
-        return unknown_settings(environment, _PREFIX, [f"{_PREFIX}{name}".upper() for name in cls.model_fields])
+        others = {name: value for name, value in environment.items() if name not in OF_THE_CLIENT}
+        return unknown_settings(others, _PREFIX, [f"{_PREFIX}{name}".upper() for name in cls.model_fields])
 
     def serving(self) -> ServingOptions:
         """What `python app.py` tells uvicorn."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import multiprocessing
 import signal
@@ -9,6 +10,7 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -16,6 +18,8 @@ from fastapi import FastAPI
 
 from transport.websocket_protocol import SpeechWebSocketProtocol
 
+_CLIENT_DEFAULT = "http://localhost:8000"
+"""Where `stt` looks for a server that is not named."""
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 
@@ -92,6 +96,32 @@ def base_url(host: str, port: int, prefix: str = "") -> str:
     """The URL of a server on `host`, as a client on the same machine may use it."""
     shown = "localhost" if host in _WILDCARDS else host
     return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}{prefix}"
+
+
+def closing_lines(engine: str, url: str, root: Path) -> str:
+    """What the terminal shows when the server is ready: where it is, and what to try.
+
+    `root` is the server's folder. The commands name the program `stt` where it is installed beside this Python.
+    """
+    lines = [f"realtime-stt-ws: the engine {engine} is ready on {url}"]
+    program, recording = Path(sys.executable).parent / "stt", _shown(root / "references" / "hello.wav")
+    if not program.exists():
+        return f"{lines[0]}\nTry: curl -F file=@{recording} {url}/v1/stt/transcribe\n"
+    stt, server = _shown(program), "" if url == _CLIENT_DEFAULT else f" --server {url}"
+    lines += [
+        f"Open {url} in a browser and speak, or try in another terminal:",
+        f"  {stt} stream mic{server}",
+        f"  {stt} transcribe {recording} --server {url}",
+        f"  {stt} doctor",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _shown(path: Path) -> str:
+    """The path as somebody would type it here."""
+    with contextlib.suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
 
 
 def serve(app: FastAPI, sockets: Sequence[socket.socket], keep_alive_seconds: int) -> int:
