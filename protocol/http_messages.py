@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from protocol.access_tokens import DEFAULT_SECONDS, MAX_SECONDS, MIN_SECONDS
 from protocol.channels import ChannelMode
 from protocol.events import WarningCode
 from protocol.languages import AUTO
@@ -18,6 +19,8 @@ RETRY_AFTER_SECONDS = 5
 
 CONNECTION_ID_HEADER = "x-connection-id"
 """Header of every answer of ours to a handshake or an upload: its name in the server's log."""
+REQUEST_ID_HEADER = "x-request-id"
+"""The same on OpenAI's paths, where their clients expect it."""
 
 
 class WarningItem(BaseModel):
@@ -85,6 +88,26 @@ class TranscribeParams(BaseModel):
     """`true`: segments have `words`, where the engine can time them."""
     channel_mode: ChannelMode = ChannelMode.MIX
     """`mix`: all channels as one; `split`: each for itself; `left`, `right`: only that one."""
+
+
+class TokenRequest(BaseModel):
+    """Body of `POST /v1/stt/token`, which may be empty."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    seconds: Annotated[int, Field(ge=MIN_SECONDS, le=MAX_SECONDS)] = DEFAULT_SECONDS
+    """How long the token shall be valid, 10 to 7200."""
+
+
+class Token(BaseModel):
+    """Answer of `POST /v1/stt/token`."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    token: str
+    """It stands for the key wherever a key may stand, except that it issues no tokens."""
+    expires_at: int
+    """Until when it may be used to connect, in Unix seconds; what is connected then goes on."""
 
 
 class Health(BaseModel):

@@ -39,6 +39,7 @@ from protocol.http_messages import (
 from protocol.languages import primary_subtag, require_supported
 from protocol.native_client_messages import explain
 from protocol.unspaced_scripts import join_texts
+from transport.api_keys import caller_of
 from transport.app_context import AppContext
 from transport.http_edge import peer_address
 
@@ -114,8 +115,7 @@ class Transcriber:
             require_supported(params.language, self._context.lifecycle.backend.languages)
             uploaded = time.monotonic()
             result = await self._in_thread(request, file, params, cancellation)
-        self._context.metrics.audio.labels("http").inc(result.duration_ms / 1000)
-        self._context.metrics.inference.inc(result.inference_seconds)
+        self._count(caller_of(request.scope).name, result)
         answer = Transcript(
             text=join_texts(segment.text for segment in result.segments),
             duration_ms=result.duration_ms,
@@ -126,6 +126,14 @@ class Transcriber:
         )
         log.info("transcription_done", audio_ms=answer.duration_ms, latency_ms=answer.latency_ms)
         return JSONResponse(answer.model_dump(mode="json", exclude_none=True))
+
+    def _count(self, key: str, result: FileTranscript) -> None:
+        metrics = self._context.metrics
+        metrics.audio.labels("http").inc(result.duration_ms / 1000)
+        metrics.inference.inc(result.inference_seconds)
+        if key:
+            metrics.key_audio.labels(key, "http").inc(result.duration_ms / 1000)
+            metrics.key_requests.labels(key).inc()
 
     async def _in_thread(
         self, request: Request, file: UploadFile, params: TranscribeParams, cancellation: CancellationToken
