@@ -29,7 +29,7 @@ from protocol.dialect import NewDialect
 from protocol.errors import RefusalReason
 from protocol.events import Reason
 from protocol.native import NativeDialect
-from transport import http, serving
+from transport import serving
 from transport.admission import Admission
 from transport.app_context import AppContext
 from transport.authentication import Authentication
@@ -38,6 +38,8 @@ from transport.gc_policy import GcPolicy
 from transport.http_edge import Cors, with_prefix, with_request_id
 from transport.routes import add_routes
 from transport.shutdown import GracefulShutdown
+from transport.transcriber import STATUSES, Transcriber
+from transport.uploads import warn_without_temporary_folder
 from transport.websocket_protocol import TransportLookup
 from transport.worker_scheduler import WorkerScheduler
 
@@ -92,10 +94,10 @@ def create_app(
 
         lifecycle = BackendLifecycle(registry.create(read.backend, read.backends()), ready, _end_process)
         make_vad = await asyncio.to_thread(vad_factory.load, read.vad)
-        await asyncio.to_thread(http.warn_without_temporary_folder)
+        await asyncio.to_thread(warn_without_temporary_folder)
         metrics = Metrics()
         metrics.build.info({"version": VERSION, "backend": read.backend})
-        metrics.create_labels(refusals=RefusalReason, final_reasons=Reason, statuses=http.STATUSES)
+        metrics.create_labels(refusals=RefusalReason, final_reasons=Reason, statuses=STATUSES)
         register_engine(metrics.registry, lifecycle.backend)
         admission = Admission(lifecycle, metrics, read.max_sessions, read.http_uploads, read.max_key_sessions)
         access = read.access()
@@ -114,7 +116,7 @@ def create_app(
             read.allowed_origins,
             access,
         )
-        transcriber = http.Transcriber(context, read.uploads(), read.http_threads(), read.vad)
+        transcriber = Transcriber(context, read.uploads(), read.http_threads(), read.vad)
 
         async def drain() -> None:
             await admission.refuse_new(read.lame_duck_seconds)

@@ -23,9 +23,9 @@ from observability.masking import Json, masked
 from observability.unknown_settings import unknown_settings
 from transport.api_keys import Keyring, KeysRefused
 from transport.app_context import AccessOptions, SocketOptions
-from transport.http import UploadOptions
 from transport.queues import QueueOptions
 from transport.serving import ServingOptions
+from transport.uploads import UploadOptions
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 ComputeType = Literal[

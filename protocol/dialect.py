@@ -35,6 +35,8 @@ class ServerInfo:
     """The server's own setting: silence in ms that ends an utterance."""
     vad_threshold: float
     """The server's own setting: RMS in 16-bit units below which nothing is voice."""
+    translates: bool = False
+    """Whether the engine can translate into English."""
 
 
 @dataclass(frozen=True, slots=True)

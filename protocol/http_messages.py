@@ -70,6 +70,44 @@ class Transcript(BaseModel):
     """Facts about the request that the client should know."""
 
 
+class SegmentEvent(Segment):
+    """A server-sent event of `stream=true`: the next segment that has text."""
+
+    type: Literal["segment"] = "segment"
+    """`segment`."""
+
+
+class ProgressEvent(BaseModel):
+    """A server-sent event of `stream=true`: after every 10 s of audio."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    type: Literal["progress"] = "progress"
+    """`progress`."""
+    position_ms: int
+    """The file was decoded up to here, in ms; it is cut into segments and recognised a little later."""
+
+
+class TranscriptEvent(Transcript):
+    """The last server-sent event of `stream=true`: all of the answer without it."""
+
+    type: Literal["transcript"] = "transcript"
+    """`transcript`."""
+
+
+class ErrorEvent(BaseModel):
+    """The last server-sent event of `stream=true` where the transcription failed after its first event."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    type: Literal["error"] = "error"
+    """`error`."""
+    code: int
+    """The HTTP status that it would have had."""
+    message: str
+    """A fact about the request, in words."""
+
+
 class TranscribeParams(BaseModel):
     """Options of `POST /v1/stt/transcribe`, as query parameters and as form fields alike."""
 
@@ -88,6 +126,8 @@ class TranscribeParams(BaseModel):
     """`true`: segments have `words`, where the engine can time them."""
     channel_mode: ChannelMode = ChannelMode.MIX
     """`mix`: all channels as one; `split`: each for itself; `left`, `right`: only that one."""
+    stream: bool = False
+    """`true`: the answer is server-sent events, which come while the file is decoded."""
 
 
 class TokenRequest(BaseModel):

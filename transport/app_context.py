@@ -80,6 +80,7 @@ class AppContext:
             has_words=backend.has_words,
             silence_ms=self.segmenter.silence_ms,
             vad_threshold=self.vad.threshold,
+            translates=backend.translates,
         )
 
     def check_origin(self, headers: Mapping[str, str]) -> None:

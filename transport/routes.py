@@ -11,7 +11,8 @@ from starlette.routing import WebSocketRoute
 
 from protocol.dialect import NewDialect
 from protocol.http_messages import Health, HttpError, Readiness, Token, TranscribeParams, Transcript
-from transport import http
+from protocol.native_files import NativeFiles
+from transport import openai_http, operations
 from transport.http_edge import report_failure, report_http_exception, upgrade_required
 from transport.tokens import issue_token
 from transport.websocket import UnknownPathEndpoint, WebSocketEndpoint
@@ -22,6 +23,7 @@ def add_routes(app: FastAPI, dialects: Mapping[str, NewDialect]) -> None:
     _add_refusals(app, dialects)
     _add_websockets(app, dialects)
     _add_transcription(app)
+    app.router.routes.extend(openai_http.routes())
     _add_operations(app)
 
 
@@ -56,7 +58,7 @@ def _add_transcription(app: FastAPI) -> None:
     )
     async def transcribe(request: Request) -> Response:
         """Transcribe an audio file."""
-        served: Response = await request.app.state.transcriber.serve(request)
+        served: Response = request.app.state.transcriber.response(request, NativeFiles)
         return served
 
     @app.post("/v1/stt/token", response_model=Token, responses=_errors(401, 403, 413, 422))
@@ -70,13 +72,13 @@ def _add_operations(app: FastAPI) -> None:
     @app.get("/health", response_model=Health, responses={503: {"model": Health}})
     async def health(request: Request) -> Response:
         """Whether the engine is warm and able and the server stays; 200 when it is full too."""
-        return http.health(request.app.state.context)
+        return operations.health(request.app.state.context)
 
     @app.head("/health/ready", include_in_schema=False)
     @app.get("/health/ready", response_model=Readiness, responses={503: {"model": Readiness}})
     async def ready(request: Request) -> Response:
         """Whether a new session would be let in now: for load balancers."""
-        return http.readiness(request.app.state.context)
+        return operations.readiness(request.app.state.context)
 
     @app.head("/health/live", include_in_schema=False)
     @app.get("/health/live")
@@ -88,7 +90,7 @@ def _add_operations(app: FastAPI) -> None:
     @app.get("/metrics", response_class=Response)
     async def metrics(request: Request) -> Response:
         """Metrics in the text format of Prometheus."""
-        return http.metrics(request.app.state.context)
+        return operations.metrics(request.app.state.context)
 
 
 def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
