@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from structlog.typing import FilteringBoundLogger
 
@@ -16,6 +16,7 @@ from observability.metrics import Metrics
 from protocol.dialect import ServerInfo
 from protocol.errors import Forbidden
 from transport.admission import Admission
+from transport.api_keys import Keyring
 from transport.backend_lifecycle import BackendLifecycle
 from transport.queues import QueueOptions
 from transport.websocket_protocol import ProtocolLookup
@@ -32,6 +33,16 @@ class SocketOptions:
     """A client that sends no audio for so long is closed, whatever else it sends; 0: never."""
     send_timeout_seconds: float = 10.0
     """A client that does not read for so long is cut off."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessOptions:
+    """Who may use the server, and where a key may stand."""
+
+    keys: Keyring = field(default_factory=lambda: Keyring(""))
+    key_in_query: bool = False
+    """Whether `api_key` in the query counts: proxies and histories keep queries."""
+    metrics_key_required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +63,7 @@ class AppContext:
     make_vad: MakeVad
     allowed_origins: Sequence[str] = ()
     """Browser origins let in besides the server's own; `*`: all."""
+    access: AccessOptions = field(default_factory=AccessOptions)
 
     def new_pipeline(
         self, options: StreamOptions, segmenter: SegmenterOptions | None = None, vad: VadOptions | None = None
@@ -70,6 +82,7 @@ class AppContext:
             has_words=backend.has_words,
             silence_ms=self.segmenter.silence_ms,
             vad_threshold=self.vad.threshold,
+            translates=backend.translates,
         )
 
     def check_origin(self, headers: Mapping[str, str]) -> None:
