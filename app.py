@@ -29,7 +29,7 @@ from protocol.dialect import NewDialect
 from protocol.errors import RefusalReason
 from protocol.events import Reason
 from protocol.native import NativeDialect
-from transport import serving
+from transport import page, serving
 from transport.admission import Admission
 from transport.app_context import AppContext
 from transport.authentication import Authentication
@@ -126,6 +126,7 @@ def create_app(
         stop = GracefulShutdown(drain=drain, release=lambda: asyncio.to_thread(lifecycle.close))
         app.state.context, app.state.transcriber, app.state.gc_policy = context, transcriber, gc_policy
         app.state.path_prefix = read.path_prefix
+        app.state.page_files = await asyncio.to_thread(page.PageFiles) if read.page else None
         watches = [
             asyncio.create_task(admission.watch(), name="engine watch"),
             asyncio.create_task(access.keys.watch(), name="key file watch"),
@@ -222,7 +223,7 @@ def main() -> None:
     )
 
     def announce() -> None:
-        sys.stdout.write(serving.closing_lines(settings.backend, url, Path(__file__).parent))
+        sys.stdout.write(serving.closing_lines(settings.backend, url, Path(__file__).parent, page=settings.page))
         sys.stdout.flush()
 
     sys.exit(serving.serve(create_app(settings, announce), sockets, settings.serving()))

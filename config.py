@@ -61,6 +61,8 @@ class Settings(BaseSettings):
     """Seconds that `python app.py` keeps an idle HTTP connection; longer than the proxy in front keeps its own."""
     path_prefix: Annotated[str, AfterValidator(as_prefix)] = ""
     """Path under which a proxy serves this server, such as `/speech`, whether the proxy strips it or not."""
+    page: bool = True
+    """Whether `GET /` serves the page for browsers."""
     log_level: Annotated[LogLevel, BeforeValidator(lambda value: str(value).upper())] = "INFO"
     """Least severe log lines to write, in any case; libraries never write below INFO."""
 

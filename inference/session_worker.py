@@ -31,6 +31,8 @@ POLL_SPEECH_SECONDS = 0.05
 """New audio that ends a wait while somebody speaks or a final is being decoded; with many sessions more."""
 POLL_IDLE_SECONDS = 0.2
 """The same while nobody speaks."""
+POLL_LEVEL_SECONDS = 0.1
+"""The same while nobody speaks, where levels are reported."""
 STALL_MS = 300
 """An utterance has stalled when no audio came for so much longer than the silence that ends it."""
 MIN_STALL_MS = 1_200
@@ -107,7 +109,8 @@ class SessionWorker:
     def _wait(self) -> None:
         busy = self._finals or self._pipeline.speech_possible
         # Nothing can change before the audio has reached the next decision, and then something may at once.
-        seconds = POLL_SPEECH_SECONDS if busy else POLL_IDLE_SECONDS
+        idle = POLL_LEVEL_SECONDS if self._pipeline.has_levels else POLL_IDLE_SECONDS
+        seconds = POLL_SPEECH_SECONDS if busy else idle
         self._source.wait(seconds, self._pipeline.next_decision_at if self._reads else None)
 
     @property
@@ -164,6 +167,8 @@ class SessionWorker:
     def _process(self, samples: Samples) -> None:
         self._telemetry.processed(len(samples) / SAMPLE_RATE)
         self._handle(self._pipeline.feed(samples), None)
+        for level in self._pipeline.take_levels():
+            self._sink.offer(level)
 
     def _obey(self, command: events.Command, arrived: float) -> None:
         match command:

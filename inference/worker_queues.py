@@ -85,7 +85,7 @@ class SinkClosed(Exception):
 class EventSink(Protocol):
     """Where the worker's events go; called from its thread."""
 
-    def offer(self, event: events.SpeechStarted | events.SpeechStopped | events.Hypothesis) -> bool:
+    def offer(self, event: events.SpeechStarted | events.SpeechStopped | events.Level | events.Hypothesis) -> bool:
         """Queue it if there is room; whether it was."""
         ...
 

@@ -75,6 +75,8 @@ class SessionOptions:
     """Whether finals shall have their words with times."""
     endpointing: bool = True
     """Whether silence ends an utterance."""
+    levels: bool = False
+    """Whether `Level` is reported."""
 
 
 @dataclass(frozen=True, slots=True)

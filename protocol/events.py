@@ -140,6 +140,21 @@ class SpeechStopped:
 
 
 @dataclass(frozen=True, slots=True)
+class Level:
+    """How loud 100 ms of audio were, and whether they were voice."""
+
+    end_ms: int
+    """Their end."""
+    rms: float
+    """In 16-bit units."""
+    threshold: float | None
+    """RMS in 16-bit units from which the frame that follows is voiced; None: loudness does not decide."""
+    voiced: bool
+    """Whether one of their frames was."""
+    channel: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Hypothesis:
     """The open utterance's text so far. Each replaces the one before."""
 
@@ -221,4 +236,4 @@ class Finished:
     """Everything that `Finish` asked for was reported; the connection closes."""
 
 
-Event = SpeechStarted | SpeechStopped | Hypothesis | Final | Warning | Cleared | Configured | Finished
+Event = SpeechStarted | SpeechStopped | Level | Hypothesis | Final | Warning | Cleared | Configured | Finished

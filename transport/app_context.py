@@ -66,11 +66,17 @@ class AppContext:
     access: AccessOptions = field(default_factory=AccessOptions)
 
     def new_pipeline(
-        self, options: StreamOptions, segmenter: SegmenterOptions | None = None, vad: VadOptions | None = None
+        self,
+        options: StreamOptions,
+        segmenter: SegmenterOptions | None = None,
+        vad: VadOptions | None = None,
+        *,
+        levels: bool = False,
     ) -> UtterancePipeline:
         """A pipeline for one audio source, by the server's own options where none are given; any thread."""
         detector = self.make_vad(vad or self.vad)
-        return UtterancePipeline(detector, segmenter or self.segmenter, self.lifecycle.backend.stream, options)
+        open_stream = self.lifecycle.backend.stream
+        return UtterancePipeline(detector, segmenter or self.segmenter, open_stream, options, levels=levels)
 
     def server_info(self) -> ServerInfo:
         """What a dialect may know of this server."""

@@ -83,5 +83,6 @@ def open_bridge(
         segmenter = replace(segmenter, silence_ms=options.silence_ms)
     vad = context.vad if options.vad_threshold is None else replace(context.vad, threshold=options.vad_threshold)
     config = SessionConfig(options.language, stream, segmenter)
-    worker = SessionWorker(inbound, outbound, context.new_pipeline(stream, segmenter, vad), config, telemetry)
+    pipeline = context.new_pipeline(stream, segmenter, vad, levels=options.levels)
+    worker = SessionWorker(inbound, outbound, pipeline, config, telemetry)
     return Bridge(inbound, outbound, WorkerThread(f"stt-{telemetry.connection_id}", worker.run), stall_watch)

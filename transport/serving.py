@@ -147,18 +147,20 @@ def base_url(host: str, port: int, prefix: str = "", *, tls: bool = False) -> st
     return f"http{'s' if tls else ''}://{f'[{shown}]' if ':' in shown else shown}:{port}{prefix}"
 
 
-def closing_lines(engine: str, url: str, root: Path) -> str:
+def closing_lines(engine: str, url: str, root: Path, *, page: bool) -> str:
     """What the terminal shows when the server is ready: where it is, and what to try.
 
-    `root` is the server's folder. The commands name the program `stt` where it is installed beside this Python.
+    `root` is the server's folder; `page`: whether the server has its page. The commands name the program `stt` where
+    it is installed beside this Python.
     """
     lines = [f"realtime-stt-ws: the engine {engine} is ready on {url}"]
     program, recording = Path(sys.executable).parent / "stt", _shown(root / "references" / "hello.wav")
     if not program.exists():
-        return f"{lines[0]}\nTry: curl -F file=@{recording} {url}/v1/stt/transcribe\n"
+        opened = f"Open {url}/ in a browser and speak.\n" if page else ""
+        return f"{lines[0]}\n{opened}Try: curl -F file=@{recording} {url}/v1/stt/transcribe\n"
     stt, server = _shown(program), "" if url == _CLIENT_DEFAULT else f" --server {url}"
     lines += [
-        f"Open {url} in a browser and speak, or try in another terminal:",
+        f"Open {url}/ in a browser and speak, or try in another terminal:" if page else "Try in another terminal:",
         f"  {stt} stream mic{server}",
         f"  {stt} transcribe {recording} --server {url}",
         f"  {stt} doctor",

@@ -176,7 +176,7 @@ class Conversation:
         self.clock = clock
         self.engine = engine or Engine()
         self.sent: list[Message] = []
-        self.speech: list[events.SpeechStarted | events.SpeechStopped] = []
+        self.speech: list[events.SpeechStarted | events.SpeechStopped | events.Level] = []
         self.partials_fit = True
         self.sink_closed = False
         self.metrics = Metrics()
@@ -267,7 +267,7 @@ class Conversation:
 
     # Sink
 
-    def offer(self, event: events.SpeechStarted | events.SpeechStopped | events.Hypothesis) -> bool:
+    def offer(self, event: events.SpeechStarted | events.SpeechStopped | events.Level | events.Hypothesis) -> bool:
         if not isinstance(event, events.Hypothesis):
             self.speech.append(event)
             return True
@@ -281,7 +281,7 @@ class Conversation:
         if isinstance(event, events.Final):
             # As the send loop does.
             event = replace(event, latency_ms=elapsed_ms(event.ended, self.clock.monotonic()))
-        assert not isinstance(event, events.SpeechStarted | events.SpeechStopped)
+        assert not isinstance(event, events.SpeechStarted | events.SpeechStopped | events.Level)
         self.sent.append(event)
 
     @property
