@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request, Response
-from starlette.exceptions import HTTPException
-from starlette.routing import WebSocketRoute
-from starlette.types import Receive, Scope, Send
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backends import registry
-from config import Settings, SettingsRefused, load_settings
+from config import Settings, load_settings
+from config_values import SettingsRefused
 from inference import vad_factory
 from observability import logging
 from observability.engine_metrics import register_engine
@@ -29,23 +28,25 @@ from observability.version import VERSION
 from protocol.dialect import NewDialect
 from protocol.errors import RefusalReason
 from protocol.events import Reason
-from protocol.http_messages import Health, HttpError, Readiness, TranscribeParams, Transcript
 from protocol.native import NativeDialect
-from transport import http, page, serving
+from transport import page, serving
 from transport.admission import Admission
 from transport.app_context import AppContext
+from transport.authentication import Authentication
 from transport.backend_lifecycle import BackendLifecycle
 from transport.gc_policy import GcPolicy
-from transport.http_edge import Cors, report_failure, report_http_exception, upgrade_required, with_prefix
+from transport.http_edge import Cors, with_prefix, with_request_id
+from transport.routes import add_routes
 from transport.shutdown import GracefulShutdown
-from transport.websocket import UnknownPathEndpoint, WebSocketEndpoint
-from transport.websocket_protocol import TransportLookup
+from transport.transcriber import STATUSES, Transcriber
+from transport.uploads import warn_without_temporary_folder
+from transport.websocket_protocol import ProtocolLookup
 from transport.worker_scheduler import WorkerScheduler
 
 DIALECTS: Mapping[str, NewDialect] = {"/v1/stt/ws": NativeDialect}
 """WebSocket path -> codec."""
 
-_REFUSALS = (SettingsRefused, registry.BackendUnavailable, vad_factory.VadUnavailable)
+REFUSALS = (SettingsRefused, registry.BackendUnavailable, vad_factory.VadUnavailable)
 
 
 def check(settings: Settings | None = None, say: Callable[[str], None] = lambda _: None) -> Settings:
@@ -65,6 +66,7 @@ def check(settings: Settings | None = None, say: Callable[[str], None] = lambda 
     if settings.backend == "mock":
         settings.check_references()
     vad_factory.check(settings.vad)
+    settings.access()
     return settings
 
 
@@ -92,18 +94,19 @@ def create_app(
 
         lifecycle = BackendLifecycle(registry.create(read.backend, read.backends()), ready, _end_process)
         make_vad = await asyncio.to_thread(vad_factory.load, read.vad)
-        await asyncio.to_thread(http.warn_without_temporary_folder)
+        await asyncio.to_thread(warn_without_temporary_folder)
         metrics = Metrics()
         metrics.build.info({"version": VERSION, "backend": read.backend})
-        metrics.create_labels(refusals=RefusalReason, final_reasons=Reason, statuses=http.STATUSES)
+        metrics.create_labels(refusals=RefusalReason, final_reasons=Reason, statuses=STATUSES)
         register_engine(metrics.registry, lifecycle.backend)
-        admission = Admission(lifecycle, metrics, read.max_sessions, read.http_uploads)
+        admission = Admission(lifecycle, metrics, read.max_sessions, read.http_uploads, read.max_key_sessions)
+        access = read.access()
         context = AppContext(
             lifecycle,
             admission,
             metrics,
             structlog.get_logger().bind(),
-            TransportLookup(structlog.get_logger()),
+            ProtocolLookup(structlog.get_logger()),
             WorkerScheduler(),
             read.queues(),
             read.socket(),
@@ -111,18 +114,23 @@ def create_app(
             read.voice(),
             make_vad,
             read.allowed_origins,
+            access,
         )
-        transcriber = http.Transcriber(context, read.uploads(), read.http_threads(), read.vad)
+        transcriber = Transcriber(context, read.uploads(), read.http_threads(), read.vad)
 
         async def drain() -> None:
             await admission.refuse_new(read.lame_duck_seconds)
+            context.scheduler.read_all()
             await admission.drain(read.drain_seconds)
 
         stop = GracefulShutdown(drain=drain, release=lambda: asyncio.to_thread(lifecycle.close))
         app.state.context, app.state.transcriber, app.state.gc_policy = context, transcriber, gc_policy
         app.state.path_prefix = read.path_prefix
         app.state.page_files = await asyncio.to_thread(page.PageFiles) if read.page else None
-        watch = asyncio.create_task(admission.watch(), name="engine watch")
+        watches = [
+            asyncio.create_task(admission.watch(), name="engine watch"),
+            asyncio.create_task(access.keys.watch(), name="key file watch"),
+        ]
         try:
             lifecycle.start()
             stop.install()
@@ -130,14 +138,15 @@ def create_app(
         finally:
             try:
                 await stop.remove()
-                watch.cancel()
+                for watch in watches:
+                    watch.cancel()
                 await asyncio.to_thread(lifecycle.close)
                 await asyncio.to_thread(transcriber.close)
             finally:
                 gc_policy.restore()
 
     app = _Application(lambda: check(settings), title="realtime-stt-ws", version=VERSION, lifespan=lifespan)
-    _add_routes(app, dialects)
+    add_routes(app, dialects)
     return app
 
 
@@ -146,6 +155,9 @@ def _log_start(settings: Settings, choices: Sequence[str]) -> None:
     log.info("server_starting", version=VERSION, settings=settings.shown())
     for line in choices:
         log.info("backend_chosen", choice=line)
+    host = serving.uvicorn_host(sys.argv, os.environ) or settings.host
+    if not settings.api_keys and serving.is_reachable(host):
+        log.warning("no_api_keys", reason=f"others can reach {host}, and whoever does may use it: set STT_API_KEYS")
     for sentence in Settings.unknown(os.environ):
         log.warning("unknown_setting", reason=sentence)
 
@@ -169,77 +181,20 @@ class _Application(FastAPI):
             try:
                 serving.refuse_several_processes()
                 self._check()
-            except (*_REFUSALS, serving.SeveralProcesses) as refusal:
+            except (*REFUSALS, serving.SeveralProcesses) as refusal:
                 await receive()
                 await send({"type": "lifespan.startup.failed", "message": str(refusal)})
                 return
             await super().__call__(scope, receive, send)
             return
-        scope, serve = with_prefix(scope, self.state.path_prefix), super().__call__
+        scope = with_prefix(scope, self.state.path_prefix)
+        serve: ASGIApp = Authentication(super().__call__, self.state.context)
         if scope["type"] == "http":
-            serve = Cors(serve, self.state.context.check_origin)
+            serve, send = Cors(serve, self.state.context.check_origin), with_request_id(scope, send)
         try:
             await serve(scope, receive, send)
         finally:
             self.state.gc_policy.connection_closed(self.state.context.admission.sessions)
-
-
-def _add_routes(app: FastAPI, dialects: Mapping[str, NewDialect]) -> None:
-    app.add_exception_handler(HTTPException, report_http_exception)
-    app.add_exception_handler(Exception, report_failure)
-    app.router.routes.extend(page.routes())
-    for path in dialects:
-        app.add_route(path, upgrade_required, ["GET"], include_in_schema=False)
-    refusals: dict[int | str, dict[str, Any]] = {
-        status: {"model": HttpError} for status in (403, 408, 413, 422, 500, 503, 507)
-    }
-    form = {"multipart/form-data": {"schema": {"type": "object", "required": ["file"], "properties": {
-        "file": {"type": "string", "format": "binary"}}}}}  # fmt: skip
-
-    for path, new_dialect in dialects.items():
-        app.router.routes.append(WebSocketRoute(path, WebSocketEndpoint(new_dialect)))
-    app.router.routes.append(WebSocketRoute("/{path:path}", UnknownPathEndpoint()))
-
-    @app.post(
-        "/v1/stt/transcribe",
-        response_model=Transcript,
-        responses=refusals,
-        openapi_extra={
-            "requestBody": {"required": True, "content": form},
-            "parameters": [
-                {"name": name, "in": "query", "schema": schema}
-                for name, schema in TranscribeParams.model_json_schema()["properties"].items()
-            ],
-        },
-    )
-    async def transcribe(request: Request) -> Response:
-        """Transcribe an audio file."""
-        served: Response = await request.app.state.transcriber.serve(request)
-        return served
-
-    @app.head("/health", include_in_schema=False)
-    @app.get("/health", response_model=Health, responses={503: {"model": Health}})
-    async def health(request: Request) -> Response:
-        """Whether the engine is warm and able and the server stays; 200 when it is full too."""
-        return http.health(request.app.state.context)
-
-    @app.head("/health/ready", include_in_schema=False)
-    @app.get("/health/ready", response_model=Readiness, responses={503: {"model": Readiness}})
-    async def ready(request: Request) -> Response:
-        """Whether a new session would be let in now: for load balancers."""
-        return http.readiness(request.app.state.context)
-
-    @app.head("/health/live", include_in_schema=False)
-    @app.get("/health/live")
-    async def live() -> dict[str, str]:
-        """Whether this process answers at all."""
-        return {"status": "alive"}
-
-    @app.head("/metrics", include_in_schema=False)
-    @app.get("/metrics", response_class=Response)
-    async def metrics(request: Request) -> Response:
-        """Metrics in the text format of Prometheus."""
-        return http.metrics(request.app.state.context)
 
 
 def _end_process() -> None:
@@ -257,24 +212,21 @@ def main() -> None:
     chosen: list[str] = []
     try:
         settings = check(say=chosen.append)
+        serving.check_tls(settings.serving())
         sockets = serving.listen(settings.serving())
-    except (*_REFUSALS, serving.CannotListen) as refusal:
+    except (*REFUSALS, serving.CannotListen) as refusal:
         sys.exit(str(refusal))
     sys.stdout.writelines(f"{line}\n" for line in chosen)
     logging.configure(settings.log_level)
-    url = serving.base_url(settings.host, sockets[0].getsockname()[1], settings.path_prefix)
-
-    your_voice = f"Your own voice: open {url}/ in a browser\n" if settings.page else ""
+    url = serving.base_url(
+        settings.host, sockets[0].getsockname()[1], settings.path_prefix, tls=settings.tls_cert is not None
+    )
 
     def announce() -> None:
-        sys.stdout.write(
-            f"realtime-stt-ws: the engine {settings.backend} is ready on {url}\n"
-            f"{your_voice}"
-            f"Try: curl -F file=@{Path(__file__).parent / 'references' / 'hello.wav'} {url}/v1/stt/transcribe\n"
-        )
+        sys.stdout.write(serving.closing_lines(settings.backend, url, Path(__file__).parent, page=settings.page))
         sys.stdout.flush()
 
-    sys.exit(serving.serve(create_app(settings, announce), sockets, settings.keep_alive_seconds))
+    sys.exit(serving.serve(create_app(settings, announce), sockets, settings.serving()))
 
 
 if __name__ == "__main__":

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,17 +15,20 @@ from backends import auto
 from backends.qwen3.options import Qwen3Options
 from backends.registry import BackendOptions
 from backends.whisper.options import Device, WhisperOptions
+from config_values import PREFIX, SettingsRefused, as_json_object, as_prefix, refusal_sentence, split_by_commas
 from inference.segmenter import SegmenterOptions
 from inference.vad import VadOptions
 from inference.vad_factory import Detector
 from observability.masking import Json, masked
 from observability.unknown_settings import unknown_settings
-from transport.app_context import SocketOptions
-from transport.http import UploadOptions
+from transport.api_keys import Keyring, KeysRefused
+from transport.app_context import AccessOptions, SocketOptions
 from transport.queues import QueueOptions
 from transport.serving import ServingOptions
+from transport.uploads import UploadOptions
 
-_PREFIX = "STT_"
+OF_THE_CLIENT = frozenset({"STT_SERVER", "STT_API_KEY"})
+"""Variables of the program `stt`, which may be set where the server starts."""
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 ComputeType = Literal[
@@ -43,39 +44,10 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-class SettingsRefused(Exception):
-    """A setting is out of range; the text is one plain sentence that names it."""
-
-
-def _split(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    return tuple(part for part in (each.strip() for each in value.split(",")) if part)
-
-
-def _prefix(value: str) -> str:
-    stripped = value.strip("/")
-    if stripped and not re.fullmatch(r"[\w.~/-]+", stripped):
-        raise ValueError("it must be a path, such as /speech")
-    return f"/{stripped}" if stripped else ""
-
-
-def _json_object(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        parsed = json.loads(value or "{}")
-    except json.JSONDecodeError as error:
-        raise ValueError(f"it is not JSON ({error})") from error
-    if not isinstance(parsed, dict):
-        raise ValueError('it is not a JSON object such as {"dtype": "half"}')  # noqa: TRY004 - pydantic reads ValueError
-    return parsed
-
-
 class Settings(BaseSettings):
     """Every setting, as environment variables with the prefix STT_."""
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="ignore", use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     backend: str = "qwen3"
     """Engine: `qwen3`, `whisper`, `pocketsphinx`, `mock`, or `auto`: qwen3 or whisper, as this machine can."""
@@ -87,24 +59,42 @@ class Settings(BaseSettings):
     """Port that `python app.py` listens on; 0: any free one."""
     keep_alive_seconds: Annotated[int, Field(ge=1, le=3600)] = 75
     """Seconds that `python app.py` keeps an idle HTTP connection; longer than the proxy in front keeps its own."""
-    path_prefix: Annotated[str, AfterValidator(_prefix)] = ""
+    path_prefix: Annotated[str, AfterValidator(as_prefix)] = ""
     """Path under which a proxy serves this server, such as `/speech`, whether the proxy strips it or not."""
     page: bool = True
     """Whether `GET /` serves the page for browsers."""
     log_level: Annotated[LogLevel, BeforeValidator(lambda value: str(value).upper())] = "INFO"
     """Least severe log lines to write, in any case; libraries never write below INFO."""
 
+    api_keys: str = ""
+    """Who may use the server: `name=key`, several parted by commas; or `@FILE` with one a line, read again when it
+    changes. Empty: everybody. A name stands in metrics and logs; a key has 16 characters or more, and no comma."""
+    api_key_in_query: bool = False
+    """Whether a key may stand in the query as `api_key`, where proxies and histories keep it."""
+    metrics_key_required: bool = False
+    """Whether `/metrics` needs a key."""
+    max_key_sessions: Annotated[int, Field(ge=0)] = 0
+    """WebSocket sessions open at once with one key; beyond them handshakes get 429; 0: any number."""
+    token_secret: str = ""
+    """What short-lived tokens are signed with, the same on all servers; empty: with what is derived from the keys."""
+    tls_cert: Path | None = None
+    """PEM file of the certificate and its chain, with which `python app.py` serves HTTPS; none: HTTP."""
+    tls_key: Path | None = None
+    """PEM file of the certificate's private key."""
+
     max_sessions: Annotated[int, Field(ge=1)] = 256
     """WebSocket sessions open at once; beyond them handshakes get 503."""
     idle_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300
-    """A client that sends nothing for so many seconds gets 1008; 0: never."""
+    """A client that sends nothing for so many seconds, no ping either, gets 1008; 0: never."""
+    max_silent_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3600
+    """A client that sends no audio for so many seconds gets 1008, though it sends pings or keepalives; 0: never."""
     send_timeout_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10
     """A client that reads nothing for so many seconds is cut off."""
     drain_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10
     """Seconds between SIGTERM and the end, in which open utterances get their finals."""
     lame_duck_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
     """Seconds after SIGTERM in which calls go on and nobody new comes in, before STT_DRAIN_SECONDS begin."""
-    allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ()
+    allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_by_commas)] = ()
     """Browser origins let in besides the server's own, separated by commas; `*`: all."""
 
     in_queue_seconds: Annotated[float, Field(ge=3, le=600)] = 30
@@ -157,7 +147,7 @@ class Settings(BaseSettings):
     """qwen3: the model's name, or a folder."""
     vllm_revision: str = ""
     """qwen3: commit, tag or branch of the model on the Hugging Face hub; empty: the newest."""
-    vllm_engine_args: Annotated[dict[str, JsonValue], NoDecode, BeforeValidator(_json_object)] = {}
+    vllm_engine_args: Annotated[dict[str, JsonValue], NoDecode, BeforeValidator(as_json_object)] = {}
     """qwen3: more arguments of vLLM's engine, as a JSON object such as `{"dtype": "half"}`; they win over ours."""
     vllm_gpu_memory: Annotated[float, Field(gt=0, le=1)] = 0.7
     """qwen3: part of the GPU's memory to take."""
@@ -172,16 +162,29 @@ class Settings(BaseSettings):
 
     def shown(self) -> dict[str, Json]:
         """Every setting by its variable's name, for the log: what may be a secret is masked."""
-        return {f"{_PREFIX}{name}".upper(): masked(name, value) for name, value in self.model_dump(mode="json").items()}
+        return {f"{PREFIX}{name}".upper(): masked(name, value) for name, value in self.model_dump(mode="json").items()}
 
     @classmethod
     def unknown(cls, environment: Mapping[str, str]) -> list[str]:
         """One sentence for each variable that looks like a setting and is none."""
-        return unknown_settings(environment, _PREFIX, [f"{_PREFIX}{name}".upper() for name in cls.model_fields])
+        others = {name: value for name, value in environment.items() if name not in OF_THE_CLIENT}
+        return unknown_settings(others, PREFIX, [f"{PREFIX}{name}".upper() for name in cls.model_fields])
 
     def serving(self) -> ServingOptions:
         """What `python app.py` tells uvicorn."""
-        return ServingOptions(self.host, self.port, self.keep_alive_seconds)
+        return ServingOptions(self.host, self.port, self.keep_alive_seconds, self.tls_cert, self.tls_key)
+
+    def access(self) -> AccessOptions:
+        """Who may use the server; reads the file of keys, if there is one.
+
+        Raises:
+            SettingsRefused: the keys cannot be used.
+        """
+        try:
+            keys = Keyring(self.api_keys, self.token_secret)
+        except KeysRefused as refusal:
+            raise SettingsRefused(refusal_sentence("api_keys", self.api_keys, str(refusal))) from refusal
+        return AccessOptions(keys, self.api_key_in_query, self.metrics_key_required)
 
     def with_engine_chosen(self, report: Callable[[str], None]) -> Settings:
         """These settings with an engine in place of `auto`; `report` is called with the line that names it.
@@ -208,7 +211,7 @@ class Settings(BaseSettings):
 
     def socket(self) -> SocketOptions:
         """Time limits of a connection."""
-        return SocketOptions(self.idle_seconds, self.send_timeout_seconds)
+        return SocketOptions(self.idle_seconds, self.max_silent_seconds, self.send_timeout_seconds)
 
     def segmenter(self) -> SegmenterOptions:
         """When an utterance ends."""
@@ -249,7 +252,7 @@ class Settings(BaseSettings):
                 if name or setting == "whisper_model":
                     models.locate(name, self.model_dir)
             except models.ModelFault as fault:
-                raise SettingsRefused(_sentence(setting, name, str(fault))) from fault
+                raise SettingsRefused(refusal_sentence(setting, name, str(fault))) from fault
 
     def check_references(self) -> None:
         """Look whether there are recordings that mock can replay.
@@ -259,7 +262,7 @@ class Settings(BaseSettings):
         """
         if not any(self.references.glob("*.wav")):
             reason = "it has no WAV files" if self.references.is_dir() else "there is no such folder"
-            raise SettingsRefused(_sentence("references", self.references, reason))
+            raise SettingsRefused(refusal_sentence("references", self.references, reason))
 
     def _model_folder(self, name: str) -> Path:
         """Where the model is, or would be."""
@@ -294,14 +297,8 @@ def load_settings() -> Settings:
         settings = Settings()
     except ValidationError as error:
         first = error.errors()[0]
-        raise SettingsRefused(_sentence(str(first["loc"][0]), first["input"], first["msg"])) from error
+        raise SettingsRefused(refusal_sentence(str(first["loc"][0]), first["input"], first["msg"])) from error
     conflict = settings.backends().qwen3.conflict()
     if conflict is not None and settings.backend in ("qwen3", "auto"):
         raise SettingsRefused(conflict)
     return settings
-
-
-def _sentence(setting: str, value: object, reason: str) -> str:
-    """Why a setting cannot be used, in one plain sentence that names it."""
-    name = f"{_PREFIX}{setting}".upper()
-    return f"{name}={value} cannot be used: {reason[:1].lower()}{reason[1:].rstrip('.')}."

@@ -73,7 +73,7 @@ def _rows(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 def _settings() -> str:
     rows = []
     for name, field in Settings.model_fields.items():
-        default = _FOLDERS.get(name, str(field.default))
+        default = _FOLDERS.get(name, "" if field.default is None else str(field.default))
         default = ",".join(field.default) if isinstance(field.default, tuple) else default
         rows.append((f"`STT_{name.upper()}`", f"`{default}`" if default else "(none)", _text(field.description)))
     return _rows(("setting", "default", "meaning"), rows)

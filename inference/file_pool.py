@@ -127,7 +127,7 @@ class _Worker:
                 cwd=_ROOT,
                 stdin=subprocess.PIPE,
                 pass_fds=[theirs.fileno()],
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                env=_environment(),
             )
         self._socket = ours
         self._connection = Connection(os.dup(ours.fileno()))
@@ -167,6 +167,12 @@ class _Worker:
             self._process.stdin.close()
         self._connection.close()
         self._socket.close()
+
+
+def _environment() -> dict[str, str]:
+    """The environment of a process that reads hostile files: without our settings, some of which are secrets."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("STT_")}
+    return {**ours, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 def _on_disk_or_in_memory(file: BinaryIO) -> BinaryIO:

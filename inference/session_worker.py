@@ -33,6 +33,10 @@ POLL_IDLE_SECONDS = 0.2
 """The same while nobody speaks."""
 POLL_LEVEL_SECONDS = 0.1
 """The same while nobody speaks, where levels are reported."""
+STALL_MS = 300
+"""An utterance has stalled when no audio came for so much longer than the silence that ends it."""
+MIN_STALL_MS = 1_200
+"""And never before: a browser page whose script is held up sends nothing for a second. docs/endpointing.md."""
 MAX_FINALS = 2
 """Finals being decoded at once; beyond them the worker stops reading."""
 _BLOCK = samples_of(1_000)
@@ -74,6 +78,8 @@ class SessionWorker:
         self._current: UtteranceState | None = None
         self._dropped = 0
         """Samples dropped since the last final."""
+        self._may_stall = False
+        """An utterance is open that silence may end."""
         self._concluded: Reason | None = None
         """Why the last utterance was ended: nothing more is read."""
 
@@ -173,11 +179,14 @@ class SessionWorker:
             case events.Clear():
                 self._pipeline.clear()
                 self._current = None
+                self._watch_for_stall(may_stall=False)
                 self._sink.put(events.Cleared())
             case events.Configure():
                 self._configure(command)
             case events.Reject(code, message):
                 self._sink.put(events.Warning(code, message))
+            case events.Stall():
+                self._end_stalled(arrived)
             case _:
                 raise AssertionError(f"not for the worker: {command}")
 
@@ -188,6 +197,11 @@ class SessionWorker:
             utterance = UtteranceState(arrived, self._config.language)
             silent = EndedUtterance(utterance, here, here, Reason.COMMIT, arrived, commit_id)
             self._finals.append(_PendingFinal(silent, here, stream=None, result=None))
+
+    def _end_stalled(self, arrived: float) -> None:
+        # The utterance that stalled may have ended meanwhile, and the open one may end by commits only.
+        if self._may_stall:
+            self._handle(self._pipeline.end(Reason.STALLED), arrived)
 
     def _end_session(self, reason: Reason, arrived: float) -> None:
         self._concluded = reason
@@ -208,6 +222,7 @@ class SessionWorker:
                 case UtteranceStarted(voiced_start):
                     self._current = UtteranceState(self._arrivals.at_sample(voiced_start + 1), self._config.language)
                     self._sink.offer(events.SpeechStarted(ms(voiced_start)))
+                    self._watch_for_stall(may_stall=self._config.segmenter.endpointing)
                 case UtteranceEnded():
                     known = self._arrivals.at_sample(event.decided_at) if arrived is None else arrived
                     self._await_final(event, known, commit_id)
@@ -218,10 +233,17 @@ class SessionWorker:
         state, self._current = self._current, None
         if state is None:
             raise AssertionError("an utterance ended that never began")
+        self._watch_for_stall(may_stall=False)
         self._sink.offer(events.SpeechStopped(ms(event.voiced_end)))
         ended = EndedUtterance(state, event.voiced_start, event.voiced_end, event.reason, arrived, commit_id)
         self._finals.append(_PendingFinal(ended, event.start, event.stream, event.result))
         event.result.add_done_callback(lambda _: self._source.wake())
+
+    def _watch_for_stall(self, *, may_stall: bool) -> None:
+        if may_stall or self._may_stall:
+            silence_ms = self._config.segmenter.silence_ms
+            self._source.watch_for_stall(max(silence_ms + STALL_MS, MIN_STALL_MS) / 1000 if may_stall else None)
+        self._may_stall = may_stall
 
     def _publish(self) -> None:
         while self._finals and self._ready(self._finals[0]):

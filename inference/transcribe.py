@@ -12,9 +12,9 @@ from backends.base import ASRResult, ASRStream
 from inference.file_pieces import Piece, Progress, Segmented
 from inference.file_pool import FileEnded
 from inference.utterance_pipeline import shifted_words
-from protocol.audio import AudioWarning
 from protocol.events import WarningCode
-from protocol.http_messages import Segment
+from protocol.file_dialect import FileProgress
+from protocol.http_messages import Segment, WarningItem
 from protocol.pcm import ms
 from protocol.timed_word import timed_words
 
@@ -40,7 +40,7 @@ class CancellationToken:
 
 
 @dataclass(frozen=True, slots=True)
-class FileTranscript:
+class DecodedFile:
     """What a file says."""
 
     segments: list[Segment]
@@ -48,7 +48,7 @@ class FileTranscript:
     language: str | None
     """The most frequent language among the segments; None if the engine cannot tell."""
     inference_seconds: float
-    warnings: list[AudioWarning] = field(default_factory=list)
+    warnings: list[WarningItem] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ def transcribe(
     open_stream: Callable[[], ASRStream],
     width: int,
     cancellation: CancellationToken,
-    report: Callable[[Segment | Progress], None] = lambda _: None,
-) -> FileTranscript:
+    report: Callable[[Segment | FileProgress], None] = lambda _: None,
+) -> DecodedFile:
     """Decode the pieces of a file, at most `width` at once.
 
     Blocks the calling thread; memory is bounded by `width` pieces. `report` is told of segments with text, in order,
@@ -95,7 +95,7 @@ def transcribe(
                 work.append(_begin(each, open_stream()))
                 collect(width - 1)
             elif isinstance(each, Progress):
-                report(each)
+                report(FileProgress(ms(each.position)))
             else:
                 ended = each
         collect(0)
@@ -134,22 +134,24 @@ def _collect(in_work: _InWork) -> tuple[Segment, ASRResult]:
     return segment, result
 
 
-def _assemble(done: list[tuple[Segment, ASRResult]], ended: FileEnded, *, split: bool) -> FileTranscript:
+def _assemble(done: list[tuple[Segment, ASRResult]], ended: FileEnded, *, split: bool) -> DecodedFile:
     segments = [
         segment if split else segment.model_copy(update={"channel": None}) for segment, _ in done if segment.text
     ]
     segments.sort(key=lambda segment: segment.start_ms)
     languages = Counter(result.language for _, result in done if result.text and result.language)
-    return FileTranscript(
+    return DecodedFile(
         segments=segments,
         duration_ms=ms(ended.segmented.samples),
         language=languages.most_common(1)[0][0] if languages else None,
         inference_seconds=sum(result.inference_seconds for _, result in done),
-        warnings=ended.warnings if done else [*ended.warnings, _no_speech(ended.segmented)],
+        warnings=_warnings(ended, spoken=bool(done)),
     )
 
 
-def _no_speech(segmented: Segmented) -> AudioWarning:
-    return AudioWarning(
-        WarningCode.NO_SPEECH, f"no speech was found: the loudest 20 ms have an RMS of {segmented.loudest:.0f} of 32768"
-    )
+def _warnings(ended: FileEnded, *, spoken: bool) -> list[WarningItem]:
+    found = [WarningItem(code=each.code, message=each.message) for each in ended.warnings]
+    if not spoken:
+        loudest = f"the loudest 20 ms have an RMS of {ended.segmented.loudest:.0f} of 32768"
+        found.append(WarningItem(code=WarningCode.NO_SPEECH, message=f"no speech was found: {loudest}"))
+    return found

@@ -73,6 +73,10 @@ class AudioSource(Protocol):
         """End a `wait` now."""
         ...
 
+    def watch_for_stall(self, seconds: float | None) -> None:
+        """Have a `Stall` queued when no audio comes for `seconds` and none is on its way; None: no more."""
+        ...
+
 
 class SinkClosed(Exception):
     """The session ended: nothing that the worker reports will be sent."""

@@ -23,12 +23,14 @@ _NORMAL_CLOSES = frozenset({1000, 1001, 1005, 1012})
 class ConnectionTelemetry:
     """One connection's events. Methods may be called from the event loop and the worker's thread at once."""
 
-    def __init__(self, metrics: Metrics, log: BoundLogger, peer: str = "", user_agent: str = "") -> None:
-        """`peer` is the client's address; both are logged with the handshake's outcome."""
+    def __init__(self, metrics: Metrics, log: BoundLogger, peer: str = "", user_agent: str = "", key: str = "") -> None:
+        """`peer` is the client's address, `key` the name of its API key; logged with the handshake's outcome."""
         self.connection_id = os.urandom(6).hex()
         self._metrics = metrics
         self._log = log.bind(connection_id=self.connection_id)
-        self._peer = {"peer": peer, "user_agent": user_agent[:_LONGEST_USER_AGENT]}
+        self._peer = {"peer": peer, "user_agent": user_agent[:_LONGEST_USER_AGENT]} | ({"key": key} if key else {})
+        self._key = key
+        self._audio = (metrics.live_audio, *([metrics.key_audio.labels(key, "websocket")] if key else []))
         self._began = time.monotonic()
         self._events: deque[str] = deque(maxlen=_LAST_EVENTS)
         self._peaks = {"in_queue": 0, "out_queue": 0}
@@ -46,6 +48,8 @@ class ConnectionTelemetry:
     def opened(self, call_id: str, **parameters: Any) -> None:  # noqa: ANN401 - whatever the log can print
         """The connection became a session."""
         self._metrics.connections.inc()
+        if self._key:
+            self._metrics.key_connections.labels(self._key).inc()
         self._note("opened")
         self._log = self._log.bind(call_id=call_id)
         self._log.info("session_opened", **self._peer, **parameters)
@@ -57,7 +61,8 @@ class ConnectionTelemetry:
     def processed(self, seconds: float) -> None:
         """So many seconds of audio went through voice activity detection."""
         self._audio_seconds += seconds
-        self._metrics.live_audio.inc(seconds)
+        for counter in self._audio:
+            counter.inc(seconds)
 
     def dropped(self, messages: int, seconds: float) -> None:
         """The in queue was full: so many audio messages, of so many seconds in all, were dropped."""

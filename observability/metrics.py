@@ -55,6 +55,11 @@ class Metrics:
             ["code", "by"],
             registry=registry,
         )
+        self.overload_closes = Counter(
+            "stt_overload_closes",
+            "Sessions closed with 1013: the engine was too late.",
+            registry=registry,
+        )
         self.refusals_by_reason = Counter(
             "stt_refusals",
             "Handshakes (`websocket`) and uploads (`http`) refused, by reason.",
@@ -63,6 +68,24 @@ class Metrics:
         )
         self.refusals = Counter(
             "stt_refused_handshakes", "WebSocket handshakes refused, by HTTP status.", ["status"], registry=registry
+        )
+        self.key_sessions = Gauge(
+            "stt_key_sessions", "Open WebSocket sessions, by the name of the API key.", ["key"], registry=registry
+        )
+        self.key_connections = Counter(
+            "stt_key_connections",
+            "WebSocket connections accepted as sessions, by the name of the API key.",
+            ["key"],
+            registry=registry,
+        )
+        self.key_requests = Counter(
+            "stt_key_http_requests", "HTTP transcriptions, by the name of the API key.", ["key"], registry=registry
+        )
+        self.key_audio = Counter(
+            "stt_key_audio_seconds",
+            "Seconds of audio heard, by the name of the API key and by source.",
+            ["key", "source"],
+            registry=registry,
         )
         self.audio = Counter("stt_audio_seconds", "Seconds of audio heard.", ["source"], registry=registry)
         self.live_audio = self.audio.labels("websocket")
@@ -120,7 +143,7 @@ class Metrics:
             self.segments.labels(reason)
         for status in statuses:
             self.requests.labels(str(status))
-        for status in (403, 404, 503):
+        for status in (401, 403, 404, 429, 503):
             self.refusals.labels(str(status))
         self.audio.labels("http")
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
-from protocol.errors import ServerBusy, ServiceError
+from protocol.credentials import carries_key
+from protocol.errors import KeyLimitReached, ServerBusy, ServiceError, Unauthorized
 from protocol.events import Command, Event
 from protocol.http_messages import RETRY_AFTER_SECONDS, HttpError
 from protocol.languages import AUTO
@@ -34,6 +35,8 @@ class ServerInfo:
     """The server's own setting: silence in ms that ends an utterance."""
     vad_threshold: float
     """The server's own setting: RMS in 16-bit units below which nothing is voice."""
+    translates: bool = False
+    """Whether the engine can translate into English."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class Handshake:
     """Names in lower case."""
     connection_id: str = ""
     """The server's name for the connection, as in its log."""
+    session: Mapping[str, Any] = field(default_factory=dict)
+    """The session that the client's token was issued for, in the dialect's own words; empty: any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,8 @@ class SessionOptions:
     language: str = AUTO
     """`auto`, or a BCP-47 tag that the engine supports."""
     hotwords: tuple[str, ...] = ()
+    frame_ms: int = 20
+    """Length in ms of the audio that the client means to put in each message."""
     partial_ms: int = 500
     """Least time in ms between two hypotheses."""
     silence_ms: int | None = None
@@ -144,14 +151,16 @@ NewDialect = Callable[[ServerInfo], Dialect]
 def json_refusal(error: ServiceError) -> HttpRefusal:
     """Our own body of an HTTP error; `Retry-After` where the same request may succeed later."""
     body = HttpError(code=error.http_status, message=str(error)).model_dump_json()
-    retry = {"retry-after": str(RETRY_AFTER_SECONDS)} if error.http_status == ServerBusy.http_status else {}
-    return HttpRefusal(error.http_status, body, headers=retry)
+    return HttpRefusal(error.http_status, body, headers=refusal_headers(error))
 
 
-_KEY_CARRIERS = ("openai-insecure-api-key.",)
-"""Beginnings of subprotocols by which browsers send an API key."""
+def refusal_headers(error: ServiceError) -> Mapping[str, str]:
+    """Headers that tell an HTTP client what to do: try again later, or send a key."""
+    if error.http_status in (ServerBusy.http_status, KeyLimitReached.http_status):
+        return {"retry-after": str(RETRY_AFTER_SECONDS)}
+    return {"www-authenticate": "Bearer"} if isinstance(error, Unauthorized) else {}
 
 
 def first_without_key(offered: Sequence[str]) -> str | None:
     """The first subprotocol offered that does not carry a key: a browser fails if none of its offers is chosen."""
-    return next((each for each in offered if not each.startswith(_KEY_CARRIERS)), None)
+    return next((each for index, each in enumerate(offered) if not carries_key(offered, index)), None)

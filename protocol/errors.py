@@ -30,6 +30,8 @@ class RefusalReason(StrEnum):
     """Why a handshake or an upload was refused; a metric's label."""
 
     BAD_REQUEST = "bad_request"
+    KEY = "key"
+    KEY_LIMIT = "key_limit"
     ORIGIN = "origin"
     PATH = "path"
     TOO_LARGE = "too_large"
@@ -73,6 +75,33 @@ class Forbidden(ServiceError):
 
     def __init__(self) -> None:
         super().__init__("origin is not allowed: the server's STT_ALLOWED_ORIGINS names those that are")
+
+
+class Unauthorized(ServiceError):
+    """No API key, or none that this server knows; the text never has the key."""
+
+    close_code = CloseCode.POLICY
+    http_status = 401
+    reason = RefusalReason.KEY
+
+
+class TokenForbidden(ServiceError):
+    """A token was used where a key is needed."""
+
+    close_code = CloseCode.POLICY
+    http_status = 403
+    reason = RefusalReason.KEY
+
+    def __init__(self) -> None:
+        super().__init__("a token cannot issue tokens: use the API key")
+
+
+class KeyLimitReached(ServiceError):
+    """All sessions that one API key may have open are open."""
+
+    close_code = CloseCode.TRY_LATER
+    http_status = 429
+    reason = RefusalReason.KEY_LIMIT
 
 
 class NotFound(ServiceError):

@@ -20,7 +20,7 @@ class Reason(StrEnum):
     MAX_LENGTH = "max_length"
     """The utterance reached STT_VAD_MAX_SEGMENT_MS and was cut at a quiet point."""
     STALLED = "stalled"
-    """The client sent no more audio in the middle of the utterance."""
+    """The client sent no more audio in the middle of the utterance, and none was on its way."""
     FINISH = "finish"
     """The client sent `finish`."""
     DRAIN = "drain"
@@ -110,7 +110,12 @@ class Finish:
     """End the open utterance and report its final, then `Finished`. What the client sends afterwards is ignored."""
 
 
-Command = Audio | Commit | Clear | Configure | Reject | Unknown | KeepAlive | Finish
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """The server's own: no audio comes, and none is on its way. An open utterance ends as if silence had come."""
+
+
+Command = Audio | Commit | Clear | Configure | Reject | Unknown | KeepAlive | Finish | Stall
 
 
 # Events

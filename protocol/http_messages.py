@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from protocol.access_tokens import DEFAULT_SECONDS, MAX_SECONDS, MIN_SECONDS
 from protocol.channels import ChannelMode
 from protocol.events import WarningCode
 from protocol.languages import AUTO
@@ -18,6 +19,8 @@ RETRY_AFTER_SECONDS = 5
 
 CONNECTION_ID_HEADER = "x-connection-id"
 """Header of every answer of ours to a handshake or an upload: its name in the server's log."""
+REQUEST_ID_HEADER = "x-request-id"
+"""The same on OpenAI's paths, where their clients expect it."""
 
 
 class WarningItem(BaseModel):
@@ -67,6 +70,44 @@ class Transcript(BaseModel):
     """Facts about the request that the client should know."""
 
 
+class SegmentEvent(Segment):
+    """A server-sent event of `stream=true`: the next segment that has text."""
+
+    type: Literal["segment"] = "segment"
+    """`segment`."""
+
+
+class ProgressEvent(BaseModel):
+    """A server-sent event of `stream=true`: after every 10 s of audio."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    type: Literal["progress"] = "progress"
+    """`progress`."""
+    position_ms: int
+    """The file was decoded up to here, in ms; it is cut into segments and recognised a little later."""
+
+
+class TranscriptEvent(Transcript):
+    """The last server-sent event of `stream=true`: all of the answer without it."""
+
+    type: Literal["transcript"] = "transcript"
+    """`transcript`."""
+
+
+class ErrorEvent(BaseModel):
+    """The last server-sent event of `stream=true` where the transcription failed after its first event."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    type: Literal["error"] = "error"
+    """`error`."""
+    code: int
+    """The HTTP status that it would have had."""
+    message: str
+    """A fact about the request, in words."""
+
+
 class TranscribeParams(BaseModel):
     """Options of `POST /v1/stt/transcribe`, as query parameters and as form fields alike."""
 
@@ -85,6 +126,28 @@ class TranscribeParams(BaseModel):
     """`true`: segments have `words`, where the engine can time them."""
     channel_mode: ChannelMode = ChannelMode.MIX
     """`mix`: all channels as one; `split`: each for itself; `left`, `right`: only that one."""
+    stream: bool = False
+    """`true`: the answer is server-sent events, which come while the file is decoded."""
+
+
+class TokenRequest(BaseModel):
+    """Body of `POST /v1/stt/token`, which may be empty."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    seconds: Annotated[int, Field(ge=MIN_SECONDS, le=MAX_SECONDS)] = DEFAULT_SECONDS
+    """How long the token shall be valid, 10 to 7200."""
+
+
+class Token(BaseModel):
+    """Answer of `POST /v1/stt/token`."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    token: str
+    """It stands for the key wherever a key may stand, except that it issues no tokens."""
+    expires_at: int
+    """Until when it may be used to connect, in Unix seconds; what is connected then goes on."""
 
 
 class Health(BaseModel):

@@ -55,6 +55,7 @@ class NativeDialect:
             call_id=params.call_id,
             language=params.language,
             hotwords=params.hotwords,
+            frame_ms=params.frame_ms,
             partial_ms=params.partial_ms,
             silence_ms=params.vad_silence_ms,
             vad_threshold=params.vad_threshold,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, Protocol
 
 from inference.transcribe import CancellationToken, Cancelled
 from observability.metrics import Metrics
-from protocol.errors import RefusalReason, ServerBusy, ServerRestarting
+from protocol.errors import KeyLimitReached, RefusalReason, ServerBusy, ServerRestarting
 from transport.backend_lifecycle import BackendLifecycle
 
 DRAIN_RESERVE_SECONDS = 1.0
@@ -67,8 +68,19 @@ class Session(Protocol):
 class Admission:
     """Counts what is open and refuses what is too much. Used on the event loop."""
 
-    def __init__(self, backend: BackendLifecycle, metrics: Metrics, max_sessions: int, max_requests: int) -> None:
+    def __init__(
+        self,
+        backend: BackendLifecycle,
+        metrics: Metrics,
+        max_sessions: int,
+        max_requests: int,
+        max_key_sessions: int = 0,
+    ) -> None:
+        """`max_key_sessions`: sessions that one API key may have open; 0: any number."""
         self.max_sessions = max_sessions
+        self._max_key_sessions = max_key_sessions
+        self._key_sessions: Counter[str] = Counter()
+        self._metrics = metrics
         self._backend = backend
         self._max_requests = max_requests
         self._sessions: set[Session] = set()
@@ -131,10 +143,11 @@ class Admission:
             raise ServerBusy("the engine is not ready", RefusalReason.NOT_READY)
 
     @contextmanager
-    def session(self, session: Session) -> Iterator[None]:
-        """Hold a place for a WebSocket session.
+    def session(self, session: Session, key: str = "") -> Iterator[None]:
+        """Hold a place for a WebSocket session, whose client has the API key of the name `key`.
 
         Raises:
+            KeyLimitReached: the key has as many sessions open as it may have.
             ServerRestarting: the server drains.
             ServerBusy: the engine is not ready or too far behind, or all places are taken.
         """
@@ -146,10 +159,28 @@ class Admission:
                 raise ServerBusy(_SATURATED, RefusalReason.SATURATED)
         self._sessions.add(session)
         try:
-            yield
+            with self._counted(key):
+                yield
         finally:
             self._sessions.discard(session)
             self._left.set()
+
+    @contextmanager
+    def _counted(self, key: str) -> Iterator[None]:
+        """Count one of a key's sessions; a server without keys counts none."""
+        if not key:
+            yield
+            return
+        if 0 < self._max_key_sessions <= self._key_sessions[key]:
+            raise KeyLimitReached(f"{self._max_key_sessions} sessions of this API key are open, which is its limit")
+        gauge = self._metrics.key_sessions.labels(key)
+        self._key_sessions[key] += 1
+        gauge.inc()
+        try:
+            yield
+        finally:
+            self._key_sessions[key] -= 1
+            gauge.dec()
 
     @contextmanager
     def request(self) -> Iterator[CancellationToken]:

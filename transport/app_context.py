@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from structlog.typing import FilteringBoundLogger
 
@@ -16,9 +16,10 @@ from observability.metrics import Metrics
 from protocol.dialect import ServerInfo
 from protocol.errors import Forbidden
 from transport.admission import Admission
+from transport.api_keys import Keyring
 from transport.backend_lifecycle import BackendLifecycle
 from transport.queues import QueueOptions
-from transport.websocket_protocol import TransportLookup
+from transport.websocket_protocol import ProtocolLookup
 from transport.worker_scheduler import WorkerScheduler
 
 
@@ -28,8 +29,20 @@ class SocketOptions:
 
     idle_seconds: float = 300.0
     """A client that sends nothing for so long is closed; 0: never."""
+    max_silent_seconds: float = 3600.0
+    """A client that sends no audio for so long is closed, whatever else it sends; 0: never."""
     send_timeout_seconds: float = 10.0
     """A client that does not read for so long is cut off."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessOptions:
+    """Who may use the server, and where a key may stand."""
+
+    keys: Keyring = field(default_factory=lambda: Keyring(""))
+    key_in_query: bool = False
+    """Whether `api_key` in the query counts: proxies and histories keep queries."""
+    metrics_key_required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +54,7 @@ class AppContext:
     metrics: Metrics
     log: FilteringBoundLogger
     """Connections bind it, which costs a tenth of a new logger."""
-    transports: TransportLookup
+    protocols: ProtocolLookup
     scheduler: WorkerScheduler
     queues: QueueOptions
     socket: SocketOptions
@@ -50,6 +63,7 @@ class AppContext:
     make_vad: MakeVad
     allowed_origins: Sequence[str] = ()
     """Browser origins let in besides the server's own; `*`: all."""
+    access: AccessOptions = field(default_factory=AccessOptions)
 
     def new_pipeline(
         self,
@@ -74,10 +88,13 @@ class AppContext:
             has_words=backend.has_words,
             silence_ms=self.segmenter.silence_ms,
             vad_threshold=self.vad.threshold,
+            translates=backend.translates,
         )
 
     def check_origin(self, headers: Mapping[str, str]) -> None:
-        """Let in what no browser page sent, the server's own pages, and the origins that the settings name.
+        """Let in what no web page sent, the server's own pages, and the origins that the settings name.
+
+        Apps and devices send origins such as `capacitor://localhost` and `file://`; `null` may be any sandboxed page.
 
         Raises:
             Forbidden: another page sent it.
@@ -85,6 +102,7 @@ class AppContext:
         origin = headers.get("origin")
         if origin is None or "*" in self.allowed_origins or origin in self.allowed_origins:
             return
-        scheme, _, host = origin.partition("://")
-        if scheme not in ("http", "https") or host != headers.get("host"):
+        scheme, separator, host = origin.partition("://")
+        is_page = scheme.lower() in ("http", "https")
+        if not separator or (is_page and host != headers.get("host")):
             raise Forbidden

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping
 
 import structlog
+from starlette._utils import get_route_path
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -12,16 +14,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from protocol.errors import ServiceError
-from protocol.http_messages import CONNECTION_ID_HEADER, HttpError
+from protocol.http_messages import CONNECTION_ID_HEADER, REQUEST_ID_HEADER
+from protocol.openai_errors import is_openai_path
+from transport.refusals import error_response
 
 _MAX_AGE_SECONDS = 600
 """How long a browser may keep the answer to a preflight."""
-
-
-def error_response(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    """An HTTP error with its documented body."""
-    body = HttpError(code=status, message=message).model_dump_json()
-    return Response(body, status, dict(headers or {}), "application/json")
 
 
 async def report_http_exception(request: Request, error: Exception) -> Response:
@@ -34,12 +32,13 @@ async def report_http_exception(request: Request, error: Exception) -> Response:
         405: f"{request.method} is not allowed at {path}; allowed: {allowed.get('Allow', '')}",
     }
     structlog.get_logger().info("request_refused", status=error.status_code, method=request.method, path=path)
-    return error_response(error.status_code, messages.get(error.status_code, str(error.detail)), allowed)
+    message = messages.get(error.status_code, str(error.detail))
+    return error_response(get_route_path(request.scope), error.status_code, message, allowed)
 
 
-async def report_failure(_: Request, __: Exception) -> Response:
+async def report_failure(request: Request, _: Exception) -> Response:
     """Answer 500; the exception is logged by the server."""
-    return error_response(500, "internal error")
+    return error_response(get_route_path(request.scope), 500, "internal error")
 
 
 def upgrade_required(request: Request) -> Response:
@@ -48,7 +47,8 @@ def upgrade_required(request: Request) -> Response:
     message = (
         f"{request.url.path} is a WebSocket, and the request has no Upgrade header; a proxy in between must pass it on"
     )
-    return error_response(426, message, {"upgrade": "websocket", "connection": "upgrade"})
+    headers = {"upgrade": "websocket", "connection": "upgrade"}
+    return error_response(get_route_path(request.scope), 426, message, headers)
 
 
 def peer_address(scope: Scope) -> str:
@@ -83,7 +83,7 @@ class Cors:
             return
         refusal = self._refusal(headers)
         if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
-            await _preflight(origin, headers, refusal)(scope, receive, send)
+            await _preflight(scope, origin, headers, refusal)(scope, receive, send)
         elif refusal is not None:
             await self._app(scope, receive, send)
         else:
@@ -97,9 +97,9 @@ class Cors:
         return None
 
 
-def _preflight(origin: str, headers: Headers, refusal: ServiceError | None) -> Response:
+def _preflight(scope: Scope, origin: str, headers: Headers, refusal: ServiceError | None) -> Response:
     if refusal is not None:
-        return error_response(refusal.http_status, str(refusal), {"vary": "Origin"})
+        return error_response(get_route_path(scope), refusal.http_status, str(refusal), {"vary": "Origin"})
     allowed = {
         "access-control-allow-origin": origin,
         "access-control-allow-methods": "GET, HEAD, POST",
@@ -110,12 +110,26 @@ def _preflight(origin: str, headers: Headers, refusal: ServiceError | None) -> R
     return Response(status_code=204, headers=allowed)
 
 
+def with_request_id(scope: Scope, send: Send) -> Send:
+    """`send`, on OpenAI's paths with the header `x-request-id`, which their clients show with an error."""
+    if not is_openai_path(get_route_path(scope)):
+        return send
+
+    async def send_with_id(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers.setdefault(REQUEST_ID_HEADER, headers.get(CONNECTION_ID_HEADER) or uuid.uuid4().hex[:12])
+        await send(message)
+
+    return send_with_id
+
+
 def _adding(send: Send, origin: str) -> Send:
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             headers["access-control-allow-origin"] = origin
-            headers["access-control-expose-headers"] = f"{CONNECTION_ID_HEADER}, retry-after"
+            headers["access-control-expose-headers"] = f"{CONNECTION_ID_HEADER}, {REQUEST_ID_HEADER}, retry-after"
             headers.add_vary_header("Origin")
         await send(message)
 

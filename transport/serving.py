@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import errno
+import ipaddress
 import multiprocessing
+import os
 import signal
 import socket
+import ssl
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -16,6 +22,8 @@ from fastapi import FastAPI
 
 from transport.websocket_protocol import SpeechWebSocketProtocol
 
+_CLIENT_DEFAULT = "http://localhost:8000"
+"""Where `stt` looks for a server that is not named."""
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 
@@ -37,6 +45,10 @@ class ServingOptions:
     """0: any free one."""
     keep_alive_seconds: int
     """How long an idle HTTP connection stays open."""
+    tls_cert: Path | None = None
+    """PEM file of the certificate and its chain; None: no TLS."""
+    tls_key: Path | None = None
+    """PEM file of its private key."""
 
 
 def refuse_several_processes() -> None:
@@ -52,6 +64,47 @@ def refuse_several_processes() -> None:
             f"uvicorn --workers {config.workers} cannot be used: one process is one engine with its own metrics; start "
             "one server a port and put a proxy in front."
         )
+
+
+def check_tls(options: ServingOptions) -> None:
+    """Look whether certificate and key can be used.
+
+    Raises:
+        CannotListen: they cannot.
+    """
+    if (options.tls_cert is None) is not (options.tls_key is None):
+        raise CannotListen("STT_TLS_CERT and STT_TLS_KEY must both be set, or neither.")
+    if options.tls_cert is None or options.tls_key is None:
+        return
+    for name, file in (("STT_TLS_CERT", options.tls_cert), ("STT_TLS_KEY", options.tls_key)):
+        if not file.is_file() or not os.access(file, os.R_OK):
+            raise CannotListen(f"{name} cannot be used: there is no such file, or this user may not read it.")
+    try:
+        # With an empty password a key that needs one is an error, not a question on the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(options.tls_cert, options.tls_key, password="")
+    except (OSError, ValueError) as error:
+        reason = "the key needs a password, or the two do not belong together, or are no PEM files"
+        raise CannotListen(f"STT_TLS_CERT and STT_TLS_KEY cannot be used: {reason}.") from error
+
+
+def uvicorn_host(arguments: Sequence[str], environment: Mapping[str, str]) -> str | None:
+    """The address that uvicorn's command line names; None: another command, or a socket that it was given."""
+    if Path(arguments[0]).parent.name != "uvicorn" and Path(arguments[0]).name != "uvicorn":
+        return None
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--host", default=environment.get("UVICORN_HOST", "127.0.0.1"))
+    parser.add_argument("--uds")
+    parser.add_argument("--fd")
+    known, _ = parser.parse_known_args(list(arguments[1:]))
+    return "localhost" if known.uds or known.fd else str(known.host)
+
+
+def is_reachable(host: str) -> bool:
+    """Whether others than this machine may reach a server on `host`."""
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost"
 
 
 def listen(options: ServingOptions) -> list[socket.socket]:
@@ -88,13 +141,41 @@ def _sentence(options: ServingOptions, error: OSError) -> str:
             return f"STT_HOST={options.host} cannot be used: it is none of this machine's addresses."
 
 
-def base_url(host: str, port: int, prefix: str = "") -> str:
+def base_url(host: str, port: int, prefix: str = "", *, tls: bool = False) -> str:
     """The URL of a server on `host`, as a client on the same machine may use it."""
     shown = "localhost" if host in _WILDCARDS else host
-    return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}{prefix}"
+    return f"http{'s' if tls else ''}://{f'[{shown}]' if ':' in shown else shown}:{port}{prefix}"
 
 
-def serve(app: FastAPI, sockets: Sequence[socket.socket], keep_alive_seconds: int) -> int:
+def closing_lines(engine: str, url: str, root: Path, *, page: bool) -> str:
+    """What the terminal shows when the server is ready: where it is, and what to try.
+
+    `root` is the server's folder; `page`: whether the server has its page. The commands name the program `stt` where
+    it is installed beside this Python.
+    """
+    lines = [f"realtime-stt-ws: the engine {engine} is ready on {url}"]
+    program, recording = Path(sys.executable).parent / "stt", _shown(root / "references" / "hello.wav")
+    if not program.exists():
+        opened = f"Open {url}/ in a browser and speak.\n" if page else ""
+        return f"{lines[0]}\n{opened}Try: curl -F file=@{recording} {url}/v1/stt/transcribe\n"
+    stt, server = _shown(program), "" if url == _CLIENT_DEFAULT else f" --server {url}"
+    lines += [
+        f"Open {url}/ in a browser and speak, or try in another terminal:" if page else "Try in another terminal:",
+        f"  {stt} stream mic{server}",
+        f"  {stt} transcribe {recording} --server {url}",
+        f"  {stt} doctor",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _shown(path: Path) -> str:
+    """The path as somebody would type it here."""
+    with contextlib.suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
+
+
+def serve(app: FastAPI, sockets: Sequence[socket.socket], options: ServingOptions) -> int:
     """Serve until a signal; the process's exit status. Called on the main thread, which owns the signals.
 
     0 after a clean stop. uvicorn sends itself the signal again at its end, so that the status would tell of a
@@ -106,7 +187,9 @@ def serve(app: FastAPI, sockets: Sequence[socket.socket], keep_alive_seconds: in
             log_config=None,
             access_log=False,
             ws=SpeechWebSocketProtocol,
-            timeout_keep_alive=keep_alive_seconds,
+            timeout_keep_alive=options.keep_alive_seconds,
+            ssl_certfile=options.tls_cert,
+            ssl_keyfile=options.tls_key,
         )
     )
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from starlette._utils import get_route_path
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from observability.connection_telemetry import ConnectionTelemetry
-from protocol.dialect import Dialect, Handshake, HttpRefusal, NewDialect, SessionOptions, json_refusal
+from protocol.dialect import Dialect, Handshake, HttpRefusal, NewDialect, SessionOptions
 from protocol.errors import NotFound, RefusalReason, ServiceError
 from protocol.http_messages import CONNECTION_ID_HEADER
+from transport.api_keys import Caller, caller_of
 from transport.app_context import AppContext
 from transport.connection import Connection
 from transport.http_edge import peer_address
 from transport.receiver import AsgiSocket
+from transport.refusals import refusal_at
 
 _REFUSAL_EXTENSION = "websocket.http.response"
 
@@ -42,32 +45,34 @@ class UnknownPathEndpoint:
         context: AppContext = scope["app"].state.context
         await receive()
         error = NotFound(f"there is no WebSocket at {scope['path']}")
-        await _refuse(scope, send, json_refusal(error), _telemetry(scope, context), error.reason)
+        refusal = refusal_at(get_route_path(scope), error)
+        await refuse_handshake(scope, send, refusal, new_telemetry(scope, context), error.reason)
 
 
 async def _serve(scope: Scope, receive: Receive, send: Send, context: AppContext, new_dialect: NewDialect) -> None:
     await receive()
-    telemetry = _telemetry(scope, context)
-    request = _read(scope, telemetry.connection_id)
+    caller = caller_of(scope)
+    telemetry = new_telemetry(scope, context, caller.name)
+    request = _read(scope, telemetry.connection_id, caller)
     dialect = new_dialect(context.server_info())
-    socket = AsgiSocket(receive, send, context.transports.find(scope))
+    socket = AsgiSocket(receive, send, context.protocols.find(scope))
     connection = Connection(socket, dialect, context, telemetry)
     try:
         context.check_origin(request.headers)
-        with context.admission.session(connection):
+        with context.admission.session(connection, caller.name):
             opened = _open(dialect, request)
             if isinstance(opened, HttpRefusal):
-                await _refuse(scope, send, opened, telemetry, RefusalReason.BAD_REQUEST)
+                await refuse_handshake(scope, send, opened, telemetry, RefusalReason.BAD_REQUEST)
             elif await _accept(send, dialect.subprotocol(_offered_subprotocols(scope)), telemetry.connection_id):
                 await connection.run(opened)
     except ServiceError as error:
-        await _refuse(scope, send, dialect.refusal(error), telemetry, error.reason)
+        await refuse_handshake(scope, send, dialect.refusal(error), telemetry, error.reason)
 
 
-def _telemetry(scope: Scope, context: AppContext) -> ConnectionTelemetry:
-    return ConnectionTelemetry(
-        context.metrics, context.log, peer_address(scope), Headers(scope=scope).get("user-agent", "")
-    )
+def new_telemetry(scope: Scope, context: AppContext, key: str = "") -> ConnectionTelemetry:
+    """Telemetry of a new connection, whose client has the API key of this name."""
+    user_agent = Headers(scope=scope).get("user-agent", "")
+    return ConnectionTelemetry(context.metrics, context.log, peer_address(scope), user_agent, key)
 
 
 def _open(dialect: Dialect, request: Handshake) -> SessionOptions | HttpRefusal | ServiceError:
@@ -77,9 +82,10 @@ def _open(dialect: Dialect, request: Handshake) -> SessionOptions | HttpRefusal 
         return error.without_traceback()
 
 
-def _read(scope: Scope, connection_id: str) -> Handshake:
+def _read(scope: Scope, connection_id: str, caller: Caller) -> Handshake:
     """The request of an ASGI WebSocket scope."""
-    return Handshake(scope["path"], scope["query_string"].decode("latin-1"), Headers(scope=scope), connection_id)
+    query = scope["query_string"].decode("latin-1")
+    return Handshake(scope["path"], query, Headers(scope=scope), connection_id, caller.session)
 
 
 def _offered_subprotocols(scope: Scope) -> Sequence[str]:
@@ -98,7 +104,7 @@ async def _accept(send: Send, subprotocol: str | None, connection_id: str) -> bo
     return True
 
 
-async def _refuse(
+async def refuse_handshake(
     scope: Scope, send: Send, refusal: HttpRefusal, telemetry: ConnectionTelemetry, reason: RefusalReason
 ) -> None:
     """Answer with an HTTP status in place of the upgrade.

@@ -16,7 +16,8 @@ from backends import auto
 from backends.auto import Choice, Facts, choose
 from backends.qwen3 import weights
 from backends.registry import BackendUnavailable
-from config import Settings, SettingsRefused
+from config import Settings
+from config_values import SettingsRefused
 from tests.server import ROOT
 
 

@@ -7,7 +7,8 @@ import pytest
 from backends.base import EngineError
 from backends.qwen3.options import Qwen3Options
 from backends.qwen3.vllm_arguments import engine_arguments, require_known
-from config import SettingsRefused, load_settings
+from config import load_settings
+from config_values import SettingsRefused
 
 
 @pytest.mark.parametrize("seconds", [1.0, 30.0, 120.0, 600.0])

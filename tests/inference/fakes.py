@@ -184,6 +184,8 @@ class Conversation:
         self.wanted: list[int | None] = []
         self.takes = 0
         self.wakes = 0
+        self.stall_seconds: list[float | None] = []
+        """What `watch_for_stall` was asked for."""
         self.peak_in_work = 0
         self.cancelled = False
         self.must_finish = False
@@ -259,6 +261,9 @@ class Conversation:
 
     def wake(self) -> None:
         self.wakes += 1
+
+    def watch_for_stall(self, seconds: float | None) -> None:
+        self.stall_seconds.append(seconds)
 
     # Sink
 

@@ -14,7 +14,7 @@ from backends.base import ASRResult, EngineError, StreamOptions
 from inference.file_pieces import CollectingStream, Piece, Progress, Segmented, cut, open_collecting
 from inference.file_pool import FileEnded
 from inference.segmenter import SegmenterOptions
-from inference.transcribe import CancellationToken, Cancelled, FileTranscript, transcribe
+from inference.transcribe import CancellationToken, Cancelled, DecodedFile, transcribe
 from protocol.events import WarningCode
 from protocol.pcm import Signal, to_signal
 from tests.inference.fakes import Engine, FakeStream, draw, pipeline_of
@@ -70,7 +70,7 @@ def transcribe_blocks(
     width: int,
     cancellation: CancellationToken,
     options: SegmenterOptions | None = None,
-) -> FileTranscript:
+) -> DecodedFile:
     pipelines = (pipeline_of(Cutting(), options or SegmenterOptions()) for _ in range(9))
 
     def pieces() -> Iterator[Piece | Progress | FileEnded]:
@@ -87,7 +87,7 @@ class Cutting(Engine):
         return open_collecting(options)
 
 
-def run(engine: Engine, frames: str, width: int = 1, size: int = 4096) -> FileTranscript:
+def run(engine: Engine, frames: str, width: int = 1, size: int = 4096) -> DecodedFile:
     signal = to_signal(draw(frames))
     blocks = [signal[first : first + size] for first in range(0, len(signal), size)]
     return transcribe_blocks(blocks, engine, width, CancellationToken())
@@ -110,7 +110,7 @@ def test_silence(frames: str) -> None:
     engine = Answering()
     transcript = run(engine, frames)
     (warning,) = transcript.warnings
-    assert transcript == FileTranscript([], 20 * len(frames), None, 0, [warning])
+    assert transcript == DecodedFile([], 20 * len(frames), None, 0, [warning])
     assert warning.code is WarningCode.NO_SPEECH
     assert engine.streams == []
 

@@ -290,7 +290,7 @@ def test_a_message_over_256_kib_ends_the_connection(mock_server: Server) -> None
     assert code == error["code"] == 1009
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "http://[::1", "null", "file://"])
+@pytest.mark.parametrize("origin", ["https://evil.example", "HTTPS://evil.example", "http://[::1", "null", ""])
 def test_pages_of_other_origins_are_refused(mock_server: Server, origin: str) -> None:
     """Another page, or what is no origin at all, gets 403, on the socket before the upgrade."""
     handshake = refused(mock_server.ws(), origin=origin)
@@ -408,6 +408,13 @@ def test_keepalive_restarts_the_idle_timer(folder: Path) -> None:
             time.sleep(0.1)
         client.commit()
         assert client.receive()["type"] == "final"
+
+
+@pytest.mark.parametrize("origin", ["file://", "capacitor://localhost", "tauri://localhost"])
+def test_apps_are_let_in(mock_server: Server, origin: str) -> None:
+    """Origins of apps and devices are no web pages."""
+    with conversation(mock_server.ws(), origin=origin) as client:
+        assert client.receive()["type"] == "ready"
 
 
 def test_the_servers_own_pages_are_let_in(mock_server: Server) -> None:

@@ -1,0 +1,64 @@
+"""Where clients put an API key or a token: headers, the subprotocols of browsers, and the query. Pure; any thread."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from urllib.parse import parse_qsl
+
+KEY_SUBPROTOCOLS = ("openai-insecure-api-key.", "stt-token.")
+"""Beginnings of subprotocols that carry a key: a browser cannot set headers for a WebSocket."""
+KEY_FOLLOWS = frozenset({"token", "bearer"})
+"""Subprotocols whose next one is a key."""
+_SCHEMES = frozenset({"bearer", "token"})
+
+
+def presented_keys(
+    headers: Mapping[str, str], query: str, subprotocols: Sequence[str], *, in_query: bool
+) -> tuple[str, ...]:
+    """Every key that a request presents. They are secrets: never log them, never send them back.
+
+    Args:
+        headers: names in lower case.
+        query: undecoded, without the question mark.
+        subprotocols: those that a WebSocket's client offers, in its order.
+        in_query: whether `api_key` in the query counts.
+    """
+    keys = [*_authorization_keys(headers.get("authorization", "")), *_subprotocol_keys(subprotocols)]
+    if in_query:
+        keys += [value for name, value in parse_qsl(query) if name == "api_key"]
+    return tuple(filter(None, keys))
+
+
+def carries_key(subprotocols: Sequence[str], index: int) -> bool:
+    """Whether the subprotocol at `index` is or holds a key, so that it must not be chosen."""
+    follows = index > 0 and subprotocols[index - 1].lower() in KEY_FOLLOWS
+    return follows or subprotocols[index].startswith(KEY_SUBPROTOCOLS)
+
+
+def _authorization_keys(header: str) -> Sequence[str]:
+    scheme, _, value = header.strip().partition(" ")
+    value = value.strip()
+    if scheme.lower() in _SCHEMES:
+        return (value,)
+    return _basic_keys(value) if scheme.lower() == "basic" else ()
+
+
+def _basic_keys(value: str) -> Sequence[str]:
+    """The password, and the user's name where the password is empty (RFC 7617)."""
+    try:
+        user, _, password = base64.b64decode(value, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return ()
+    return (password or user,)
+
+
+def _subprotocol_keys(subprotocols: Sequence[str]) -> Sequence[str]:
+    keys = []
+    for index, each in enumerate(subprotocols):
+        if not carries_key(subprotocols, index):
+            continue
+        prefix = next((prefix for prefix in KEY_SUBPROTOCOLS if each.startswith(prefix)), "")
+        keys.append(each.removeprefix(prefix))
+    return keys

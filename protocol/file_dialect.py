@@ -1,0 +1,109 @@
+"""The seam for files over HTTP: a codec between one upload's request and answer and the transcription between them.
+
+Pure, as the seam for sockets: `transport` receives the upload, decodes and sends. An answer is one body, or server-sent
+events while the file is decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from protocol.channels import ChannelMode
+from protocol.dialect import HttpRefusal, ServerInfo
+from protocol.errors import ServiceError
+from protocol.http_messages import Segment, WarningItem
+from protocol.languages import AUTO
+from protocol.unspaced_scripts import join_texts
+
+
+@dataclass(frozen=True, slots=True)
+class FileOptions:
+    """What a client asked for. None: the server's own setting."""
+
+    language: str = AUTO
+    """`auto`, or a BCP-47 tag that the engine supports."""
+    hotwords: tuple[str, ...] = ()
+    context: str = ""
+    """Text that came before the file or describes it."""
+    words: bool = False
+    """Whether segments shall have their words with times."""
+    translate: bool = False
+    """Whether the text shall be English; only where the engine translates."""
+    silence_ms: int | None = None
+    """Silence in ms that ends a segment."""
+    vad_threshold: float | None = None
+    """RMS in 16-bit units below which nothing is voice."""
+    channel_mode: ChannelMode = ChannelMode.MIX
+    stream: bool = False
+    """Whether the answer shall be server-sent events."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileProgress:
+    """How far a file has been decoded."""
+
+    position_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileTranscript:
+    """What a file says."""
+
+    segments: list[Segment]
+    duration_ms: int
+    language: str
+    """The most frequent language among the segments; the language asked for where the engine cannot tell."""
+    warnings: list[WarningItem]
+    latency_ms: int
+    """From the upload's last byte, in ms."""
+
+    @property
+    def text(self) -> str:
+        """All segments' texts, joined by a space, or by nothing in scripts without spaces between words."""
+        return join_texts(segment.text for segment in self.segments)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """The body of an answer with status 200."""
+
+    body: str
+    content_type: str = "application/json"
+
+
+class FileDialect(Protocol):
+    """One upload's codec. Used on the event loop only."""
+
+    def open(self, query: str, fields: Sequence[tuple[str, str]]) -> FileOptions:
+        """Read the request: its query, undecoded, and the fields of its form, but for the file.
+
+        Raises:
+            ServiceError: it cannot be served.
+        """
+        ...
+
+    def refusal(self, error: ServiceError) -> HttpRefusal:
+        """The answer in place of a transcript."""
+        ...
+
+    def answer(self, transcript: FileTranscript) -> HttpAnswer:
+        """The whole answer."""
+        ...
+
+    def report(self, event: Segment | FileProgress) -> Sequence[str]:
+        """Data of the server-sent events that report `event`, while the file is decoded."""
+        ...
+
+    def finish(self, transcript: FileTranscript) -> Sequence[str]:
+        """Data of the last server-sent events."""
+        ...
+
+    def failure(self, error: ServiceError) -> Sequence[str]:
+        """Data of the last server-sent events, after `error`."""
+        ...
+
+
+NewFileDialect = Callable[[ServerInfo], FileDialect]
+"""Makes a new upload's codec."""

@@ -1,0 +1,93 @@
+"""Our own dialect for files, `POST /v1/stt/transcribe`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import parse_qsl
+
+from pydantic import BaseModel, ValidationError
+
+from protocol.channels import ChannelMode
+from protocol.dialect import HttpRefusal, ServerInfo, json_refusal
+from protocol.errors import BadRequest, ServiceError
+from protocol.file_dialect import FileOptions, FileProgress, FileTranscript, HttpAnswer
+from protocol.http_messages import (
+    ErrorEvent,
+    ProgressEvent,
+    Segment,
+    SegmentEvent,
+    TranscribeParams,
+    Transcript,
+    TranscriptEvent,
+)
+from protocol.languages import require_supported
+from protocol.native_client_messages import explain
+
+
+class NativeFiles:
+    """Satisfies `protocol.file_dialect.FileDialect`."""
+
+    def __init__(self, server: ServerInfo) -> None:
+        self._server = server
+        self._splits = False
+        """Whether each channel has segments of its own."""
+
+    def open(self, query: str, fields: Sequence[tuple[str, str]]) -> FileOptions:
+        """The options of the query, of which unknown ones are ignored, and of the form, which go before.
+
+        Raises:
+            BadRequest: one is wrong.
+        """
+        known = {
+            name: value
+            for name, value in parse_qsl(query, keep_blank_values=True)
+            if name in TranscribeParams.model_fields
+        }
+        try:
+            params = TranscribeParams.model_validate(known | dict(fields))
+        except ValidationError as error:
+            raise BadRequest(explain(error.errors()[0])) from error
+        require_supported(params.language, self._server.languages)
+        self._splits = params.channel_mode is ChannelMode.SPLIT
+        return FileOptions(
+            language=params.language,
+            hotwords=params.hotwords,
+            words=params.words,
+            silence_ms=params.vad_silence_ms,
+            vad_threshold=params.vad_threshold,
+            channel_mode=params.channel_mode,
+            stream=params.stream,
+        )
+
+    def refusal(self, error: ServiceError) -> HttpRefusal:
+        """The body of our HTTP errors."""
+        return json_refusal(error)
+
+    def answer(self, transcript: FileTranscript) -> HttpAnswer:
+        """`Transcript`."""
+        return HttpAnswer(_json(Transcript(**_fields(transcript))))
+
+    def report(self, event: Segment | FileProgress) -> Sequence[str]:
+        """`SegmentEvent` or `ProgressEvent`."""
+        if isinstance(event, FileProgress):
+            return (_json(ProgressEvent(position_ms=event.position_ms)),)
+        channel = event.channel if self._splits else None
+        return (_json(SegmentEvent(**{**dict(event), "channel": channel})),)
+
+    def finish(self, transcript: FileTranscript) -> Sequence[str]:
+        """`TranscriptEvent`."""
+        return (_json(TranscriptEvent(**_fields(transcript))),)
+
+    def failure(self, error: ServiceError) -> Sequence[str]:
+        """`ErrorEvent`."""
+        return (_json(ErrorEvent(code=error.http_status, message=str(error))),)
+
+
+def _fields(transcript: FileTranscript) -> dict[str, Any]:
+    names = ("text", "duration_ms", "latency_ms", "language", "segments", "warnings")
+    return {name: getattr(transcript, name) for name in names}
+
+
+def _json(model: BaseModel) -> str:
+    return model.model_dump_json(exclude_none=True)

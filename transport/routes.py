@@ -1,0 +1,98 @@
+"""Every path of the server and what answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.routing import WebSocketRoute
+
+from protocol.dialect import NewDialect
+from protocol.http_messages import Health, HttpError, Readiness, Token, TranscribeParams, Transcript
+from protocol.native_files import NativeFiles
+from transport import openai_http, operations, page
+from transport.http_edge import report_failure, report_http_exception, upgrade_required
+from transport.tokens import issue_token
+from transport.websocket import UnknownPathEndpoint, WebSocketEndpoint
+
+
+def add_routes(app: FastAPI, dialects: Mapping[str, NewDialect]) -> None:
+    """Register every path; `dialects`: WebSocket path -> codec. `app.state.context` is set when the server starts."""
+    _add_refusals(app, dialects)
+    _add_websockets(app, dialects)
+    _add_transcription(app)
+    app.router.routes.extend(openai_http.routes())
+    app.router.routes.extend(page.routes())
+    _add_operations(app)
+
+
+def _add_refusals(app: FastAPI, dialects: Mapping[str, NewDialect]) -> None:
+    app.add_exception_handler(HTTPException, report_http_exception)
+    app.add_exception_handler(Exception, report_failure)
+    for path in dialects:
+        app.add_route(path, upgrade_required, ["GET"], include_in_schema=False)
+
+
+def _add_websockets(app: FastAPI, dialects: Mapping[str, NewDialect]) -> None:
+    for path, new_dialect in dialects.items():
+        app.router.routes.append(WebSocketRoute(path, WebSocketEndpoint(new_dialect)))
+    app.router.routes.append(WebSocketRoute("/{path:path}", UnknownPathEndpoint()))
+
+
+def _add_transcription(app: FastAPI) -> None:
+    form = {"multipart/form-data": {"schema": {"type": "object", "required": ["file"], "properties": {
+        "file": {"type": "string", "format": "binary"}}}}}  # fmt: skip
+
+    @app.post(
+        "/v1/stt/transcribe",
+        response_model=Transcript,
+        responses=_errors(401, 403, 408, 413, 422, 500, 503, 507),
+        openapi_extra={
+            "requestBody": {"required": True, "content": form},
+            "parameters": [
+                {"name": name, "in": "query", "schema": schema}
+                for name, schema in TranscribeParams.model_json_schema()["properties"].items()
+            ],
+        },
+    )
+    async def transcribe(request: Request) -> Response:
+        """Transcribe an audio file."""
+        served: Response = request.app.state.transcriber.response(request, NativeFiles)
+        return served
+
+    @app.post("/v1/stt/token", response_model=Token, responses=_errors(401, 403, 413, 422))
+    async def token(request: Request) -> Response:
+        """Exchange an API key for a token that a browser may hold."""
+        return await issue_token(request)
+
+
+def _add_operations(app: FastAPI) -> None:
+    @app.head("/health", include_in_schema=False)
+    @app.get("/health", response_model=Health, responses={503: {"model": Health}})
+    async def health(request: Request) -> Response:
+        """Whether the engine is warm and able and the server stays; 200 when it is full too."""
+        return operations.health(request.app.state.context)
+
+    @app.head("/health/ready", include_in_schema=False)
+    @app.get("/health/ready", response_model=Readiness, responses={503: {"model": Readiness}})
+    async def ready(request: Request) -> Response:
+        """Whether a new session would be let in now: for load balancers."""
+        return operations.readiness(request.app.state.context)
+
+    @app.head("/health/live", include_in_schema=False)
+    @app.get("/health/live")
+    async def live() -> dict[str, str]:
+        """Whether this process answers at all."""
+        return {"status": "alive"}
+
+    @app.head("/metrics", include_in_schema=False)
+    @app.get("/metrics", response_class=Response)
+    async def metrics(request: Request) -> Response:
+        """Metrics in the text format of Prometheus."""
+        return operations.metrics(request.app.state.context)
+
+
+def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": HttpError} for status in statuses}

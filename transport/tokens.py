@@ -1,0 +1,46 @@
+"""`POST /v1/stt/token`: a key is exchanged for a token that a browser may hold."""
+
+from __future__ import annotations
+
+import time
+
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from protocol.errors import BadRequest, PayloadTooLarge, ServiceError
+from protocol.http_messages import Token, TokenRequest
+from protocol.native_client_messages import explain
+from transport.api_keys import caller_of
+from transport.app_context import AppContext
+from transport.refusals import refusal_at, refusal_response
+
+_MAX_BODY_BYTES = 16_384
+
+
+async def issue_token(request: Request) -> Response:
+    """Answer one request."""
+    context: AppContext = request.app.state.context
+    try:
+        wanted = TokenRequest.model_validate_json(await read_body(request) or b"{}")
+        token, expires = context.access.keys.issue(caller_of(request.scope), wanted.seconds, {}, time.time())
+    except ValidationError as error:
+        return refusal_response(refusal_at(request.url.path, BadRequest(explain(error.errors()[0]))))
+    except ServiceError as error:
+        return refusal_response(refusal_at(request.url.path, error))
+    answer = Token(token=token, expires_at=expires).model_dump()
+    return JSONResponse(answer, headers={"cache-control": "no-store"})
+
+
+async def read_body(request: Request) -> bytes:
+    """The body of a request whose body is small.
+
+    Raises:
+        PayloadTooLarge: it is not.
+    """
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MAX_BODY_BYTES:
+            raise PayloadTooLarge(f"the body is over {_MAX_BODY_BYTES} bytes")
+    return body
