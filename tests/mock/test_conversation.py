@@ -216,7 +216,8 @@ def test_silence_alone_says_nothing(mock_server: Server) -> None:
     ("query", "word"),
     [
         ({"sample_rate": "abc"}, "sample_rate"),
-        ({"sample_rate": 8000}, "sample_rate"),
+        ({"sample_rate": 7999}, "sample_rate"),
+        ({"codec": "mulaw"}, "codec"),
         ({"call_id": ""}, "call_id"),
         ({"call_id": "x" * 129}, "call_id"),
         ({"call_id": "a\nb"}, "call_id"),
