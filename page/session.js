@@ -64,8 +64,9 @@ export class Session {
 
   #send(samples) {
     this.socket.send(samples);
-    if (this.socket.bufferedAmount > UNSENT_SECONDS * this.rate * 2) {
-      // A network that is gone may take minutes to show it.
+    const silent = Date.now() - this.receivedAt > 1000 * UNSENT_SECONDS;
+    if (silent && this.socket.bufferedAmount > UNSENT_SECONDS * this.rate * 2) {
+      // A network that is gone may take minutes to show it. A server that is only late reports levels meanwhile.
       this.socket.onclose = null;
       this.socket.close();
       this.#closed(1006);
@@ -112,6 +113,7 @@ export class Session {
   }
 
   #take(received) {
+    this.receivedAt = Date.now();
     const message = later(received, Math.round((this.base * 1000) / this.rate));
     switch (message.type) {
       case "ready":

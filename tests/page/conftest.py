@@ -11,6 +11,7 @@ import pytest
 import soundfile
 import soxr
 
+from protocol.pcm import Signal
 from tests.audio import REFERENCES
 from tests.page.browser import CHROMIUM, Browser
 from tests.server import Server
@@ -29,15 +30,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="chromium is not installed: apt-get install chromium"))
 
 
+def _silence(seconds: float) -> Signal:
+    return np.zeros(round(seconds * MICROPHONE_RATE), np.float32)
+
+
+def _said(name: str) -> Signal:
+    """A recording of references/, 48 kHz, and 2 s of silence."""
+    samples, rate = soundfile.read(REFERENCES / f"{name}.wav", dtype="float32")
+    return np.concatenate((soxr.resample(samples, rate, MICROPHONE_RATE), _silence(2)))
+
+
 @pytest.fixture(scope="session")
 def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`weather` and `hello`, 48 kHz, with 1 s of silence before and 2 s after each."""
-    pieces: list[np.ndarray[tuple[int], np.dtype[np.float32]]] = [np.zeros(MICROPHONE_RATE, np.float32)]
-    for name in ("weather", "hello"):
-        samples, rate = soundfile.read(REFERENCES / f"{name}.wav", dtype="float32")
-        pieces += [soxr.resample(samples, rate, MICROPHONE_RATE), np.zeros(2 * MICROPHONE_RATE, np.float32)]
+    """1 s of silence, `weather` and `hello`."""
     path = tmp_path_factory.mktemp("speech") / "speech.wav"
-    soundfile.write(path, np.concatenate(pieces), MICROPHONE_RATE, subtype="PCM_16")
+    samples = np.concatenate((_silence(1), _said("weather"), _said("hello")))
+    soundfile.write(path, samples, MICROPHONE_RATE, subtype="PCM_16")
+    return path
+
+
+@pytest.fixture(scope="session")
+def stereo_speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """1 s of silence, then `weather` on the left and `hello` on the right."""
+    path = tmp_path_factory.mktemp("speech") / "stereo.wav"
+    left, right = (np.concatenate((_silence(1), _said(name))) for name in ("weather", "hello"))
+    right = np.pad(right, (0, len(left) - len(right)))
+    soundfile.write(path, np.stack((left, right), axis=1), MICROPHONE_RATE, subtype="PCM_16")
     return path
 
 

@@ -171,6 +171,47 @@ def test_plain_http_from_afar_is_explained(whisper_server: Server, open_browser:
     assert browser.evaluate(PRESSED) == "false"
 
 
+def test_two_speakers_are_told_apart(whisper_server: Server, open_browser: OpenBrowser, stereo_speech: Path) -> None:
+    """With the stereo switch each channel has its own finals, under its own name."""
+    browser = open_browser(f"{whisper_server.http}/", stereo_speech)
+    browser.press("#stereo")
+    browser.press("#record")
+    browser.wait_for(f"{FINALS}.length >= 2", 90)
+
+    said = browser.evaluate(
+        "[...document.querySelectorAll('li.entry')].map((each) =>"
+        " [each.querySelector('.speaker').textContent, each.querySelector('.words').textContent])"
+    )
+    assert sorted((side, *words(text)) for side, text in said) == [
+        ("Left", *words(text_of("weather"))),
+        ("Right", *words(text_of("hello"))),
+    ]
+    assert browser.evaluate("document.querySelectorAll('.meter').length") == 2
+
+
+def test_a_key_is_asked_for(folder: Path, open_browser: OpenBrowser, speech: Path) -> None:
+    """Where the server wants a key the page asks for it, says when it is wrong, and goes on with the right one."""
+    key = "a-key-of-the-test-0123456789"
+    with Server(folder, {"STT_BACKEND": "mock", "STT_API_KEYS": f"page={key}"}) as server:
+        browser = open_browser(f"{server.http}/", speech)
+
+        def enter(secret: str) -> None:
+            browser.wait_for("document.activeElement.id === 'secret'")
+            browser.evaluate("document.getElementById('secret').value = ''")
+            browser.call("Input.insertText", text=secret)
+            browser.key("Enter")
+
+        browser.press("#record")
+        enter("wrong")
+        browser.wait_for("document.getElementById('notice').textContent.includes('does not accept this key')")
+        enter(key)
+        browser.wait_for(f"{STATE} === 'Listening'")
+        stop(browser)
+        browser.drop(REFERENCES / "hello.wav")
+        wait_for_words(browser, text_of("hello"), 1)
+        assert key not in server.output()
+
+
 def test_the_keyboard_is_enough(whisper_server: Server, open_browser: OpenBrowser, speech: Path) -> None:
     """Tab reaches the button and every control of the recorder; Space starts and stops."""
     browser = open_browser(f"{whisper_server.http}/", speech)
