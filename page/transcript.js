@@ -51,10 +51,13 @@ export class Part {
     const {key, ...kept} = segment;
     const entry = entryOf(segment, speakers, latencyMs);
     entry.classList.toggle("provisional", provisional);
-    this.segments.push(kept);
+    // Of two speakers, who began first may end last.
+    const at = this.segments.findLastIndex((each) => each.start_ms <= kept.start_ms) + 1;
+    const next = [...this.entries.values()].find((each) => each.kept === this.segments[at]);
+    this.segments.splice(at, 0, kept);
     this.entries.set(key, {entry, kept});
     keepingEnd(() => {
-      this.list.append(entry);
+      this.list.insertBefore(entry, next?.entry ?? null);
       this.setPartial(null, segment.channel ?? 0);
     });
     this.#offer();

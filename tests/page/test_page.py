@@ -189,6 +189,20 @@ def test_two_speakers_are_told_apart(whisper_server: Server, open_browser: OpenB
     assert browser.evaluate("document.querySelectorAll('.meter').length") == 2
 
 
+def test_the_text_is_in_the_order_of_speech(whisper_server: Server, open_browser: OpenBrowser) -> None:
+    """Who began first stands first, though the other ended first; what is taken back goes."""
+    browser = open_browser(f"{whisper_server.http}/")
+    browser.evaluate(
+        "import('/page/transcript.js').then(({Part}) => {"
+        " const part = new Part('both');"
+        " for (const start_ms of [300, 100, 400, 200])"
+        "   part.add({key: start_ms, text: `at ${start_ms}`, start_ms, end_ms: 500});"
+        " part.remove(400); })"
+    )
+
+    assert browser.evaluate(FINALS) == ["at 100", "at 200", "at 300"]
+
+
 def test_a_key_is_asked_for(folder: Path, open_browser: OpenBrowser, speech: Path) -> None:
     """Where the server wants a key the page asks for it, says when it is wrong, and goes on with the right one."""
     key = "a-key-of-the-test-0123456789"
