@@ -232,10 +232,10 @@ def test_the_keyboard_is_enough(whisper_server: Server, open_browser: OpenBrowse
     """Tab reaches the button and every control of the recorder; Space starts and stops."""
     browser = open_browser(f"{whisper_server.http}/", speech)
     reached = []
-    for _ in range(3):
+    for _ in range(4):
         browser.key("Tab")
         reached.append(browser.evaluate("document.activeElement.id"))
-    assert reached == ["record", "language", "choose"]
+    assert reached == ["record", "language", "stereo", "choose"]
     browser.evaluate("document.getElementById('record').focus()")
     browser.key(" ")
     browser.wait_for(f"{STATE} === 'Listening'")
