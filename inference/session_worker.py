@@ -63,7 +63,7 @@ class SessionWorker:
         self._sink = sink
         self._pipeline = pipeline
         self._config = config
-        self._state = SessionState(config.stream.partial_ms)
+        self._state = SessionState(config.stream.partial_ms, every_turn=config.every_turn)
         self._telemetry = telemetry
         self._reader = PcmReader()
         self._arrivals = ArrivalTimes()
@@ -182,6 +182,8 @@ class SessionWorker:
             here = self._pipeline.position
             utterance = UtteranceState(arrived, self._config.language)
             silent = EndedUtterance(utterance, here, here, Reason.COMMIT, arrived, commit_id)
+            if self._config.every_turn:
+                self._sink.put(events.SpeechStopped(ms(here), Reason.COMMIT))
             self._finals.append(_PendingFinal(silent, here, stream=None, result=None))
 
     def _end_session(self, reason: Reason, arrived: float) -> None:
@@ -191,6 +193,8 @@ class SessionWorker:
     def _configure(self, command: events.Configure) -> None:
         self._config = self._config.changed(command)
         self._pipeline.configure(self._config.segmenter, self._config.stream)
+        if command.vad_threshold is not None:
+            self._pipeline.set_vad_threshold(command.vad_threshold)
         self._sink.put(self._config.reported())
 
     def _handle(
@@ -202,7 +206,7 @@ class SessionWorker:
             match event:
                 case UtteranceStarted(voiced_start):
                     self._current = UtteranceState(self._arrivals.at_sample(voiced_start + 1), self._config.language)
-                    self._sink.offer(events.SpeechStarted(ms(voiced_start)))
+                    self._report_turn(events.SpeechStarted(ms(voiced_start)))
                 case UtteranceEnded():
                     known = self._arrivals.at_sample(event.decided_at) if arrived is None else arrived
                     self._await_final(event, known, commit_id)
@@ -213,10 +217,16 @@ class SessionWorker:
         state, self._current = self._current, None
         if state is None:
             raise AssertionError("an utterance ended that never began")
-        self._sink.offer(events.SpeechStopped(ms(event.voiced_end)))
+        self._report_turn(events.SpeechStopped(ms(event.voiced_end), event.reason))
         ended = EndedUtterance(state, event.voiced_start, event.voiced_end, event.reason, arrived, commit_id)
         self._finals.append(_PendingFinal(ended, event.start, event.stream, event.result))
         event.result.add_done_callback(lambda _: self._source.wake())
+
+    def _report_turn(self, event: events.SpeechStarted | events.SpeechStopped) -> None:
+        if self._config.every_turn:
+            self._sink.put(event)
+        else:
+            self._sink.offer(event)
 
     def _publish(self) -> None:
         while self._finals and self._ready(self._finals[0]):

@@ -67,6 +67,7 @@ def open_bridge(context: AppContext, options: SessionOptions, telemetry: Connect
     stream = StreamOptions(
         primary_subtag(options.language),
         options.hotwords,
+        options.context,
         words=options.words,
         partial_ms=options.partial_ms,
         notify=inbound.wake,
@@ -75,6 +76,6 @@ def open_bridge(context: AppContext, options: SessionOptions, telemetry: Connect
     if options.silence_ms is not None:
         segmenter = replace(segmenter, silence_ms=options.silence_ms)
     vad = context.vad if options.vad_threshold is None else replace(context.vad, threshold=options.vad_threshold)
-    config = SessionConfig(options.language, stream, segmenter)
+    config = SessionConfig(options.language, stream, segmenter, options.every_turn)
     worker = SessionWorker(inbound, outbound, context.new_pipeline(stream, segmenter, vad), config, telemetry)
     return Bridge(inbound, outbound, WorkerThread(f"stt-{telemetry.connection_id}", worker.run))

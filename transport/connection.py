@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from observability.connection_telemetry import ConnectionTelemetry
 from protocol.dialect import Close, Dialect, OutboundMessage, SessionOptions
-from protocol.errors import BadRequest, ClientTooSlow, InternalError, ServerRestarting, ServiceError
+from protocol.errors import ClientTooSlow, Idle, InternalError, ServerRestarting, ServiceError
 from protocol.events import Event, Final, Reason
 from session.state import elapsed_ms
 from transport.app_context import AppContext
@@ -197,7 +197,7 @@ class Connection:
             return
         left = self._receiver.last_message + limit - time.monotonic()
         if left <= 0:
-            self._fail(BadRequest(f"idle: nothing came for {limit:g} seconds"))
+            self._fail(Idle(f"idle: nothing came for {limit:g} seconds"))
         else:
             self._idle_timer = asyncio.get_running_loop().call_later(left, self._watch_idle)
 
