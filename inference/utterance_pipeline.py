@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from backends.base import ASRResult, ASRStream, StreamOptions
+from inference.level_meter import LevelMeter
 from inference.segmenter import Segmenter, SegmenterOptions
 from inference.segmenter_actions import Action, Closed, Opened, Paused, Resumed
 from inference.vad import FrameDecisions, Vad
-from protocol.events import Reason, Word
+from protocol.events import Level, Reason, Word
 from protocol.pcm import FRAME_SAMPLES, Samples, Signal, to_signal
 
 
@@ -60,9 +61,15 @@ class UtterancePipeline:
         segmenter: SegmenterOptions,
         open_stream: Callable[[StreamOptions], ASRStream],
         options: StreamOptions,
+        *,
+        levels: bool = False,
     ) -> None:
-        """`open_stream` opens an engine's stream, of which `options` are the first utterance's."""
+        """`open_stream` opens an engine's stream, of which `options` are the first utterance's.
+
+        `levels`: whether `take_levels` has any.
+        """
         self._vad = vad
+        self._meter = LevelMeter(vad) if levels else None
         self._segmenter = Segmenter(segmenter)
         self._open_stream = open_stream
         self._options = options
@@ -154,13 +161,26 @@ class UtterancePipeline:
         A detector remembers what it heard, so that every frame is judged once, though it may be fed later.
         """
         before = self._segmenter.position
-        loudness, voiced = self._vad.frames(self._since(before + len(self._unfed[0]) * FRAME_SAMPLES))
+        loudness, voiced = self._judge(before + len(self._unfed[0]) * FRAME_SAMPLES)
         if self._unfed[0]:
             loudness, voiced = self._unfed[0] + loudness, self._unfed[1] + voiced
         actions = self._segmenter.feed(loudness, voiced)
         taken = (self._segmenter.position - before) // FRAME_SAMPLES
         self._unfed = loudness[taken:], voiced[taken:]
         return actions
+
+    def _judge(self, start: int) -> FrameDecisions:
+        signal = self._since(start)
+        return self._vad.frames(signal) if self._meter is None else self._meter.frames(signal, start)
+
+    @property
+    def has_levels(self) -> bool:
+        """Whether levels are measured."""
+        return self._meter is not None
+
+    def take_levels(self) -> list[Level]:
+        """The levels measured since the last call; none where they were not asked for."""
+        return [] if self._meter is None else self._meter.take()
 
     def _apply(self, actions: list[Action]) -> list[UtteranceEvent]:
         for action in actions:

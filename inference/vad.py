@@ -31,6 +31,11 @@ FrameDecisions = tuple[list[float], list[bool]]
 class Vad(Protocol):
     """One source's voice activity detector. Used by one thread."""
 
+    @property
+    def threshold(self) -> float | None:
+        """RMS in 16-bit units from which the next frame is voiced; None: loudness does not decide."""
+        ...
+
     def frames(self, signal: Signal) -> FrameDecisions:
         """Judge each whole 20 ms frame of `signal` (float32 [n]), which follows the frames judged before.
 
@@ -49,6 +54,11 @@ class FixedVad:
     def __init__(self, threshold: float) -> None:
         """`threshold` in 16-bit units, 0 to 32768."""
         self._threshold = threshold
+
+    @property
+    def threshold(self) -> float:
+        """RMS in 16-bit units from which the next frame is voiced."""
+        return self._threshold
 
     def frames(self, signal: Signal) -> FrameDecisions:
         """Judge each whole 20 ms frame of `signal` (float32 [n])."""
@@ -166,6 +176,11 @@ class EnergyVad:
     def onset(self) -> float:
         """RMS in 16-bit units from which a frame now begins voice."""
         return self._onset
+
+    @property
+    def threshold(self) -> float:
+        """RMS in 16-bit units from which the next frame is voiced: lower while voice goes on."""
+        return self._release if self._voiced else self._onset
 
     def frames(self, signal: Signal) -> FrameDecisions:
         """Judge each whole 20 ms frame of `signal` (float32 [n])."""

@@ -73,6 +73,10 @@ class AudioSource(Protocol):
         """End a `wait` now."""
         ...
 
+    def watch_for_stall(self, seconds: float | None) -> None:
+        """Have a `Stall` queued when no audio comes for `seconds` and none is on its way; None: no more."""
+        ...
+
 
 class SinkClosed(Exception):
     """The session ended: nothing that the worker reports will be sent."""
@@ -81,7 +85,7 @@ class SinkClosed(Exception):
 class EventSink(Protocol):
     """Where the worker's events go; called from its thread."""
 
-    def offer(self, event: events.SpeechStarted | events.SpeechStopped | events.Hypothesis) -> bool:
+    def offer(self, event: events.SpeechStarted | events.SpeechStopped | events.Level | events.Hypothesis) -> bool:
         """Queue it if there is room; whether it was."""
         ...
 

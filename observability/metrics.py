@@ -55,6 +55,11 @@ class Metrics:
             ["code", "by"],
             registry=registry,
         )
+        self.overload_closes = Counter(
+            "stt_overload_closes",
+            "Sessions closed with 1013: the engine was too late.",
+            registry=registry,
+        )
         self.refusals_by_reason = Counter(
             "stt_refusals",
             "Handshakes (`websocket`) and uploads (`http`) refused, by reason.",

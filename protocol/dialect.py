@@ -63,6 +63,8 @@ class SessionOptions:
     language: str = AUTO
     """`auto`, or a BCP-47 tag that the engine supports."""
     hotwords: tuple[str, ...] = ()
+    frame_ms: int = 20
+    """Length in ms of the audio that the client means to put in each message."""
     partial_ms: int = 500
     """Least time in ms between two hypotheses."""
     silence_ms: int | None = None
@@ -78,6 +80,8 @@ class SessionOptions:
     every_turn: bool = False
     """Whether every end of an utterance is reported by a `SpeechStopped` and a `Final` in the same order, even where
     nothing was said; else finals without text, and turns that a slow client has no room for, are left out."""
+    levels: bool = False
+    """Whether `Level` is reported."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ class Reason(StrEnum):
     MAX_LENGTH = "max_length"
     """The utterance reached STT_VAD_MAX_SEGMENT_MS and was cut at a quiet point."""
     STALLED = "stalled"
-    """The client sent no more audio in the middle of the utterance."""
+    """The client sent no more audio in the middle of the utterance, and none was on its way."""
     FINISH = "finish"
     """The client sent `finish`."""
     DRAIN = "drain"
@@ -114,7 +114,12 @@ class Finish:
     """End the open utterance and report its final, then `Finished`. What the client sends afterwards is ignored."""
 
 
-Command = Audio | Commit | Clear | Configure | Reject | Unknown | KeepAlive | Finish
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """The server's own: no audio comes, and none is on its way. An open utterance ends as if silence had come."""
+
+
+Command = Audio | Commit | Clear | Configure | Reject | Unknown | KeepAlive | Finish | Stall
 
 
 # Events
@@ -136,6 +141,21 @@ class SpeechStopped:
     end_ms: int
     """End of the last voiced sample."""
     reason: Reason = Reason.ENDPOINT
+    channel: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """How loud 100 ms of audio were, and whether they were voice."""
+
+    end_ms: int
+    """Their end."""
+    rms: float
+    """In 16-bit units."""
+    threshold: float | None
+    """RMS in 16-bit units from which the frame that follows is voiced; None: loudness does not decide."""
+    voiced: bool
+    """Whether one of their frames was."""
     channel: int = 0
 
 
@@ -221,4 +241,4 @@ class Finished:
     """Everything that `Finish` asked for was reported; the connection closes."""
 
 
-Event = SpeechStarted | SpeechStopped | Hypothesis | Final | Warning | Cleared | Configured | Finished
+Event = SpeechStarted | SpeechStopped | Level | Hypothesis | Final | Warning | Cleared | Configured | Finished

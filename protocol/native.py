@@ -55,10 +55,12 @@ class NativeDialect:
             call_id=params.call_id,
             language=params.language,
             hotwords=params.hotwords,
+            frame_ms=params.frame_ms,
             partial_ms=params.partial_ms,
             silence_ms=params.vad_silence_ms,
             vad_threshold=params.vad_threshold,
             words=params.words,
+            levels="level" in params.events,
         )
 
     def refusal(self, error: ServiceError) -> HttpRefusal:
@@ -132,6 +134,8 @@ class NativeDialect:
                 return (self._speech(event, now).to_json(),) if self._tells_speech else ()
             case events.Hypothesis():
                 return (self._partial(event, now).to_json(),)
+            case events.Level():
+                return (self._level(event, now).to_json(),)
             case events.Final():
                 return (_final(event, self._call_id, now).to_json(),)
             case _:
@@ -151,6 +155,16 @@ class NativeDialect:
             segment_seq=event.segment_seq,
             text=event.text,
             stable_chars=event.stable_chars,
+        )
+
+    def _level(self, event: events.Level, now: float) -> wire.Level:
+        return wire.Level(
+            call_id=self._call_id,
+            created_at=now,
+            end_ms=event.end_ms,
+            rms=round(event.rms, 1),
+            threshold=None if event.threshold is None else round(event.threshold, 1),
+            voiced=event.voiced,
         )
 
     def _answer(

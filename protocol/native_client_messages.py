@@ -91,8 +91,9 @@ class ConnectParams(BaseModel):
     ignores it."""
     words: bool = False
     """`true`: finals have `words`, where the engine can time them; it costs some latency."""
-    events: Annotated[tuple[Literal["speech"], ...], BeforeValidator(_split_words)] = ()
-    """More messages to send, separated by commas: `speech` adds `speech_started` and `speech_stopped`."""
+    events: Annotated[tuple[Literal["speech", "level"], ...], BeforeValidator(_split_words)] = ()
+    """More messages to send, separated by commas: `speech` adds `speech_started` and `speech_stopped`, `level` adds
+    `level`."""
 
 
 class _ClientMessage(BaseModel):

@@ -77,6 +77,22 @@ class SpeechStopped(_ServerMessage):
     """End of the last voiced sample, in ms of the connection's audio: the same as `end_ms` of the utterance's final."""
 
 
+class Level(_ServerMessage):
+    """How loud 100 ms of audio were, and whether they were voice; sent with `events=level`."""
+
+    type: Literal["level"] = "level"
+    """`level`."""
+    end_ms: int
+    """Their end, in ms of the connection's audio."""
+    rms: float
+    """Their RMS in 16-bit units, 0 to 32768."""
+    threshold: float | None = None
+    """RMS in 16-bit units from which audio counts as voice now: `vad_threshold`, or more where it is noisy. Absent with
+    Silero, which does not decide by loudness."""
+    voiced: bool
+    """Whether they hold a frame of 20 ms that counts as voice."""
+
+
 class Partial(_ServerMessage):
     """The utterance's text so far. Each partial replaces the one before."""
 

@@ -19,7 +19,7 @@ from transport.admission import Admission
 from transport.api_keys import Keyring
 from transport.backend_lifecycle import BackendLifecycle
 from transport.queues import QueueOptions
-from transport.websocket_protocol import TransportLookup
+from transport.websocket_protocol import ProtocolLookup
 from transport.worker_scheduler import WorkerScheduler
 
 
@@ -29,6 +29,8 @@ class SocketOptions:
 
     idle_seconds: float = 300.0
     """A client that sends nothing for so long is closed; 0: never."""
+    max_silent_seconds: float = 3600.0
+    """A client that sends no audio for so long is closed, whatever else it sends; 0: never."""
     send_timeout_seconds: float = 10.0
     """A client that does not read for so long is cut off."""
 
@@ -52,7 +54,7 @@ class AppContext:
     metrics: Metrics
     log: FilteringBoundLogger
     """Connections bind it, which costs a tenth of a new logger."""
-    transports: TransportLookup
+    protocols: ProtocolLookup
     scheduler: WorkerScheduler
     queues: QueueOptions
     socket: SocketOptions
@@ -64,11 +66,17 @@ class AppContext:
     access: AccessOptions = field(default_factory=AccessOptions)
 
     def new_pipeline(
-        self, options: StreamOptions, segmenter: SegmenterOptions | None = None, vad: VadOptions | None = None
+        self,
+        options: StreamOptions,
+        segmenter: SegmenterOptions | None = None,
+        vad: VadOptions | None = None,
+        *,
+        levels: bool = False,
     ) -> UtterancePipeline:
         """A pipeline for one audio source, by the server's own options where none are given; any thread."""
         detector = self.make_vad(vad or self.vad)
-        return UtterancePipeline(detector, segmenter or self.segmenter, self.lifecycle.backend.stream, options)
+        open_stream = self.lifecycle.backend.stream
+        return UtterancePipeline(detector, segmenter or self.segmenter, open_stream, options, levels=levels)
 
     def server_info(self) -> ServerInfo:
         """What a dialect may know of this server."""
@@ -84,7 +92,9 @@ class AppContext:
         )
 
     def check_origin(self, headers: Mapping[str, str]) -> None:
-        """Let in what no browser page sent, the server's own pages, and the origins that the settings name.
+        """Let in what no web page sent, the server's own pages, and the origins that the settings name.
+
+        Apps and devices send origins such as `capacitor://localhost` and `file://`; `null` may be any sandboxed page.
 
         Raises:
             Forbidden: another page sent it.
@@ -92,6 +102,7 @@ class AppContext:
         origin = headers.get("origin")
         if origin is None or "*" in self.allowed_origins or origin in self.allowed_origins:
             return
-        scheme, _, host = origin.partition("://")
-        if scheme not in ("http", "https") or host != headers.get("host"):
+        scheme, separator, host = origin.partition("://")
+        is_page = scheme.lower() in ("http", "https")
+        if not separator or (is_page and host != headers.get("host")):
             raise Forbidden

@@ -18,6 +18,7 @@ from protocol.languages import primary_subtag
 from transport.app_context import AppContext
 from transport.inbound_queue import InboundQueue
 from transport.outbound_queue import OutboundQueue
+from transport.stall_watch import StallWatch
 
 
 class WorkerThread:
@@ -49,20 +50,26 @@ class Bridge:
     inbound: InboundQueue
     outbound: OutboundQueue
     thread: WorkerThread
+    stall_watch: StallWatch
 
     def conclude(self, reason: Reason) -> None:
         """Process what is queued, then end the open utterance with `reason`; all finals are sent."""
+        self.stall_watch.end()
         self.inbound.end(drain=True, reason=reason)
 
     def cancel(self, *, at_once: bool) -> None:
         """Drop what is not processed; what is queued for the client is still sent, unless `at_once`."""
+        self.stall_watch.end()
         self.inbound.end(drain=False)
         self.outbound.end(at_once=at_once)
 
 
-def open_bridge(context: AppContext, options: SessionOptions, telemetry: ConnectionTelemetry) -> Bridge:
-    """Build a session's queues and pipeline, and start its worker thread."""
-    inbound = InboundQueue(context.queues, telemetry, context.scheduler)
+def open_bridge(
+    context: AppContext, options: SessionOptions, telemetry: ConnectionTelemetry, ping: Callable[[bytes], None]
+) -> Bridge:
+    """Build a session's queues and pipeline, and start its worker thread. `ping` sends a ping with a payload."""
+    stall_watch = StallWatch(ping, options.frame_ms)
+    inbound = InboundQueue(context.queues, telemetry, context.scheduler, stall_watch.watch)
     outbound = OutboundQueue(context.queues, telemetry)
     stream = StreamOptions(
         primary_subtag(options.language),
@@ -77,5 +84,6 @@ def open_bridge(context: AppContext, options: SessionOptions, telemetry: Connect
         segmenter = replace(segmenter, silence_ms=options.silence_ms)
     vad = context.vad if options.vad_threshold is None else replace(context.vad, threshold=options.vad_threshold)
     config = SessionConfig(options.language, stream, segmenter, options.every_turn)
-    worker = SessionWorker(inbound, outbound, context.new_pipeline(stream, segmenter, vad), config, telemetry)
-    return Bridge(inbound, outbound, WorkerThread(f"stt-{telemetry.connection_id}", worker.run))
+    pipeline = context.new_pipeline(stream, segmenter, vad, levels=options.levels)
+    worker = SessionWorker(inbound, outbound, pipeline, config, telemetry)
+    return Bridge(inbound, outbound, WorkerThread(f"stt-{telemetry.connection_id}", worker.run), stall_watch)

@@ -10,12 +10,11 @@ from dataclasses import replace
 
 from observability.connection_telemetry import ConnectionTelemetry
 from protocol.dialect import Close, Dialect, OutboundMessage, SessionOptions
-from protocol.errors import ClientTooSlow, Idle, InternalError, ServerRestarting, ServiceError
+from protocol.errors import ClientTooSlow, Idle, InternalError, ServerOverloaded, ServerRestarting, ServiceError
 from protocol.events import Event, Final, Reason
 from session.state import elapsed_ms
 from transport.app_context import AppContext
 from transport.bridge import Bridge, open_bridge
-from transport.inbound_queue import InboundQueue
 from transport.receiver import AsgiSocket, Receiver
 
 _CLOSE_SECONDS = 1.0
@@ -32,6 +31,7 @@ class Connection:
     def __init__(
         self, socket: AsgiSocket, dialect: Dialect, context: AppContext, telemetry: ConnectionTelemetry
     ) -> None:
+        self._socket = socket
         self._receive = socket.receive
         self._send_asgi = socket.send
         self._dialect = dialect
@@ -52,7 +52,10 @@ class Connection:
         self._unreachable = False
         """A send failed, and the client's close code may still be unread."""
         self._aborted = False
-        self._receiver = Receiver(socket, dialect, telemetry, self._open_queue)
+        self._commits_answered = 0
+        self._last_sent = time.monotonic()
+        """When a message was last sent, monotonic seconds."""
+        self._receiver = Receiver(socket, dialect, telemetry, self._open_bridge)
 
     async def run(self, opened: SessionOptions | ServiceError) -> None:
         """Serve the accepted socket; returns when it is closed and its thread has ended."""
@@ -141,13 +144,15 @@ class Connection:
     async def _receive_all(self) -> None:
         self._on_client_close(await self._receiver.run(self._fail))
 
-    def _open_queue(self) -> InboundQueue | None:
+    def _open_bridge(self) -> Bridge | None:
         if self._bridge_decided.is_set():
             return None  # the connection ends without one
-        self._bridge = open_bridge(self._context, self._options, self._telemetry)
+        self._bridge = open_bridge(self._context, self._options, self._telemetry, self._socket.ping)
         self._bridge.thread.ended.add_done_callback(self._on_worker_end)
         self._bridge_decided.set()
-        return self._bridge.inbound
+        if self._socket.protocol is not None:
+            self._socket.protocol.read_later = self._bridge.inbound.read_later
+        return self._bridge
 
     def _on_worker_end(self, ended: asyncio.Future[BaseException | None]) -> None:
         failure = ended.result()
@@ -167,6 +172,7 @@ class Connection:
         """A final with its latency up to now, so that time spent in the queue counts."""
         if not isinstance(event, Final):
             return event
+        self._commits_answered += event.reason is Reason.COMMIT and event.channel == 0
         final = replace(event, latency_ms=elapsed_ms(event.ended, time.monotonic()))
         speech = final.end_ms > final.start_ms
         self._telemetry.final(final.reason, final.segment_seq, final.first_token_ms, final.latency_ms, speech=speech)
@@ -178,6 +184,7 @@ class Connection:
             async with asyncio.timeout(self._context.socket.send_timeout_seconds):
                 for message in messages:
                     await self._send_asgi({"type": "websocket.send", "text": message})
+                    self._last_sent = time.monotonic()
         except TimeoutError:
             self._fail(ClientTooSlow("the client does not read"))
             self._abort()
@@ -192,14 +199,30 @@ class Connection:
 
     def _watch_idle(self) -> None:
         """End a connection that was idle for too long, else set a timer for when it may have been."""
-        limit = self._context.socket.idle_seconds
-        if not limit or self._receiver.ignores:
+        if self._receiver.ignores:
             return
-        left = self._receiver.last_message + limit - time.monotonic()
+        ends = self._idle_ends()
+        if not ends:
+            return
+        end, fact = min(ends)
+        left = end - time.monotonic()
         if left <= 0:
-            self._fail(Idle(f"idle: nothing came for {limit:g} seconds"))
+            self._fail(Idle(f"idle: {fact}"))
         else:
             self._idle_timer = asyncio.get_running_loop().call_later(left, self._watch_idle)
+
+    def _idle_ends(self) -> list[tuple[float, str]]:
+        """When the connection will have been idle for too long, monotonic seconds, and what did not come."""
+        limits, receiver, ends = self._context.socket, self._receiver, []
+        if limits.idle_seconds:
+            # A client that waits for the final of its commit has nothing to send.
+            waits = receiver.commits > self._commits_answered
+            active = time.monotonic() if waits else max(receiver.last_message, self._last_sent)
+            ends.append((active + limits.idle_seconds, f"nothing came for {limits.idle_seconds:g} seconds"))
+        if limits.max_silent_seconds:
+            seconds = limits.max_silent_seconds
+            ends.append((receiver.last_audio + seconds, f"no audio came for {seconds:g} seconds"))
+        return ends
 
     def _fail(self, error: ServiceError) -> None:
         """Close with `error`, unless something else closes the connection already; what is due is still sent.
@@ -216,6 +239,8 @@ class Connection:
                 self._in_time(_CLOSING_SECONDS + _CLOSE_SECONDS, lambda: self._cancel(at_once=False))
 
     def _set_error(self, error: ServiceError) -> None:
+        if self._error is None and isinstance(error, ServerOverloaded):
+            self._context.metrics.overload_closes.inc()
         # With its traceback it would be in a reference cycle with this connection.
         self._error = self._error or error.without_traceback()
         self._receiver.ignores = True

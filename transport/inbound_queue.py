@@ -81,11 +81,20 @@ class InboundQueue:
     """One connection's audio and commands, in order. Satisfies `inference.worker_queues.AudioSource`.
 
     Audio gathers until it reaches the sample that the worker waits for: waking a thread is what costs most. For the
-    worker's thread: `exhausted`, `take`, `wait`; any: `wake`, `cancelled`, `must_finish`; all else: the event loop.
+    worker's thread: `exhausted`, `take`, `wait`, `watch_for_stall`; any: `wake`, `cancelled`, `must_finish`; all else:
+    the event loop.
     """
 
-    def __init__(self, options: QueueOptions, telemetry: ConnectionTelemetry, scheduler: WorkerScheduler) -> None:
+    def __init__(
+        self,
+        options: QueueOptions,
+        telemetry: ConnectionTelemetry,
+        scheduler: WorkerScheduler,
+        watch_for_stall: Callable[[float | None], None],
+    ) -> None:
+        """`watch_for_stall` is called on the event loop with what the worker asks for."""
         self._options, self._telemetry, self._scheduler = options, telemetry, scheduler
+        self._watch_for_stall = watch_for_stall
         self._loop = asyncio.get_running_loop()
         self._queue = _DropOldestQueue(options)
         self._wake: SimpleQueue[None] = SimpleQueue()
@@ -168,10 +177,14 @@ class InboundQueue:
         read = oldest.arrivals[0] if isinstance(oldest, AudioMessages) else oldest.arrived
         return max(0.0, time.monotonic() - read)
 
-    def hand_over(self) -> None:
-        """Give the worker what gathered, and wake it; called by the scheduler."""
-        self._flush()
-        self.wake()
+    def read_later(self, resume: Callable[[], None]) -> None:
+        """Call `resume`, which reads the socket again, no later than the worker needs what is in it."""
+        self._scheduler.read_later(self, resume)
+
+    @property
+    def seconds_until_due(self) -> float:
+        """See `WaitingQueue`."""
+        return (self._due_bytes - self._received_bytes) / BYTES_PER_SECOND
 
     def _flush(self) -> None:
         if self._batch.chunks:
@@ -201,6 +214,7 @@ class InboundQueue:
     def _schedule_if_due(self) -> None:
         if self._received_bytes >= self._due_bytes:
             self._due_bytes = sys.maxsize  # until the worker waits again
+            self._flush()
             self._scheduler.schedule(self)
 
     @property
@@ -225,20 +239,29 @@ class InboundQueue:
     def wait(self, seconds: float, position: int | None) -> None:
         """See `AudioSource`. With many sessions `seconds` are more. Ends after twice that if too little audio comes."""
         seconds = self._scheduler.poll_seconds(seconds)
-        due = sys.maxsize if position is None else position * BYTES_PER_SAMPLE
-        self._call_on_loop(self._sleep_until, due, int(seconds * BYTES_PER_SECOND))
+        due = sys.maxsize
+        if position is not None:
+            due = min(position * BYTES_PER_SAMPLE, self._batch.offset + int(seconds * BYTES_PER_SECOND))
+        self._due_bytes = due
+        # The event loop compares after it adds, this thread after it sets: at least one of them sees that it is due.
+        if self._received_bytes >= due:
+            self._call_on_loop(self._schedule_if_due)
+        self._scheduler.asleep(self)
         try:
             self._wake.get(timeout=2 * seconds)
         except Empty:
             if self._batch.chunks:
-                self._call_on_loop(self.hand_over)
+                self._call_on_loop(self._hand_over)
 
-    def _sleep_until(self, due: int, new_bytes: int) -> None:
-        self._due_bytes = due if due == sys.maxsize else min(due, self._batch.offset + new_bytes)
-        self._scheduler.asleep(self)
-        self._schedule_if_due()
+    def _hand_over(self) -> None:
+        self._flush()
+        self.wake()
 
-    def _call_on_loop(self, function: Callable[..., None], *arguments: int) -> None:
+    def watch_for_stall(self, seconds: float | None) -> None:
+        """See `AudioSource`."""
+        self._call_on_loop(self._watch_for_stall, seconds)
+
+    def _call_on_loop(self, function: Callable[..., None], *arguments: float | None) -> None:
         with contextlib.suppress(RuntimeError):  # a closed loop means that the process ends
             self._loop.call_soon_threadsafe(function, *arguments)
 

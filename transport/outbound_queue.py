@@ -13,11 +13,13 @@ import janus
 
 from inference.worker_queues import SinkClosed
 from observability.connection_telemetry import ConnectionTelemetry
-from protocol.events import Cleared, Event, Final, Hypothesis, SpeechStarted, SpeechStopped
+from protocol.events import Cleared, Event, Final, Hypothesis, Level, SpeechStarted, SpeechStopped
 from transport.queues import QueueOptions
 
 OFFERED_UP_TO = 0.8
 """Fill of the queue beyond which hypotheses and speech events are dropped."""
+LEVELS_UP_TO = 0.4
+"""Fill of the queue beyond which levels are dropped, so that they leave room for what matters more."""
 
 
 class _Queue(janus.Queue[Event]):
@@ -42,11 +44,12 @@ class OutboundQueue:
         self._ended = False
         # Hypotheses alone must never fill the queue: a final would wait behind what it is to replace.
         self._offered_up_to = min(int(options.out_messages * OFFERED_UP_TO), options.out_messages - 2)
+        self._levels_up_to = int(options.out_messages * LEVELS_UP_TO)
         self._filled = asyncio.Event()
 
-    def offer(self, event: SpeechStarted | SpeechStopped | Hypothesis) -> bool:
-        """Queue an event unless the queue is over 80 % full; whether it was queued."""
-        if len(self) > self._offered_up_to:
+    def offer(self, event: SpeechStarted | SpeechStopped | Level | Hypothesis) -> bool:
+        """Queue an event unless the queue is over 80 % full (a level: 40 %); whether it was queued."""
+        if len(self) > (self._levels_up_to if isinstance(event, Level) else self._offered_up_to):
             return False
         try:
             self._queue.sync_q.put_nowait(event)

@@ -7,16 +7,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from starlette.types import Receive, Send
+from starlette.types import Message, Receive, Send
 
 from observability.connection_telemetry import ConnectionTelemetry
 from protocol.dialect import Dialect
 from protocol.errors import InternalError, PayloadTooLarge, ServiceError
-from protocol.events import Audio, Command, Finish, KeepAlive, Reject, Unknown, WarningCode
+from protocol.events import Audio, Command, Commit, Finish, KeepAlive, Reject, Stall, Unknown, WarningCode
 from protocol.pcm import BYTES_PER_SECOND
+from transport.bridge import Bridge
 from transport.client_pace import ClientPace
 from transport.inbound_queue import InboundQueue
 from transport.message_flood import MessageFlood
+from transport.websocket_protocol import KEEPALIVE_EVENT, PONG_EVENT, SpeechWebSocketProtocol
 
 _FULL_POLL_SECONDS = 0.05
 """How often a client that is held back is looked after: whether there is room, or it is gone."""
@@ -28,13 +30,23 @@ class AsgiSocket:
 
     receive: Receive
     send: Send
-    transport: asyncio.Transport | None
-    """What it is read from; None: unknown, so the socket cannot be dropped."""
+    protocol: SpeechWebSocketProtocol | None
+    """What it is read by; None: another protocol, so the socket cannot be dropped."""
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """What it is read from, if that is known."""
+        return None if self.protocol is None else self.protocol.transport
 
     @property
     def closing(self) -> bool:
         """Whether the client is known to be gone."""
         return self.transport is not None and self.transport.is_closing()
+
+    def ping(self, payload: bytes) -> None:
+        """Send a ping whose pong comes as an event behind all that came before it; nothing with another protocol."""
+        if self.protocol is not None and not self.closing:
+            self.protocol.ping(payload)
 
 
 class Receiver:
@@ -45,81 +57,95 @@ class Receiver:
         socket: AsgiSocket,
         dialect: Dialect,
         telemetry: ConnectionTelemetry,
-        open_queue: Callable[[], InboundQueue | None],
+        open_bridge: Callable[[], Bridge | None],
     ) -> None:
-        """`open_queue` is called with the first message; None: the connection ends without a session."""
+        """`open_bridge` is called with the first message; None: the connection ends without a session."""
         self._socket = socket
         self._dialect = dialect
         self._telemetry = telemetry
-        self._open_queue = open_queue
-        self._queue: InboundQueue | None = None
+        self._open_bridge = open_bridge
+        self._bridge: Bridge | None = None
         self._unknown_messages = MessageFlood()
         self._pace = ClientPace()
-        self._waited = 0.0
-        """Longest wait for a message since the last audio, seconds."""
+        self._free_since = time.monotonic()
+        """When the last audio was taken and the socket was read again, monotonic seconds."""
         self.ignores = False
         """The session ends, or the client finished it: only the client's close is awaited."""
-        self.last_message = time.monotonic()
-        """When the last message was read, monotonic seconds."""
+        self.last_message = self.last_audio = time.monotonic()
+        """When the last sign of life, and the last audio, was read (or the connection opened), monotonic seconds."""
+        self.commits = 0
+        """Commits received."""
 
     @property
     def seconds_behind(self) -> float | None:
         """Seconds of live audio that the worker has not taken; None: the client sends ahead of real time."""
         if self._pace.ahead:
             return None
-        return 0.0 if self._queue is None else self._queue.age_seconds
+        return 0.0 if self._bridge is None else self._bridge.inbound.age_seconds
 
     async def run(self, on_error: Callable[[ServiceError], None]) -> int:
         """Read until the client is gone; returns its close code. `on_error` gets what ends the session."""
         while True:
-            began = time.monotonic()
             message = await self._socket.receive()
-            self.last_message = now = time.monotonic()
-            self._waited = max(self._waited, now - began)
+            now = time.monotonic()
             if message["type"] == "websocket.disconnect":
                 code: int = message.get("code") or 1005
                 return code
             if self.ignores:
                 continue
             try:
-                await self._take(message.get("bytes"), message.get("text") or "", now)
+                await self._take_event(message, now)
             except ServiceError as error:
                 on_error(error)
             except Exception as error:  # noqa: BLE001 - goes to the log; the peer learns only that it was the server
                 self._telemetry.failed(error)
                 on_error(InternalError())
 
+    async def _take_event(self, message: Message, now: float) -> None:
+        if message["type"] == PONG_EVENT:
+            # A pong is no sign of life: client libraries answer pings for programs that hang.
+            if self._bridge is not None and self._bridge.stall_watch.shows_stall(message["bytes"]):
+                self._take_command(Stall(), self._bridge.inbound, now)
+            return
+        self.last_message = now
+        if message["type"] != KEEPALIVE_EVENT:
+            await self._take(message.get("bytes"), message.get("text") or "", now)
+
     async def _take(self, data: bytes | None, text: str, now: float) -> None:
         limit = self._dialect.max_message_bytes
         if len(text.encode() if data is None else data) > limit:
             raise PayloadTooLarge(f"a message may have at most {limit} bytes")
-        if self._queue is None:
-            self._queue = self._open_queue()
-        queue = self._queue
-        if queue is None:
+        if self._bridge is None:
+            self._bridge = self._open_bridge()
+        bridge = self._bridge
+        if bridge is None:
             return
         for command in self._dialect.take(text if data is None else data):
             if isinstance(command, Audio):
-                await self._take_audio(command.data, queue, now)
+                await self._take_audio(command.data, bridge, now)
             else:
-                self._take_command(command, queue, now)
+                self._take_command(command, bridge.inbound, now)
 
-    async def _take_audio(self, data: bytes, queue: InboundQueue, now: float) -> None:
-        pace = self._pace
-        pace.received(len(data) / BYTES_PER_SECOND, now, self._waited)
-        self._waited = 0.0
+    async def _take_audio(self, data: bytes, bridge: Bridge, now: float) -> None:
+        pace, queue, seconds = self._pace, bridge.inbound, len(data) / BYTES_PER_SECOND
+        pace.received(seconds, now, now - self._free_since)
+        bridge.stall_watch.received(seconds, now)
         queue.put_audio(data, now, live=not pace.ahead)
         if pace.ahead:
             # Slower and slower rather than not at all, so that pings behind the audio are answered.
             await asyncio.sleep(queue.pause_seconds(data))
             while queue.is_full and not self._socket.closing:  # noqa: ASYNC110 - the worker's thread makes room
                 await asyncio.sleep(_FULL_POLL_SECONDS)
+        self._free_since = self.last_audio = time.monotonic()
 
     def _take_command(self, command: Command, queue: InboundQueue, now: float) -> None:
         self._telemetry.commanded(command)
         match command:
             case KeepAlive():
                 pass
+            case Commit():
+                self.commits += 1
+                queue.put_command(command, now)
             case Unknown(message):
                 if self._unknown_messages.count(now) == 1:
                     queue.put_command(Reject(WarningCode.UNKNOWN_MESSAGE, message), now)

@@ -12,7 +12,7 @@ from starlette.routing import WebSocketRoute
 from protocol.dialect import NewDialect
 from protocol.http_messages import Health, HttpError, Readiness, Token, TranscribeParams, Transcript
 from protocol.native_files import NativeFiles
-from transport import openai_http, operations
+from transport import openai_http, operations, page
 from transport.http_edge import report_failure, report_http_exception, upgrade_required
 from transport.tokens import issue_token
 from transport.websocket import UnknownPathEndpoint, WebSocketEndpoint
@@ -24,6 +24,7 @@ def add_routes(app: FastAPI, dialects: Mapping[str, NewDialect]) -> None:
     _add_websockets(app, dialects)
     _add_transcription(app)
     app.router.routes.extend(openai_http.routes())
+    app.router.routes.extend(page.routes())
     _add_operations(app)
 
 

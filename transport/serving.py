@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import ipaddress
 import multiprocessing
@@ -21,6 +22,8 @@ from fastapi import FastAPI
 
 from transport.websocket_protocol import SpeechWebSocketProtocol
 
+_CLIENT_DEFAULT = "http://localhost:8000"
+"""Where `stt` looks for a server that is not named."""
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 
@@ -142,6 +145,34 @@ def base_url(host: str, port: int, prefix: str = "", *, tls: bool = False) -> st
     """The URL of a server on `host`, as a client on the same machine may use it."""
     shown = "localhost" if host in _WILDCARDS else host
     return f"http{'s' if tls else ''}://{f'[{shown}]' if ':' in shown else shown}:{port}{prefix}"
+
+
+def closing_lines(engine: str, url: str, root: Path, *, page: bool) -> str:
+    """What the terminal shows when the server is ready: where it is, and what to try.
+
+    `root` is the server's folder; `page`: whether the server has its page. The commands name the program `stt` where
+    it is installed beside this Python.
+    """
+    lines = [f"realtime-stt-ws: the engine {engine} is ready on {url}"]
+    program, recording = Path(sys.executable).parent / "stt", _shown(root / "references" / "hello.wav")
+    if not program.exists():
+        opened = f"Open {url}/ in a browser and speak.\n" if page else ""
+        return f"{lines[0]}\n{opened}Try: curl -F file=@{recording} {url}/v1/stt/transcribe\n"
+    stt, server = _shown(program), "" if url == _CLIENT_DEFAULT else f" --server {url}"
+    lines += [
+        f"Open {url}/ in a browser and speak, or try in another terminal:" if page else "Try in another terminal:",
+        f"  {stt} stream mic{server}",
+        f"  {stt} transcribe {recording} --server {url}",
+        f"  {stt} doctor",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _shown(path: Path) -> str:
+    """The path as somebody would type it here."""
+    with contextlib.suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
 
 
 def serve(app: FastAPI, sockets: Sequence[socket.socket], options: ServingOptions) -> int:

@@ -55,7 +55,7 @@ async def _serve(scope: Scope, receive: Receive, send: Send, context: AppContext
     telemetry = new_telemetry(scope, context, caller.name)
     request = _read(scope, telemetry.connection_id, caller)
     dialect = new_dialect(context.server_info())
-    socket = AsgiSocket(receive, send, context.transports.find(scope))
+    socket = AsgiSocket(receive, send, context.protocols.find(scope))
     connection = Connection(socket, dialect, context, telemetry)
     try:
         context.check_origin(request.headers)

@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 from starlette.types import Scope
 from structlog.typing import FilteringBoundLogger
 from uvicorn import Config
+from uvicorn._types import ASGIReceiveEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
@@ -24,8 +26,12 @@ try:
 except ImportError:  # no compiled one for this machine
     from websockets.utils import apply_mask
 
-TRANSPORT: Final = "stt.transport"
-"""Key in the ASGI scope's `extensions` under which the application finds the connection's `asyncio.Transport`."""
+EXTENSION: Final = "stt.protocol"
+"""Key in the ASGI scope's `extensions` under which the application finds the connection's `SpeechWebSocketProtocol`."""
+PONG_EVENT: Final = "stt.pong"
+"""Type of an ASGI event: the pong of a ping that `ping` sent, with its payload as `bytes`, behind what came before."""
+KEEPALIVE_EVENT: Final = "stt.keepalive"
+"""Type of an ASGI event: pings or empty messages came."""
 MAX_FRAME_BYTES = 1 << 20
 """A longer message (1 MiB, its fragments together) is refused with 1009 before it is in memory."""
 MAX_CONTROL_FRAMES = 200
@@ -51,8 +57,8 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
     """Unmasks whole binary frames itself, and passes all others to uvicorn one by one.
 
     uvicorn's parser takes 15 us for a frame, which at hundreds of streams is more than all else. The application gets
-    the same events in the same order as from uvicorn, but for empty binary messages, which are dropped. Of the pings
-    that are read together the last is answered (section 5.5.3).
+    the same events in the same order as from uvicorn, and two of our own: empty binary messages become keepalives. Of
+    the pings that are read together the last is answered (section 5.5.3).
     """
 
     def __init__(self, config: Config, *args: Any, **options: Any) -> None:  # noqa: ANN401 - uvicorn's own
@@ -66,15 +72,36 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         """Whether the rest of a message is still to come in frames of its own."""
         self._ping = b""
         """The last one, not answered yet."""
+        self._shows_life = False
+        """What is being read holds pings or empty messages."""
+        self._pinged_at = 0.0
+        """When `ping` sent its last; 0: never."""
         self._control_frames = 0
         self._counted_from = 0.0
+        self.read_later: Callable[[Callable[[], None]], None] | None = None
+        """Calls what it is given when the socket is to be read again, once the application has all that was read."""
 
     def handle_connect(self, event: Request) -> None:
         """See uvicorn; the application, for which a task is made here, starts in a later pass of the event loop."""
         super().handle_connect(event)
         if not self.close_sent:  # refused
             extensions: Any = self.scope["extensions"]
-            extensions[TRANSPORT] = self.transport
+            extensions[EXTENSION] = self
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """See uvicorn, which reads the socket again as soon as the application has all messages."""
+        message = await self.queue.get()
+        if self.read_paused and self.queue.empty():
+            if self.read_later is None:
+                self._resume_reading()
+            else:
+                self.read_later(self._resume_reading)
+        return message
+
+    def _resume_reading(self) -> None:
+        if self.read_paused and not self.transport.is_closing():
+            self.read_paused = False
+            self.transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         """See asyncio."""
@@ -94,18 +121,46 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         if rest:
             super().data_received(rest)
         del buffer[:start]
+        if self._shows_life:
+            self._shows_life = False
+            self._queue_event({"type": KEEPALIVE_EVENT})
+
+    def ping(self, payload: bytes) -> None:
+        """Send a ping; its pong becomes an event."""
+        if self.conn.state is State.OPEN:
+            self._pinged_at = self.loop.time()
+            self.conn.send_ping(payload)
+            self.transport.write(b"".join(self.conn.data_to_send()))
+
+    def handle_pong(self, event: Frame) -> None:
+        """See uvicorn, which answers for its own pings; of several a client may answer the last only (5.5.3)."""
+        payload, keepalive = bytes(event.data), self.pending_ping_payload
+        if keepalive is not None and (payload == keepalive or self.ping_sent_at <= self._pinged_at):
+            super().handle_pong(Frame(Opcode.PONG, keepalive))
+        if payload != keepalive:
+            self._queue_event({"type": PONG_EVENT, "bytes": payload})
+
+    def _queue_event(self, event: dict[str, Any]) -> None:
+        """Give the application an event of our own, and let the socket wait until it is taken, as uvicorn does."""
+        if not self.close_sent:
+            queue: asyncio.Queue[Any] = self.queue
+            queue.put_nowait(event)
+            if not self.read_paused:
+                self.read_paused = True
+                self.transport.pause_reading()
 
     def _receive_frame(self, buffer: bytearray, start: int, begin: int, end: int) -> None:
         """Take the frame from `start` to `end`, of which the payload begins at `begin`; `start`: it is refused."""
         kind, refused, empty = buffer[start], begin == start, begin == end
         if (kind & _CONTROL or empty) and not self._allows_control_frame():
             return
+        self._shows_life = self._shows_life or kind == _PING or (empty and not kind & _CONTROL)
         if kind == _BINARY and not (self._fragmented or refused):
             if not empty:
                 self.handle_bytes(Frame(Opcode.BINARY, apply_mask(buffer[begin:end], buffer[begin - 4 : begin])))
         elif kind == _PING and not refused:
             self._ping = bytes(buffer[start:end])
-        elif kind != _PONG or refused or self.pending_ping_payload is not None:
+        elif kind != _PONG or refused or self._pinged_at or self.pending_ping_payload is not None:
             self._fragmented = self._fragmented if kind & _CONTROL else not kind & _FIN
             ping, self._ping = self._ping, b""
             super().data_received(ping + buffer[start:end])
@@ -142,17 +197,17 @@ def _payload_at(buffer: bytearray, start: int, max_bytes: int) -> tuple[int, int
     return begin + 4, begin + 4 + length
 
 
-class TransportLookup:
-    """Finds a connection's transport, without which a client that does not read cannot be cut off."""
+class ProtocolLookup:
+    """Finds a connection's `SpeechWebSocketProtocol`, without which a client that does not read cannot be cut off."""
 
     def __init__(self, log: FilteringBoundLogger) -> None:
         self._log = log
         self._warned = False
 
-    def find(self, scope: Scope) -> asyncio.Transport | None:
-        """The transport that `SpeechWebSocketProtocol` put into the scope. None: another protocol; logged once."""
-        transport: asyncio.Transport | None = scope.get("extensions", {}).get(TRANSPORT)
-        if transport is None and not self._warned:
+    def find(self, scope: Scope) -> SpeechWebSocketProtocol | None:
+        """The protocol that put itself into the scope. None: another protocol; logged once."""
+        found: SpeechWebSocketProtocol | None = scope.get("extensions", {}).get(EXTENSION)
+        if found is None and not self._warned:
             self._warned = True
             self._log.warning(
                 "plain_websocket_protocol",
@@ -160,4 +215,4 @@ class TransportLookup:
                 "server's --ws-max-size; a client that does not read keeps its session's place until it leaves",
                 use="--ws transport.websocket_protocol:SpeechWebSocketProtocol",
             )
-        return transport
+        return found

@@ -23,6 +23,9 @@ from protocol.pcm import SAMPLE_RATE
 GPU_LIVE_BATCH = 16
 """Live utterances in one decode on a GPU, where a batch costs little more than its longest member."""
 GPU_FILE_BATCH = 16
+PARTIAL_NICENESS = 10
+"""Of the threads of partials on a CPU: a final that begins beside a partial gets nine tenths of a core."""
+FILE_NICENESS = 19
 _WARM_UP_SECONDS = 2
 
 
@@ -132,11 +135,13 @@ class WhisperBackend:
     def _load(self, hardware: Hardware, workers: int) -> _Models:
         final = self._warm(Model(self._options.model, hardware, workers))
         draft = file = final
-        if self._options.draft_model is not None:
-            draft = self._warm(Model(self._options.draft_model, hardware, workers))
         if hardware.device == "cpu":
-            # Its own threads, so that the operating system lets live speech go first.
-            file = self._warm(Model(self._options.model, hardware, workers, background=True))
+            # Threads of their own, so that the operating system lets finals go before partials, and both before files.
+            named = self._options.draft_model or self._options.model
+            draft = self._warm(Model(named, hardware, workers, niceness=PARTIAL_NICENESS))
+            file = self._warm(Model(self._options.model, hardware, workers, niceness=FILE_NICENESS))
+        elif self._options.draft_model is not None:
+            draft = self._warm(Model(self._options.draft_model, hardware, workers))
         return _Models(final, draft, file)
 
     def _warm(self, model: Model) -> Model:

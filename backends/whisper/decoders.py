@@ -41,7 +41,7 @@ Decode = Callable[[Kind, Sequence[Request]], list[Transcript]]
 
 
 class Decoders:
-    """A bounded number of threads for live speech, and as many for files."""
+    """A bounded number of threads for each kind of decode."""
 
     def __init__(self, limits: Limits, decode: Decode) -> None:
         self._decode = decode
@@ -52,7 +52,11 @@ class Decoders:
         self._failures = 0
         self._threads = [
             threading.Thread(target=self._run, args=(take,), name=f"whisper-{name}-{number}", daemon=True)
-            for name, take in (("live", self._scheduler.next_live), ("file", self._scheduler.next_file))
+            for name, take in (
+                ("final", self._scheduler.next_final),
+                ("partial", self._scheduler.next_partial),
+                ("file", self._scheduler.next_file),
+            )
             for number in range(limits.threads)
         ]
 
@@ -97,6 +101,11 @@ class Decoders:
         """See `Scheduler.partial_spacing`."""
         with self._work:
             return self._scheduler.partial_spacing(first=first)
+
+    def has_spare_core(self) -> bool:
+        """See `Scheduler.has_spare_core`."""
+        with self._work:
+            return self._scheduler.has_spare_core
 
     def close(self) -> None:
         """End the threads, each after the decode it is in, which its token limit bounds; fail all other jobs."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from protocol.pcm import SAMPLE_RATE, Signal, frame_rms, samples_of
+from protocol.pcm import FRAME_SAMPLES, SAMPLE_RATE, Signal, frame_rms, samples_of
 
 LONGEST_SPAN = 29 * SAMPLE_RATE
 """Samples of a span: Whisper's window has 30 s, of which the last must be silence."""
@@ -13,6 +13,17 @@ _CUT_SEARCH = 5 * SAMPLE_RATE
 _CUT_FRAMES = 5
 """Length of that place: 100 ms."""
 _FIRST_ROOM = 5 * SAMPLE_RATE
+KEPT_QUIET = samples_of(80)
+"""Samples of quiet behind the last sound that are decoded with it; with all further quiet an utterance is the same, so
+that its final may begin before the speaker is known to pause."""
+PAUSING = samples_of(40)
+"""Samples of quiet after which no partial begins: the final may follow at once."""
+_QUIET = 0.05
+"""RMS below this part of the loudest frame's is quiet, -26 dB: with it no word of the recordings changed ..."""
+_LOUDEST_QUIET = 300.0
+"""... unless it reaches this, in 16-bit units: soft speech soon after a bang is no quiet."""
+_MEMORY = 2 * SAMPLE_RATE
+"""Samples among which the loudest frame is looked for."""
 
 
 class Recording:
@@ -55,7 +66,21 @@ class Recording:
         for cut in self._cuts[1:]:
             if samples - starts[-1] > LONGEST_SPAN:
                 starts.append(cut)
-        return list(zip(starts, [*starts[1:], samples], strict=True))
+        end = min(samples, self._sound_end(starts[-1], samples) + KEPT_QUIET)
+        return list(zip(starts, [*starts[1:], end], strict=True))
+
+    def quiet(self) -> int:
+        """Samples since the last sound."""
+        return self._length - self._sound_end(self._cuts[-1], self._length)
+
+    def _sound_end(self, start: int, samples: int) -> int:
+        """Where the sound before `samples` ends; whole frames from `start` on."""
+        first = start + max(0, samples - start - _MEMORY) // FRAME_SAMPLES * FRAME_SAMPLES
+        loudness = frame_rms(self._samples[first:samples])
+        if not len(loudness):
+            return samples
+        loud = (loudness >= min(_LOUDEST_QUIET, _QUIET * loudness.max())).nonzero()[0]
+        return first + (int(loud[-1]) + 1) * FRAME_SAMPLES
 
     def _cut(self, start: int) -> int:
         first = start + LONGEST_SPAN - _CUT_SEARCH

@@ -1,7 +1,7 @@
 """Which decode is next, for all utterances and files: jobs in, batches out. Pure: no thread, no clock, no model.
 
-Finals go before partials, and live speech before files. Files have threads of their own, which the operating system
-lets run when the others leave cores idle; while anybody speaks only one of them works.
+Each kind has threads of its own: on a CPU the operating system lets finals go before partials that are in work, and
+both before files. No partial begins where finals need all cores. While anybody speaks only one thread decodes files.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Limits:
     """Sizes of the machine."""
 
     threads: int
-    """Live decodes at once, and as many of files while nobody speaks."""
+    """Finals at once; fewer partials; as many pieces of files while nobody speaks."""
     live_batch: int = 1
     """Live utterances in one decode: a batch waits for its longest, and on a CPU it gains little."""
     file_batch: int = 4
@@ -43,7 +43,8 @@ class Batch(Generic[Item]):
 
 
 FIRST_PARTIAL_SECONDS = 0.8
-"""New audio between two partials of an utterance that has no text yet: 0.5 s of voice behind the 0.3 s before it."""
+"""New audio between two partials of an utterance that has no text yet: 0.5 s of voice behind the 0.3 s before it. At
+0.65 s the first text came no sooner: more of them had none yet."""
 PARTIAL_SECONDS = 1.0
 """New audio between two partials, with cores to spare: at 0.5 s partials cost twice as much and change more often."""
 PARTIAL_SHARE = 0.5
@@ -64,6 +65,8 @@ class Scheduler(Generic[Item]):
         """Live utterances that are open."""
         self._partial_cost = 0.0
         """Mean seconds of a partial's decode; 0: none was decoded."""
+        self._overtaken = False
+        """Whether a final took the core of a partial in work, whose seconds then say nothing of its cost."""
 
     @property
     def jobs(self) -> list[Item]:
@@ -89,14 +92,19 @@ class Scheduler(Generic[Item]):
         self._queues[kind].remove(job)
         return True
 
-    def next_live(self) -> Batch[Item] | None:
-        """Live jobs for a thread that is free."""
-        if self._queues[Kind.FINAL]:
-            return self._take(Kind.FINAL, self._limits.live_batch)
-        # One thread stays free for the next final, if there are two.
-        if self._queues[Kind.PARTIAL] and self._running[Kind.PARTIAL] < max(1, self._limits.threads - 1):
-            return self._take(Kind.PARTIAL, self._limits.live_batch)
-        return None
+    def next_final(self) -> Batch[Item] | None:
+        """Finals for a thread that is free."""
+        return self._take(Kind.FINAL, self._limits.live_batch) if self._queues[Kind.FINAL] else None
+
+    def next_partial(self) -> Batch[Item] | None:
+        """Partials for a thread that is free."""
+        threads = self._limits.threads
+        # One core stays free for the next final, if there are two.
+        if not self._queues[Kind.PARTIAL] or self._running[Kind.PARTIAL] >= max(1, threads - 1):
+            return None
+        if self._running[Kind.FINAL] + len(self._queues[Kind.FINAL]) >= threads:
+            return None
+        return self._take(Kind.PARTIAL, self._limits.live_batch)
 
     def next_file(self) -> Batch[Item] | None:
         """Pieces of files for a thread that is free."""
@@ -109,7 +117,9 @@ class Scheduler(Generic[Item]):
     def finished(self, batch: Batch[Item], seconds: float) -> None:
         """A batch was decoded, in so many seconds."""
         self._running[batch.kind] -= 1
-        if batch.kind is Kind.PARTIAL:
+        if batch.kind is Kind.PARTIAL and not self._running[Kind.PARTIAL] and self._overtaken:
+            self._overtaken = False
+        elif batch.kind is Kind.PARTIAL and not self._overtaken:
             cost = seconds / len(batch.jobs)
             before = self._partial_cost or cost
             self._partial_cost = before + _SMOOTHING * (cost - before)
@@ -117,10 +127,21 @@ class Scheduler(Generic[Item]):
     def partial_spacing(self, *, first: bool) -> float:
         """Seconds of new audio that an utterance needs for its next partial; `first`: it has no text yet."""
         fair = self._live * self._partial_cost / (self._limits.threads * PARTIAL_SHARE)
+        if first and self._live <= self._limits.threads:
+            return FIRST_PARTIAL_SECONDS
         return max(fair, FIRST_PARTIAL_SECONDS if first else PARTIAL_SECONDS)
+
+    @property
+    def has_spare_core(self) -> bool:
+        """Whether a final may begin before the speaker is known to pause: it may be decoded in vain."""
+        finals = self._running[Kind.FINAL] + len(self._queues[Kind.FINAL])
+        return finals < self._limits.threads and self._live <= self._limits.threads
 
     def _take(self, kind: Kind, most: int) -> Batch[Item]:
         queue = self._queues[kind]
         jobs = [queue.popleft() for _ in range(min(most, len(queue)))]
         self._running[kind] += 1
+        partials = self._running[Kind.PARTIAL]
+        if kind is Kind.FINAL and partials and partials + self._running[kind] > self._limits.threads:
+            self._overtaken = True
         return Batch(kind, jobs)

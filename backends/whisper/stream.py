@@ -7,7 +7,7 @@ from concurrent.futures import Future
 
 from backends.base import ASRResult, EngineError, StreamOptions, Word
 from backends.whisper.decoders import Decoders, Job, Outcome
-from backends.whisper.recording import Recording
+from backends.whisper.recording import PAUSING, Recording
 from backends.whisper.scheduler import Kind
 from backends.whisper.transcription import Request
 from protocol.pcm import SAMPLE_RATE, Signal, ms
@@ -23,7 +23,8 @@ class WhisperStream:
     """An `ASRStream`. Nothing in it waits: jobs are left with the decoders, whose threads hand in the outcomes.
 
     It is decoded in spans of at most 29 s, nearly always one. A span that is closed, because more audio follows, is
-    decoded at once; the last when the speaker pauses or the utterance ends.
+    decoded at once; the last when the speaker pauses or the utterance ends. On an idle core it is decoded as soon as
+    the sound ends: if the speaker goes on, that was a partial.
     """
 
     def __init__(self, decoders: Decoders, options: StreamOptions) -> None:
@@ -37,7 +38,13 @@ class WhisperStream:
         self._partial: Job | None = None
         """In work or queued; dropped when done, since it refers to this stream."""
         self._partial_span: _Span = (0, 0)
-        """What it covers, or the one before it did."""
+        """What it covers."""
+        self._decoded_to = 0
+        """Samples that the newest partial or early final was begun for."""
+        self._shown_to = 0
+        """Samples that the newest hypothesis covers."""
+        self._early: tuple[Job, _Span] | None = None
+        """The newest final that was begun before the pause; also when it is no longer wanted."""
         self._final_jobs: dict[_Span, Job] = {}
         self._finals: dict[_Span, Outcome] = {}
         self._news: ASRResult | None = None
@@ -60,9 +67,10 @@ class WhisperStream:
                 return
             self._recording.append(samples)
             self._paused = False
-            closed = self._recording.spans(len(self._recording))[:-1]
-            self._keep_finals(closed)
-            self._decode_spans(closed)
+            spans = self._recording.spans(len(self._recording))
+            self._keep_finals(spans)
+            self._decode_spans(spans[:-1])
+            self._begin_early(spans[-1])
             self._ask_for_partial()
 
     def partial(self) -> ASRResult | None:
@@ -121,7 +129,9 @@ class WhisperStream:
             return
         seconds = max(self._decoders.partial_spacing(first=not self._has_text), self._options.partial_ms / 1000)
         length = len(self._recording)
-        if length - self._partial_span[1] < seconds * SAMPLE_RATE or not self._recording.audible(length):
+        if length - self._decoded_to < seconds * SAMPLE_RATE or not self._recording.audible(length):
+            return
+        if self._has_text and self._recording.quiet() >= PAUSING:
             return
         job = Job(Kind.PARTIAL, self._partial_request, self._partial_done)
         if self._submit(job):
@@ -131,6 +141,7 @@ class WhisperStream:
         """On a decoding thread: the newest audio."""
         with self._lock:
             self._partial_span = self._recording.spans(len(self._recording))[-1]
+            self._decoded_to = self._partial_span[1]
             return self._request(self._partial_span, self._language)
 
     def _partial_done(self, job: Job, outcome: Outcome | EngineError) -> None:
@@ -142,17 +153,18 @@ class WhisperStream:
                 self._error = outcome
                 news = True
             else:
-                news = self._take_partial(outcome)
+                news = self._take_hypothesis(outcome, self._partial_span)
                 self._ask_for_partial()
         if news:
             self._options.notify()
 
-    def _take_partial(self, outcome: Outcome) -> bool:
+    def _take_hypothesis(self, outcome: Outcome, span: _Span) -> bool:
         """Keep a hypothesis for `partial`; whether there is a new one."""
-        said, (start, end) = outcome.transcript, self._partial_span
-        closed = [self._finals.get(span) for span in self._recording.spans(end)[:-1]]
-        if not said.text or None in closed:
-            return False  # noise, or the text before it is not there yet
+        said, (start, end) = outcome.transcript, span
+        closed = [self._finals.get(each) for each in self._recording.spans(end)[:-1]]
+        if not said.text or None in closed or end <= self._shown_to:
+            return False  # noise, or the text before it is not there yet, or a newer one overtook it
+        self._shown_to = end
         if end - start >= KNOWN_LANGUAGE_SECONDS * SAMPLE_RATE:
             self._language = said.language
         texts = [each.transcript.text for each in closed if each is not None]
@@ -160,6 +172,20 @@ class WhisperStream:
         self._news = ASRResult(text, said.language, inference_seconds=outcome.seconds)
         self._has_text = True
         return True
+
+    def _begin_early(self, span: _Span) -> None:
+        """Begin the final of a span behind which it is quiet, if a core is idle."""
+        length = len(self._recording)
+        if not self._options.live or not self._has_text or span[1] == length:
+            return  # without text a partial is due first, which is sooner there
+        if span in self._final_jobs or span in self._finals:
+            return
+        if self._recording.audible(span[1]) and self._decoders.has_spare_core():
+            self._drop_partial()
+            self._decode_spans([span])
+            self._decoded_to = span[1]
+            if (job := self._final_jobs.get(span)) is not None:
+                self._early = job, span
 
     def _needed(self, samples: int) -> list[_Span]:
         return self._recording.spans(samples) if self._recording.audible(samples) else []
@@ -190,14 +216,25 @@ class WhisperStream:
     def _final_done(self, job: Job, outcome: Outcome | EngineError) -> None:
         with self._lock:
             span = next((span for span, its in self._final_jobs.items() if its is job), None)
-            if span is None:
-                return
-            del self._final_jobs[span]
-            if isinstance(outcome, EngineError):
-                self._error = outcome
-            else:
-                self._finals[span] = outcome
+            news = self._take_early(job, outcome)
+            if span is not None:
+                del self._final_jobs[span]
+                if isinstance(outcome, EngineError):
+                    self._error = outcome
+                else:
+                    self._finals[span] = outcome
+        if news:
+            self._options.notify()
         self._deliver()
+
+    def _take_early(self, job: Job, outcome: Outcome | EngineError) -> bool:
+        """Show an early final as a hypothesis, also if the speaker went on; whether it is a new one."""
+        if self._early is None or self._early[0] is not job:
+            return False
+        span, self._early = self._early[1], None
+        if self._over or self._wanted is not None or isinstance(outcome, EngineError):
+            return False
+        return self._take_hypothesis(outcome, span)
 
     def _request(self, span: _Span, language: str | None) -> Request:
         asked = self._options

@@ -12,15 +12,15 @@ import numpy as np
 
 from backends.base import Task, Word
 from backends.whisper.hallucination import is_hallucination
-from backends.whisper.model import Array, Hypothesis, Model
+from backends.whisper.model import Array, Hypothesis, Model, Window
 from backends.whisper.prompt import prompt_tokens
 from backends.whisper.text import REPETITIONS, collapse, repeats, runs_away, token_limit
 from backends.whisper.words import timed_words
 from protocol.pcm import SAMPLE_RATE, Signal
 
 DOUBTFUL_LOG_PROB = -0.5
-"""Mean log-probability below which a final is decoded again on the full window: in noise that brings most of the full
-window's accuracy for a third to a half of its cost."""
+"""Mean log-probability below which a final is decoded again on a long window: in noise that brings most of the
+full window's accuracy at a fraction of its cost."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,16 +69,16 @@ class Decoded:
 
 def decode_partials(model: Model, requests: Sequence[Request]) -> list[Transcript]:
     """Hypotheses of what was said so far; empty where the decoder ran away."""
-    decoded = decode_once(model, requests, beams=1, whole_window=False)
+    decoded = decode_once(model, requests, 1, Window.SHORT)
     return [_transcript(each, "" if each.runaway or repeats(each.text) else each.text) for each in decoded]
 
 
 def decode_finals(model: Model, requests: Sequence[Request], beams: int) -> list[Transcript]:
     """What was said in each span."""
-    decoded = decode_once(model, requests, beams=beams, whole_window=False)
+    decoded = decode_once(model, requests, beams, Window.SHORT)
     doubtful = [index for index, each in enumerate(decoded) if _is_doubtful(each)]
     if doubtful:
-        again = decode_once(model, [requests[index] for index in doubtful], beams=beams, whole_window=True)
+        again = decode_once(model, [requests[index] for index in doubtful], beams, Window.LONG)
         for index, each in zip(doubtful, again, strict=True):
             decoded[index] = each
     return [_final(model, request, each) for request, each in zip(requests, decoded, strict=True)]
@@ -105,9 +105,9 @@ def _transcript(decoded: Decoded, text: str, words: tuple[Word, ...] | None = No
     return Transcript(believed, decoded.language, words, hypothesis.no_speech_prob, hypothesis.mean_log_prob)
 
 
-def decode_once(model: Model, requests: Sequence[Request], *, beams: int, whole_window: bool) -> list[Decoded]:
-    """Decode each span once; `whole_window`: encode 30 s, as Whisper was trained."""
-    states = model.encode([model.features(each.signal) for each in requests], whole_window=whole_window)
+def decode_once(model: Model, requests: Sequence[Request], beams: int, window: Window) -> list[Decoded]:
+    """Decode each span once."""
+    states = model.encode([model.features(each.signal) for each in requests], window)
     languages = _languages(model, requests, states)
     prompts = [
         prompt_tokens(model.tokenizer(language, each.task), each.hotwords, each.context)

@@ -100,6 +100,10 @@ class _DecisionRecorder:
         self._vad = vad
         self.voiced: list[bool] = []
 
+    @property
+    def threshold(self) -> float | None:
+        return self._vad.threshold
+
     def frames(self, signal: Signal) -> FrameDecisions:
         decisions = self._vad.frames(signal)
         self.voiced += decisions[1]

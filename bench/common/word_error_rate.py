@@ -1,11 +1,10 @@
 """Word error rate: one normaliser and one alignment for all measurements. Pure functions.
 
-The normaliser treats reference and hypothesis alike:
+Reference and hypothesis are treated alike. English goes through the rules of Whisper's own evaluation
+(whisper-normalizer): case, punctuation, titles, contractions, spelling variants and numbers. In other languages:
 1. Unicode NFKC and case folding; typographic apostrophes become `'`.
-2. mr -> mister, mrs -> missus, dr -> doctor.
-3. In English, whole numbers of up to six digits are spelled (`1,500` -> `one thousand five hundred`), years too.
-4. A word consists of letters, digits and inner apostrophes. All other characters separate words, hyphens included.
-5. Each Chinese character, Japanese kana and Korean syllable is one word: the rate is a character error rate.
+2. A word consists of letters, digits and inner apostrophes. All other characters separate words, hyphens included.
+3. Each Chinese character, Japanese kana and Korean syllable is one word: the rate is a character error rate.
 """
 
 from __future__ import annotations
@@ -15,42 +14,27 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from whisper_normalizer.english import EnglishTextNormalizer
+
 from bench.common.stats import ratio_interval, rounded
 
-_ABBREVIATIONS = {"mr": "mister", "mrs": "missus", "dr": "doctor"}
+_ENGLISH = EnglishTextNormalizer()
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _IDEOGRAPH = re.compile(r"([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff])")
 _HANGUL = re.compile(r"([\uac00-\ud7af])")
-_ONES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-         "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen")  # fmt: skip
-_TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-
-
-def spell(number: int) -> list[str]:
-    """English words of a whole number from 0 to 999 999."""
-    if number < 20:
-        return [_ONES[number]]
-    for size, name in ((1000, "thousand"), (100, "hundred")):
-        if number >= size:
-            rest = spell(number % size) if number % size else []
-            return [*spell(number // size), name, *rest]
-    return [_TENS[number // 10]] + ([_ONES[number % 10]] if number % 10 else [])
 
 
 def normalise(text: str, language: str = "en") -> list[str]:
     """Words of `text` in the form in which they are compared. `language` is a primary subtag such as `en`."""
-    folded = unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
+    plain = unicodedata.normalize("NFKC", text).replace("\u2019", "'")
+    if language == "en":
+        return str(_ENGLISH(plain)).split()
+    folded = plain.casefold()
     spaced = _IDEOGRAPH.sub(r" \1 ", _THOUSANDS.sub("", folded))
     if language == "ko":
         spaced = _HANGUL.sub(r" \1 ", spaced)
-    words: list[str] = []
-    for word in _WORD.findall(spaced):
-        if language == "en" and word.isascii() and word.isdigit() and len(word) <= 6:
-            words += spell(int(word))
-        else:
-            words.append(_ABBREVIATIONS.get(word, word))
-    return words
+    return _WORD.findall(spaced)
 
 
 def edits(reference: Sequence[str], hypothesis: Sequence[str]) -> int:

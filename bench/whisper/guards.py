@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from backends.whisper.model import Model, choose_hardware
+from backends.whisper.model import Model, Window, choose_hardware
+from backends.whisper.scheduler import FIRST_PARTIAL_SECONDS
 from backends.whisper.transcription import Request, decode_finals, decode_once, decode_partials
 from bench.common.offline_segmentation import segment as hear
 from bench.common.recordings import read_pcm
@@ -35,7 +36,7 @@ class Heard:
 
     kind: str
     way: str
-    """`final`, `partial`, or `window`: the final's second decode, on the full window."""
+    """`final`, `partial`, or `window`: the final's second decode, on the long window."""
     seconds: float
     said: str
     """Unguarded."""
@@ -52,13 +53,14 @@ def main() -> None:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--model", default="base")
     made.add_argument("--each", type=int, default=25, help="sounds of each kind (25)")
+    made.add_argument("--seed", type=int, default=0, help="of the sounds; the thresholds were set with 0")
     made.add_argument("--words", type=Path)
-    made.add_argument("--windows", action="store_true", help="decode all finals on the full window too")
+    made.add_argument("--windows", action="store_true", help="decode all finals on the long window too")
     made.add_argument("--list", action="store_true")
     made.add_argument("--json", type=Path)
     given = made.parse_args()
     model = Model(Path(os.environ["STT_MODEL_DIR"]) / given.model, choose_hardware("auto", "auto"), 1)
-    found = list(_sounds(model, given.each, windows=given.windows))
+    found = list(_sounds(model, given.each, given.seed, windows=given.windows))
     if given.words:
         found += list(_words(model, given.words, windows=given.windows))
     _report(found, listed=given.list)
@@ -66,14 +68,14 @@ def main() -> None:
         given.json.write_text(json.dumps([asdict(each) for each in found]))
 
 
-def _sounds(model: Model, each: int, *, windows: bool) -> Iterator[Heard]:
+def _sounds(model: Model, each: int, seed: int, *, windows: bool) -> Iterator[Heard]:
     opened: Counter[str] = Counter()
-    for kind, samples in sounds(each):
+    for kind, samples in sounds(each, seed):
         utterances = _utterances(samples)
         opened[kind] += bool(utterances)
         for signal in utterances:
             yield from _final(model, kind, signal, None, windows=windows)
-            for end in range(round(0.8 * SAMPLE_RATE), len(signal), SAMPLE_RATE):
+            for end in range(round(FIRST_PARTIAL_SECONDS * SAMPLE_RATE), len(signal), SAMPLE_RATE):
                 yield _partial(model, kind, signal[:end])
     print(f"sounds that open the detector, of {each} each: {dict(opened)}, together {opened.total()}")
 
@@ -94,14 +96,14 @@ def _utterances(samples: Samples) -> list[Signal]:
 
 def _final(model: Model, kind: str, signal: Signal, word: str | None, *, windows: bool) -> Iterator[Heard]:
     request, seconds = Request(signal, "en"), len(signal) / SAMPLE_RATE
-    (once,) = decode_once(model, [request], beams=5, whole_window=False)
+    (once,) = decode_once(model, [request], 5, Window.SHORT)
     (final,) = decode_finals(model, [request], 5)
     hypothesis = once.hypothesis
     yield Heard(
         kind, "final", seconds, once.text, final.text, hypothesis.no_speech_prob, hypothesis.mean_log_prob, word
     )
     if windows:
-        (whole,) = decode_once(model, [request], beams=5, whole_window=True)
+        (whole,) = decode_once(model, [request], 5, Window.LONG)
         shown = "" if whole.hallucination else whole.text
         hypothesis = whole.hypothesis
         prob, log_prob = hypothesis.no_speech_prob, hypothesis.mean_log_prob
@@ -110,7 +112,7 @@ def _final(model: Model, kind: str, signal: Signal, word: str | None, *, windows
 
 def _partial(model: Model, kind: str, signal: Signal) -> Heard:
     request = Request(signal, "en")
-    (once,) = decode_once(model, [request], beams=1, whole_window=False)
+    (once,) = decode_once(model, [request], 1, Window.SHORT)
     (partial,) = decode_partials(model, [request])
     prob, log_prob = once.hypothesis.no_speech_prob, once.hypothesis.mean_log_prob
     return Heard(kind, "partial", len(signal) / SAMPLE_RATE, once.text, partial.text, prob, log_prob)

@@ -19,7 +19,7 @@ import numpy as np
 from whisper_normalizer.basic import BasicTextNormalizer
 from whisper_normalizer.english import EnglishTextNormalizer
 
-from backends.whisper.model import Model, choose_hardware
+from backends.whisper.model import Model, Window, choose_hardware
 from backends.whisper.transcription import Decoded, Request, decode_finals, decode_once
 from bench.common.noisy_scenes import pink
 from bench.common.offline_segmentation import segment as hear
@@ -41,8 +41,8 @@ class Spoken:
     utterances: list[Signal]
 
 
-def _once(model: Model, request: Request, *, beams: int, whole_window: bool) -> str:
-    (decoded,) = decode_once(model, [request], beams=beams, whole_window=whole_window)
+def _once(model: Model, request: Request, beams: int, window: Window) -> str:
+    (decoded,) = decode_once(model, [request], beams, window)
     return _text(decoded)
 
 
@@ -51,10 +51,11 @@ def _text(decoded: Decoded) -> str:
 
 
 RECIPES: dict[str, Recipe] = {
-    "30 s window, beam 5": lambda model, request: _once(model, request, beams=5, whole_window=True),
-    "30 s window, greedy": lambda model, request: _once(model, request, beams=1, whole_window=True),
-    "spliced, greedy": lambda model, request: _once(model, request, beams=1, whole_window=False),
-    "spliced, beam 5": lambda model, request: _once(model, request, beams=5, whole_window=False),
+    "30 s window, beam 5": lambda model, request: _once(model, request, 5, Window.WHOLE),
+    "30 s window, greedy": lambda model, request: _once(model, request, 1, Window.WHOLE),
+    "spliced, greedy": lambda model, request: _once(model, request, 1, Window.SHORT),
+    "spliced, beam 5": lambda model, request: _once(model, request, 5, Window.SHORT),
+    "long window, beam 5": lambda model, request: _once(model, request, 5, Window.LONG),
     "the server's finals": lambda model, request: decode_finals(model, [request], 5)[0].text,
 }
 

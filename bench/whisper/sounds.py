@@ -19,11 +19,11 @@ _SILENCE_SECONDS = 1.0
 """Before and after each."""
 
 
-def sounds(each: int) -> list[tuple[str, Samples]]:
-    """`each` of every kind, with its name: louder and louder, in silence."""
+def sounds(each: int, seed: int = 0) -> list[tuple[str, Samples]]:
+    """`each` of every kind, with its name: louder and louder, in silence. The thresholds were set with seed 0."""
     levels = np.geomspace(LOWEST_RMS, HIGHEST_RMS, each)
     return [
-        (kind, _placed(make, np.random.default_rng([number, index]), level))
+        (kind, _placed(make, np.random.default_rng([number, index, seed] if seed else [number, index]), level))
         for number, (kind, make) in enumerate(KINDS.items())
         for index, level in enumerate(levels)
     ]

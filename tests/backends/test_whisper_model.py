@@ -12,7 +12,7 @@ import pytest
 
 from backends.base import StreamOptions
 from backends.whisper.backend import WhisperBackend
-from backends.whisper.model import Model, choose_hardware, encoded_frames
+from backends.whisper.model import Model, Window, choose_hardware, encoded_frames
 from backends.whisper.options import WhisperOptions
 from backends.whisper.transcription import Request, decode_finals, decode_partials
 from protocol.pcm import SAMPLE_RATE, Signal, to_signal
@@ -48,15 +48,15 @@ def spoken(name: str) -> tuple[Signal, str]:
 @pytest.mark.parametrize(("frames", "encoded"), [(2, 500), (400, 500), (401, 600), (1101, 1300), (2950, 3000)])
 def test_what_was_said_is_encoded_and_a_second_more(frames: int, encoded: int) -> None:
     """The encoder is fed whole seconds, at least five of them, and never more than its window."""
-    assert encoded_frames(frames) == encoded
+    assert encoded_frames(frames, Window.SHORT) == encoded
 
 
 def test_states_of_silence_complete_the_window(model: Model) -> None:
     """Behind what was said lie the states that the whole window has there when it is silent."""
     spectrum = model.features(recording("weather"))
-    (spliced,) = model.encode([spectrum], whole_window=False)
-    (silent,) = model.encode([model.features(np.zeros(30 * SAMPLE_RATE, np.float32))], whole_window=True)
-    encoded = encoded_frames(spectrum.shape[1]) // 2
+    (spliced,) = model.encode([spectrum], Window.LONG)
+    (silent,) = model.encode([model.features(np.zeros(30 * SAMPLE_RATE, np.float32))], Window.WHOLE)
+    encoded = encoded_frames(spectrum.shape[1], Window.LONG) // 2
     assert spliced.shape == silent.shape
     assert np.array_equal(spliced[:, encoded:], silent[:, encoded:])
     assert not np.array_equal(spliced[:, :encoded], silent[:, :encoded])

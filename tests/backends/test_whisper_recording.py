@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backends.whisper.recording import LONGEST_SPAN, Recording
+from backends.whisper.recording import KEPT_QUIET, LONGEST_SPAN, Recording
 from protocol.pcm import SAMPLE_RATE, Signal
 
 
@@ -62,3 +62,26 @@ def test_spans_depend_on_nothing_behind_them() -> None:
         spans = made.spans(samples)
         assert spans == recorded(signal[:samples]).spans(samples)
         assert all(end - start <= LONGEST_SPAN for start, end in spans)
+
+
+def fading(loud: float, soft: float) -> Signal:
+    """A second of noise, then half a second of softer noise; RMS in 16-bit units."""
+    noise = np.random.default_rng(0).standard_normal(SAMPLE_RATE * 3 // 2) / 32768
+    return np.concatenate((noise[:SAMPLE_RATE] * loud, noise[SAMPLE_RATE:] * soft)).astype(np.float32)
+
+
+def test_quiet_behind_the_last_sound_changes_no_span() -> None:
+    """However much quiet was pushed, a span ends the same short time behind the sound."""
+    signal = fading(6000, 100)
+    for samples in (SAMPLE_RATE + KEPT_QUIET, SAMPLE_RATE + 4800, len(signal)):
+        made = recorded(signal[:samples], 800)
+        assert made.spans(samples) == [(0, SAMPLE_RATE + KEPT_QUIET)]
+        assert made.quiet() == samples // 320 * 320 - SAMPLE_RATE
+
+
+@pytest.mark.parametrize(("loud", "soft"), [(6000, 400), (20_000, 400), (400, 50)])
+def test_soft_speech_is_no_quiet(loud: float, soft: float) -> None:
+    """What voice activity detection may call voice stays in the span, however loud it was before."""
+    made = recorded(fading(loud, soft))
+    assert made.spans(len(made)) == [(0, len(made))]
+    assert made.quiet() == 0

@@ -11,8 +11,13 @@ def scheduler(threads: int = 2, live_batch: int = 1, file_batch: int = 4) -> Sch
     return Scheduler(Limits(threads, live_batch, file_batch))
 
 
-def live_jobs(made: Scheduler[str]) -> list[str]:
-    batch = made.next_live()
+def finals(made: Scheduler[str]) -> list[str]:
+    batch = made.next_final()
+    return [] if batch is None else batch.jobs
+
+
+def partials(made: Scheduler[str]) -> list[str]:
+    batch = made.next_partial()
     return [] if batch is None else batch.jobs
 
 
@@ -21,22 +26,73 @@ def file_jobs(made: Scheduler[str]) -> list[str]:
     return [] if batch is None else batch.jobs
 
 
-def test_finals_go_before_partials() -> None:
-    """A final is next although partials came before it, and finals go in the order in which they came."""
+def test_finals_go_in_the_order_in_which_they_came() -> None:
+    """The next final is the oldest."""
     made = scheduler()
-    made.submit(Kind.PARTIAL, "partial")
     made.submit(Kind.FINAL, "first")
     made.submit(Kind.FINAL, "second")
-    assert [live_jobs(made) for _ in range(3)] == [["first"], ["second"], ["partial"]]
+    assert [finals(made) for _ in range(2)] == [["first"], ["second"]]
 
 
-@pytest.mark.parametrize(("threads", "partials"), [(1, 1), (2, 1), (4, 3)])
-def test_a_thread_stays_free_for_finals(threads: int, partials: int) -> None:
-    """Of several threads, one never decodes partials."""
+def test_no_partial_begins_where_finals_need_all_cores() -> None:
+    """A partial waits for the finals that are queued or in work, unless there is another core."""
+    made = scheduler(1)
+    made.submit(Kind.PARTIAL, "partial")
+    made.submit(Kind.FINAL, "final")
+    assert partials(made) == []
+    batch = made.next_final()
+    assert batch is not None
+    assert partials(made) == []
+    made.finished(batch, 0.1)
+    assert partials(made) == ["partial"]
+    two = scheduler(2)
+    two.submit(Kind.PARTIAL, "partial")
+    two.submit(Kind.FINAL, "final")
+    assert partials(two) == ["partial"]
+
+
+def test_a_final_begins_beside_a_partial() -> None:
+    """Also on one core a final does not wait for the partial that is in work."""
+    made = scheduler(1)
+    made.submit(Kind.PARTIAL, "partial")
+    assert partials(made) == ["partial"]
+    made.submit(Kind.FINAL, "final")
+    assert finals(made) == ["final"]
+
+
+def test_a_final_begins_early_only_on_an_idle_core() -> None:
+    """With a final in work on every core, or more speakers than cores, none is begun that may be in vain."""
+    made = scheduler(1)
+    made.live_opened()
+    assert made.has_spare_core
+    made.submit(Kind.FINAL, "final")
+    assert not made.has_spare_core
+    made = scheduler(1)
+    for _ in range(2):
+        made.live_opened()
+    assert not made.has_spare_core
+
+
+def test_a_partial_that_a_final_overtook_does_not_slow_the_next() -> None:
+    """The cadence follows the decodes that had a core to themselves."""
+    made = scheduler(1)
+    made.live_opened()
+    made.submit(Kind.PARTIAL, "partial")
+    batch = made.next_partial()
+    assert batch is not None
+    made.submit(Kind.FINAL, "final")
+    assert finals(made) == ["final"]
+    made.finished(batch, 5.0)
+    assert made.partial_spacing(first=False) == PARTIAL_SECONDS
+
+
+@pytest.mark.parametrize(("threads", "at_once"), [(1, 1), (2, 1), (4, 3)])
+def test_a_core_stays_free_for_finals(threads: int, at_once: int) -> None:
+    """Of several cores, one never decodes partials."""
     made = scheduler(threads)
     for number in range(8):
         made.submit(Kind.PARTIAL, f"{number}")
-    assert sum(bool(live_jobs(made)) for _ in range(threads)) == partials
+    assert sum(bool(partials(made)) for _ in range(threads)) == at_once
 
 
 def test_a_thread_takes_the_next_partial_when_one_is_done() -> None:
@@ -44,11 +100,11 @@ def test_a_thread_takes_the_next_partial_when_one_is_done() -> None:
     made = scheduler(2)
     made.submit(Kind.PARTIAL, "first")
     made.submit(Kind.PARTIAL, "second")
-    batch = made.next_live()
+    batch = made.next_partial()
     assert batch is not None
-    assert made.next_live() is None
+    assert made.next_partial() is None
     made.finished(batch, 0.1)
-    assert live_jobs(made) == ["second"]
+    assert partials(made) == ["second"]
 
 
 def test_due_utterances_share_a_batch_where_it_is_wide() -> None:
@@ -57,7 +113,7 @@ def test_due_utterances_share_a_batch_where_it_is_wide() -> None:
     for number in range(4):
         made.submit(Kind.FINAL, f"{number}")
     made.submit(Kind.PARTIAL, "partial")
-    assert [live_jobs(made) for _ in range(3)] == [["0", "1", "2"], ["3"], ["partial"]]
+    assert [finals(made) for _ in range(2)] == [["0", "1", "2"], ["3"]]
 
 
 def test_files_are_batched_on_all_threads_while_nobody_speaks() -> None:
@@ -97,7 +153,8 @@ def test_live_threads_take_no_files() -> None:
     """Pieces of files never hold up a thread of live speech."""
     made = scheduler()
     made.submit(Kind.FILE, "piece")
-    assert made.next_live() is None
+    assert made.next_final() is None
+    assert made.next_partial() is None
 
 
 def test_a_withdrawn_job_is_not_decoded() -> None:
@@ -106,7 +163,7 @@ def test_a_withdrawn_job_is_not_decoded() -> None:
     made.submit(Kind.FINAL, "unwanted")
     made.submit(Kind.FINAL, "wanted")
     assert made.withdraw(Kind.FINAL, "unwanted")
-    assert live_jobs(made) == ["wanted"]
+    assert finals(made) == ["wanted"]
     assert not made.withdraw(Kind.FINAL, "wanted")
     assert made.jobs == []
 
@@ -125,7 +182,7 @@ def test_the_cadence_of_partials_follows_decode_time_and_load() -> None:
     for _ in range(4):
         made.live_opened()
     made.submit(Kind.PARTIAL, "measured")
-    batch = made.next_live()
+    batch = made.next_partial()
     assert batch is not None
     made.finished(batch, 0.5)
     four = made.partial_spacing(first=False)

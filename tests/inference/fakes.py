@@ -176,7 +176,7 @@ class Conversation:
         self.clock = clock
         self.engine = engine or Engine()
         self.sent: list[Message] = []
-        self.speech: list[events.SpeechStarted | events.SpeechStopped] = []
+        self.speech: list[events.SpeechStarted | events.SpeechStopped | events.Level] = []
         self.partials_fit = True
         self.sink_closed = False
         self.metrics = Metrics()
@@ -184,6 +184,8 @@ class Conversation:
         self.wanted: list[int | None] = []
         self.takes = 0
         self.wakes = 0
+        self.stall_seconds: list[float | None] = []
+        """What `watch_for_stall` was asked for."""
         self.peak_in_work = 0
         self.cancelled = False
         self.must_finish = False
@@ -260,9 +262,12 @@ class Conversation:
     def wake(self) -> None:
         self.wakes += 1
 
+    def watch_for_stall(self, seconds: float | None) -> None:
+        self.stall_seconds.append(seconds)
+
     # Sink
 
-    def offer(self, event: events.SpeechStarted | events.SpeechStopped | events.Hypothesis) -> bool:
+    def offer(self, event: events.SpeechStarted | events.SpeechStopped | events.Level | events.Hypothesis) -> bool:
         if not isinstance(event, events.Hypothesis):
             self.speech.append(event)
             return True
@@ -276,7 +281,7 @@ class Conversation:
         if isinstance(event, events.Final):
             # As the send loop does.
             event = replace(event, latency_ms=elapsed_ms(event.ended, self.clock.monotonic()))
-        assert not isinstance(event, events.SpeechStarted | events.SpeechStopped)
+        assert not isinstance(event, events.SpeechStarted | events.SpeechStopped | events.Level)
         self.sent.append(event)
 
     @property

@@ -308,6 +308,61 @@ def test_commit_between_halves_of_a_sample(talk: Conversation) -> None:
     assert [len(stream.audio) for stream in talk.engine.streams] == [1000, 1560]
 
 
+# Stalls
+
+
+def test_stalled(talk: Conversation) -> None:
+    """An utterance whose audio stalls ends at the last sample, and what comes later is a new one, at the next."""
+    talk.speak("VVVV")
+    talk.command(events.Stall())
+    talk.speak("VVVV")
+    talk.commit()
+    talk.run(answer(talk, 0, "one"), answer(talk, 1, "two"))
+    assert shown(talk) == ["0 stalled one", "1 commit two"]
+    assert [(final.start_ms, final.end_ms) for final in talk.finals] == [(0, 80), (80, 160)]
+
+
+def test_stalled_after_an_endpoint(talk: Conversation) -> None:
+    """A stall ends nothing where no utterance is open, an onset neither."""
+    talk.speak(UTTERANCE + "V")
+    talk.command(events.Stall())
+    talk.run(answer(talk, 0, "a"))
+    assert shown(talk) == ["0 endpoint a"]
+    assert len(talk.engine.streams) == 1
+
+
+def test_stalled_without_words(talk: Conversation) -> None:
+    """As with an endpoint, no final is sent where nothing was recognised."""
+    talk.speak("VVVV")
+    talk.command(events.Stall())
+    talk.run(answer(talk, 0, ""))
+    assert talk.sent == []
+
+
+@pytest.mark.parametrize("reason", ["configured", "configured late"])
+def test_no_stall_without_endpointing(talk: Conversation, reason: str) -> None:
+    """A stall ends no utterance that silence may not end, also when it was about the one before."""
+    before = UTTERANCE if reason == "configured late" else ""
+    talk.speak(before)
+    talk.command(events.Configure(endpointing=False))
+    talk.speak("VVVV")
+    talk.command(events.Stall())
+    talk.commit()
+    talk.run(*[answer(talk, number, "a") for number in range(2 if before else 1)])
+    assert talk.finals[-1].reason == "commit"
+    assert "stalled" not in [final.reason for final in talk.finals]
+    assert talk.stall_seconds == ([1.2, None] if before else [])
+
+
+@pytest.mark.parametrize(("silence_ms", "seconds"), [(100, 1.2), (900, 1.2), (901, 1.201), (5000, 5.3)])
+def test_when_a_stall_is_looked_for(clock: Clock, silence_ms: int, seconds: float) -> None:
+    """While an utterance is open: after its silence and 300 ms, and no sooner than a busy browser page is late."""
+    talk = Conversation(clock, silence_ms=silence_ms)
+    talk.speak("VVVV")
+    talk.run(lambda: talk.command(events.Clear()))
+    assert talk.stall_seconds == [seconds, None]
+
+
 # Other commands
 
 

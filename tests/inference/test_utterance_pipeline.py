@@ -261,6 +261,10 @@ class Counting:
         self.frames_judged = 0
         self._vad = FixedVad(THRESHOLD)
 
+    @property
+    def threshold(self) -> float:
+        return self._vad.threshold
+
     def frames(self, signal: Signal) -> FrameDecisions:
         judged = self._vad.frames(signal)
         self.frames_judged += len(judged[0])

@@ -70,6 +70,27 @@ def test_a_client_may_choose_what_is_silence(mock_server: Server) -> None:
     assert (unheard["text"], unheard["start_ms"]) == ("", unheard["end_ms"])
 
 
+def test_levels_are_told_to_those_who_ask(mock_server: Server) -> None:
+    """With `events=level` every 100 ms of audio has its loudness and the detector's decision; without, none has."""
+    with session(mock_server.ws(events="level")) as client:
+        client.send(silence(1_000) + reference("hello") + silence(800))
+        client.command("finish")
+        messages, _ = client.rest()
+    levels = [message for message in messages if message["type"] == "level"]
+
+    assert [level["end_ms"] for level in levels] == list(range(100, 1_000 + 2_320 + 800 + 1, 100))
+    assert not any(level["voiced"] or level["rms"] for level in levels[:9])
+    (final,) = (message for message in messages if message["type"] == "final")
+    voiced = [level["end_ms"] for level in levels if level["voiced"]]
+    assert voiced[0] - 100 <= final["start_ms"] < voiced[0]
+    assert voiced[-1] - 100 < final["end_ms"] <= voiced[-1]
+    assert all(level["rms"] > level["threshold"] / 5**0.5 for level in levels if level["voiced"])
+    with session(mock_server.ws(events="speech")) as client:
+        client.send(reference("hello"))
+        client.command("finish")
+        assert not [message for message in client.rest()[0] if message["type"] == "level"]
+
+
 def test_speech_started_is_told_to_those_who_ask(mock_server: Server) -> None:
     """With `events=speech` each utterance is announced before its partials, with the final's start."""
     pcm = silence(300) + reference("hello") + silence(700) + reference("train") + silence(700)
@@ -269,7 +290,7 @@ def test_a_message_over_256_kib_ends_the_connection(mock_server: Server) -> None
     assert code == error["code"] == 1009
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "http://[::1", "null", "file://"])
+@pytest.mark.parametrize("origin", ["https://evil.example", "HTTPS://evil.example", "http://[::1", "null", ""])
 def test_pages_of_other_origins_are_refused(mock_server: Server, origin: str) -> None:
     """Another page, or what is no origin at all, gets 403, on the socket before the upgrade."""
     handshake = refused(mock_server.ws(), origin=origin)
@@ -387,6 +408,13 @@ def test_keepalive_restarts_the_idle_timer(folder: Path) -> None:
             time.sleep(0.1)
         client.commit()
         assert client.receive()["type"] == "final"
+
+
+@pytest.mark.parametrize("origin", ["file://", "capacitor://localhost", "tauri://localhost"])
+def test_apps_are_let_in(mock_server: Server, origin: str) -> None:
+    """Origins of apps and devices are no web pages."""
+    with conversation(mock_server.ws(), origin=origin) as client:
+        assert client.receive()["type"] == "ready"
 
 
 def test_the_servers_own_pages_are_let_in(mock_server: Server) -> None:

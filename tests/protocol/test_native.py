@@ -34,9 +34,9 @@ def told(event: events.Event, query: str = "") -> list[dict[str, Any]]:
 
 def test_open() -> None:
     """The query's parameters become the session's options; what is not given is the server's."""
-    asked = "language=de&hotwords=a,b&partial_ms=200&vad_silence_ms=700&vad_threshold=90&words=true"
+    asked = "language=de&hotwords=a,b&frame_ms=40&partial_ms=200&vad_silence_ms=700&vad_threshold=90&words=true"
     options = NativeDialect(SERVER).open(Handshake("", f"{QUERY}&{asked}", {}))
-    assert options == SessionOptions("a", "de", ("a", "b"), 200, 700, 90.0, words=True)
+    assert options == SessionOptions("a", "de", ("a", "b"), 40, 200, 700, 90.0, words=True)
     assert NativeDialect(SERVER).open(Handshake("", QUERY, {})) == SessionOptions("a")
 
 

@@ -126,7 +126,7 @@ def test_good_parameter(name: str, value: str, parsed: object) -> None:
         ("vad_threshold", "32769", "input should be less than or equal to 32768"),
         ("vad_threshold", "nan", "input should be a finite number"),
         ("words", "maybe", "input should be a valid boolean, unable to interpret input"),
-        ("events", "speech,music", "input should be 'speech'"),
+        ("events", "speech,music", "input should be 'speech' or 'level'"),
     ],
 )
 def test_bad_parameter(name: str, value: str | None, reason: str) -> None:

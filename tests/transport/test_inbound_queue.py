@@ -32,7 +32,7 @@ def new_queue(
     telemetry: ConnectionTelemetry | None = None,
 ) -> InboundQueue:
     telemetry = telemetry or ConnectionTelemetry(Metrics(), structlog.get_logger())
-    return InboundQueue(options or QueueOptions(), telemetry, scheduler or WorkerScheduler())
+    return InboundQueue(options or QueueOptions(), telemetry, scheduler or WorkerScheduler(), lambda _: None)
 
 
 def run(test: Callable[[], Coroutine[None, None, None]]) -> None:
@@ -45,6 +45,14 @@ def taken(queue: InboundQueue) -> bytes:
     while items := queue.take():
         audio += b"".join(b"".join(each.chunks) for each in items if isinstance(each, AudioMessages))
     return audio
+
+
+def woken(queue: InboundQueue) -> bool:
+    """Whether the worker was woken since the last call."""
+    found = not queue._wake.empty()  # noqa: SLF001
+    if found:
+        queue._wake.get()  # noqa: SLF001
+    return found
 
 
 async def waiting(queue: InboundQueue, seconds: float, position: int | None) -> threading.Thread:
@@ -189,7 +197,7 @@ def test_thirty_seconds_of_audio_wait(message: int) -> None:
         queue = new_queue()
         for _ in range(30 * 32_000 // message):
             queue.put_audio(bytes(message), 1.0, live=True)
-        queue.hand_over()  # what is still gathering
+        queue.put_command(Commit(), 2.0)  # hands over what is still gathering
         assert len(taken(queue)) == 30 * 32_000 // message * message
 
     run(conversation)
@@ -274,20 +282,20 @@ def test_a_queue_full_of_commits_is_an_overflow() -> None:
 def test_only_so_many_workers_are_awake(monkeypatch: pytest.MonkeyPatch) -> None:
     """The others follow in the order in which their audio came, one for each that waits again or has ended."""
     monkeypatch.setattr(worker_scheduler, "MAX_AWAKE", 2)
-    monkeypatch.setattr(worker_scheduler, "_TICK_SECONDS", 3600)
+    monkeypatch.setattr(worker_scheduler, "TICK_SECONDS", 3600)
 
     async def conversation() -> None:
         scheduler = WorkerScheduler()
         queues = [new_queue(scheduler=scheduler) for _ in range(5)]
         for queue in queues:
             queue.put_audio(FRAME, 1.0, live=True)
-        awake = [bool(taken(queue)) for queue in queues]
+        awake = [woken(queue) for queue in queues]
         assert awake == [True, True, False, False, False]
         queues[2].end(drain=False)
         scheduler.asleep(queues[1])
-        assert bool(taken(queues[3]))
+        assert woken(queues[3])
         queues[0].end(drain=True)
-        assert bool(taken(queues[4]))
+        assert woken(queues[4])
         assert scheduler.queues == 3
 
     run(conversation)
@@ -303,6 +311,37 @@ def test_a_worker_that_waits_for_its_client_holds_up_no_other(monkeypatch: pytes
         for queue in queues:
             queue.put_audio(FRAME, 1.0, live=True)
         for queue in queues:
-            await asyncio.to_thread(eventually, lambda queue=queue: taken(queue))
+            await asyncio.to_thread(eventually, lambda queue=queue: woken(queue))
+
+    run(conversation)
+
+
+def test_with_many_sessions_a_socket_is_read_again_on_a_tick() -> None:
+    """When the worker needs what will be there; a drain reads all sockets at once, and from then on always."""
+
+    async def conversation() -> None:
+        scheduler = WorkerScheduler()
+        queues = [new_queue(scheduler=scheduler) for _ in range(30)]
+        read: list[int] = []
+        queues[0].read_later(lambda: read.append(0))
+        assert not read
+        await asyncio.to_thread(eventually, lambda: read == [0])
+        queues[1].read_later(lambda: read.append(1))
+        scheduler.read_all()
+        assert read == [0, 1]
+        queues[2].read_later(lambda: read.append(2))
+        assert read == [0, 1, 2]
+
+    run(conversation)
+
+
+def test_with_few_sessions_a_socket_is_read_at_once() -> None:
+    """A tick would only delay what it brings."""
+
+    async def conversation() -> None:
+        queue = new_queue()
+        read: list[int] = []
+        queue.read_later(lambda: read.append(0))
+        assert read == [0]
 
     run(conversation)

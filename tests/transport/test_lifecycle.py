@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -261,6 +262,43 @@ def test_a_silent_client_is_let_go(folder: Path) -> None:
     assert "idle" in messages[-1]["message"]
 
 
+def test_pings_keep_a_connection(folder: Path) -> None:
+    """Client libraries send them by themselves; empty messages do as well, but not for ever without audio."""
+    settings = {"STT_BACKEND": "mock", "STT_IDLE_SECONDS": "0.6", "STT_MAX_SILENT_SECONDS": "3"}
+    with Server(folder, settings) as server, session(server.ws()) as client:
+        began = time.monotonic()
+        with pytest.raises(ConnectionClosed) as closed:
+            _show_life(client)
+        seconds = time.monotonic() - began
+
+    assert closed.value.rcvd is not None
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1008, "idle: no audio came for 3 seconds")
+    assert seconds >= 2.9
+
+
+def _show_life(client: Client) -> None:
+    """Without audio, until the connection closes."""
+    for number in itertools.count():
+        client.socket.ping() if number % 20 < 10 else client.socket.send(b"")
+        time.sleep(0.1)
+
+
+def test_a_client_that_waits_for_its_final_is_not_idle(folder: Path) -> None:
+    """However long the engine takes; when the final has come it is."""
+    with (
+        Server.with_fault(folder, "stuck", {"STT_IDLE_SECONDS": "0.6"}) as server,
+        session(server.ws()) as client,
+    ):
+        client.send(_utterance())
+        client.commit()
+        time.sleep(2)
+        server.release()
+        endpoint, commit, error = client.rest()[0][-3:]
+
+    assert [endpoint["reason"], commit["reason"]] == ["endpoint", "commit"]
+    assert (error["code"], error["message"]) == (1008, "idle: nothing came for 0.6 seconds")
+
+
 def test_a_late_engine_drops_the_oldest_audio_then_gives_the_client_up(folder: Path) -> None:
     """With two finals stuck nothing is processed: a live client's drops are counted, and too many of them are 1013."""
     queue = {"STT_IN_QUEUE_SECONDS": "3", "STT_IN_QUEUE_MAX_DROPS": "60"}
@@ -272,8 +310,10 @@ def test_a_late_engine_drops_the_oldest_audio_then_gives_the_client_up(folder: P
         server.release()
         messages, code = client.rest()
         dropped = server.metric("stt_dropped_audio_seconds_total")
+        overloads = server.metric("stt_overload_closes_total")
 
     assert messages[-1]["code"] == code == 1013
+    assert overloads == 1
     assert "the engine is late" in messages[-1]["message"]
     assert 1.2 < dropped <= 4
     assert any(line["event"] == "audio_dropped" for line in server.log())

@@ -53,9 +53,9 @@ def test_utterance() -> None:
     said = parse(
         [
             (100.0, message("ready")),
-            (100.9, message("partial", text="won")),
-            (101.2, message("partial", text="one too")),
-            (101.6, final("One two three", 200, 1000)),
+            (100.9, message("partial", text="bright")),
+            (101.2, message("partial", text="blue too")),
+            (101.6, final("Blue sea here", 200, 1000)),
             (103.0, final("", 2000, 2000, "commit")),
         ],
         SENT,

@@ -3,46 +3,30 @@ from __future__ import annotations
 import pytest
 
 from bench.common.stats import percentile, ratio_interval, summary
-from bench.common.word_error_rate import Score, describe, edits, normalise, rate, revised, score, spell
+from bench.common.word_error_rate import Score, describe, edits, normalise, rate, revised, score
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("Hello, World!", "hello world"),
-        ("Mr. Quilter's  cold-hearted", "mister quilter's cold hearted"),
-        ("I\u2019m 42", "i'm forty two"),
-        ("1,500 and 007", "one thousand five hundred and seven"),
-        ("'quoted' rock'n'roll", "quoted rock'n'roll"),
+        ("Mr. Quilter's  cold-hearted", "mister quilter is cold hearted"),
+        ("I\u2019m forty-two", "i am 42"),
+        ("1,500 and one thousand five hundred", "1500 and 1500"),
+        ("Grey, um, colours", "gray colors"),
         ("", ""),
     ],
 )
 def test_normaliser(text: str, words: str) -> None:
-    """Case, punctuation, hyphens, titles and numerals make no difference; apostrophes within words stay."""
+    """Case, punctuation, hyphens, titles, contractions, spelling and numerals make no difference in English."""
     assert normalise(text) == words.split()
 
 
 def test_ideographs() -> None:
-    """Chinese and Korean are compared by characters, and numerals are spelled in English only."""
+    """Chinese and Korean are compared by characters, and other languages by words that keep their apostrophes."""
+    assert normalise("L\u2019AMI, peut-être", "fr") == ["l'ami", "peut", "être"]
     assert normalise("广州市 2号", "zh") == ["广", "州", "市", "2", "号"]
     assert normalise("안녕 3", "ko") == ["안", "녕", "3"]
-
-
-@pytest.mark.parametrize(
-    ("number", "words"),
-    [
-        (0, "zero"),
-        (13, "thirteen"),
-        (80, "eighty"),
-        (99, "ninety nine"),
-        (100, "one hundred"),
-        (812, "eight hundred twelve"),
-        (999_999, "nine hundred ninety nine thousand nine hundred ninety nine"),
-    ],
-)
-def test_spelling(number: int, words: str) -> None:
-    """Whole numbers are spelled as they are read."""
-    assert " ".join(spell(number)) == words
 
 
 @pytest.mark.parametrize(

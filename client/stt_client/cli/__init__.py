@@ -1,0 +1,1 @@
+"""The command line `stt`; needs the extra `cli`."""

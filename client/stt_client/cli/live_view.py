@@ -1,0 +1,84 @@
+"""A stream on the terminal: the partial in place on the last line, finals as lines above it."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from rich.cells import cell_len
+from rich.console import Console
+
+from stt_client.events import AudioLost, Event, Final, Partial, Reconnected, Reconnecting, ServerWarning
+
+_CLEAR_LINE = "\r\x1b[2K"
+
+
+class LiveView:
+    """Writes finals to `out`, partials too if it is a terminal, and what happens to the connection to `errors`."""
+
+    def __init__(self, out: TextIO, errors: TextIO, *, json: bool) -> None:
+        self._out = out
+        self._in_place = out.isatty() and not json
+        self._console = Console(file=out, highlight=False, soft_wrap=True)
+        self._errors = Console(file=errors, highlight=False, soft_wrap=True)
+        self._json = json
+
+    def show(self, event: Event) -> None:
+        """Show one event."""
+        if self._json:
+            self._out.write(f"{event.model_dump_json(exclude_none=True)}\n")
+            self._out.flush()
+            return
+        match event:
+            case Partial():
+                self._partial(event.text)
+            case Final():
+                self._final(event)
+            case Reconnecting() | Reconnected() | ServerWarning() | AudioLost():
+                self.clear()
+                self._errors.print(_notice(event), style="yellow", markup=False)
+
+    def clear(self) -> None:
+        """Remove the partial."""
+        if self._in_place:
+            self._out.write(_CLEAR_LINE)
+            self._out.flush()
+
+    def _partial(self, text: str) -> None:
+        if self._in_place:
+            self.clear()
+            self._console.print(_end_of(text, self._console.width - 1), style="dim", markup=False, end="")
+            self._out.flush()
+
+    def _final(self, final: Final) -> None:
+        self.clear()
+        if not final.text:
+            return
+        if self._in_place:
+            self._console.print(f"{_clock(final.start_ms)}  ", style="cyan", end="", markup=False)
+        self._console.print(final.text, markup=False)
+        self._out.flush()
+
+
+def _notice(event: Reconnecting | Reconnected | ServerWarning | AudioLost) -> str:
+    match event:
+        case Reconnecting():
+            wait = f"in {event.delay_seconds:.1f} s" if event.delay_seconds >= 0.1 else "now"
+            return f"{event.reason[:1].upper()}{event.reason[1:]}; connecting again {wait}."
+        case Reconnected():
+            return f"Connected again; {event.resent_ms / 1000:.1f} s of audio are sent again."
+        case ServerWarning():
+            return f"{event.code}: {event.message}"
+        case AudioLost():
+            return f"The words from {_clock(event.start_ms)} to {_clock(event.end_ms)} may be lost."
+
+
+def _end_of(text: str, width: int) -> str:
+    """The end of the text that fits on the line."""
+    shown = text
+    while cell_len(shown) > width:
+        shown = shown[max(1, (cell_len(shown) - width) // 2) :]
+    return shown
+
+
+def _clock(ms: int) -> str:
+    return f"{ms // 60_000}:{ms // 1000 % 60:02}"

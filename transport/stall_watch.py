@@ -1,0 +1,63 @@
+"""Notices that a client has stopped sending audio in the middle of an utterance: it muted, or sends speech only.
+
+A late network looks the same at first. But a pong overtakes no audio, so a ping that is answered without any audio
+before its pong shows that nothing is on its way. A late network answers late, behind its audio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+PING_PREFIX = b"audio "
+"""Beginning of the payloads of the pings sent here."""
+
+
+class StallWatch:
+    """Sends the pings of one connection, and knows their pongs. Used on the event loop."""
+
+    def __init__(self, ping: Callable[[bytes], None], frame_ms: int) -> None:
+        """`ping` sends a ping with a payload; `frame_ms` is the least length in ms that a message may be waited for."""
+        self._ping = ping
+        self._frame_seconds = frame_ms / 1000
+        self._messages = 0
+        self._expected = time.monotonic()
+        """When the audio after the newest message is due."""
+        self._seconds: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._ended = False
+
+    def received(self, seconds: float, now: float) -> None:
+        """Take note of an audio message of so many seconds, read at `now`, monotonic seconds."""
+        self._messages += 1
+        self._expected = now + max(seconds, self._frame_seconds)
+
+    def watch(self, seconds: float | None) -> None:
+        """Send a ping whenever audio is late by so many seconds; None: no more. Nothing after `end`."""
+        self._seconds = None if self._ended else seconds
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._seconds is not None:
+            self._check(self._seconds)
+
+    def end(self) -> None:
+        """Send no more pings, whatever the worker asks for. Idempotent."""
+        self._ended = True
+        self.watch(None)
+
+    def shows_stall(self, payload: bytes) -> bool:
+        """Whether a pong with this payload shows that the client sends no audio, and none is on its way."""
+        return self._seconds is not None and payload == self._payload
+
+    @property
+    def _payload(self) -> bytes:
+        return PING_PREFIX + str(self._messages).encode()
+
+    def _check(self, seconds: float) -> None:
+        left = self._expected + seconds - time.monotonic()
+        if left <= 0:
+            self._ping(self._payload)
+            left = seconds
+        self._timer = asyncio.get_running_loop().call_later(left, self._check, seconds)
