@@ -31,7 +31,7 @@ test: $(STAMPS)/dev  ## Run the tests; the first run fetches the models tiny.en 
 	@$(BIN)/python -m models pull tiny.en base
 	$(BIN)/python -m pytest
 
-test-all: test  ## Run the tests, then those with client libraries, browsers and short fuzzing
+test-all: test $(STAMPS)/js  ## Run the tests, then those with client libraries, browsers and short fuzzing
 	$(BIN)/python -m pytest -m "slow and not soak"
 
 soak: $(STAMPS)/dev  ## Run the tests that take over 3 minutes each
@@ -91,6 +91,12 @@ $(STAMPS)/serve: requirements/serve.txt client/pyproject.toml | $(STAMPS)/venv
 $(STAMPS)/dev: requirements/dev.txt client/pyproject.toml | $(STAMPS)/venv
 	$(UV) pip install -q --python $(BIN)/python --require-hashes -r requirements/dev.txt
 	$(CLIENT)
+	@touch $@
+
+# OpenAI's JavaScript client, where there is Node.
+$(STAMPS)/js: tests/clients/js/package-lock.json | $(STAMPS)/venv
+	@if command -v npm >/dev/null; then npm ci --silent --no-audit --no-fund --prefix tests/clients/js; \
+	else echo "npm is not here: the tests of the JavaScript client are skipped"; fi
 	@touch $@
 
 # The environment of `test-engine`: CPython 3.11, for which torch's CPU wheels are at hand. uv is there or in $(VENV).
