@@ -45,7 +45,12 @@ export class Microphone {
 
   constructor(stream) {
     this.stream = stream;
-    this.context = new AudioContext({sampleRate: 16000});
+    // The device's own rate: not every browser records at another one. The server takes up to 48 kHz.
+    this.context = new AudioContext();
+    if (this.context.sampleRate > 48000) {
+      this.context.close();
+      this.context = new AudioContext({sampleRate: 48000});
+    }
   }
 
   get rate() {

@@ -2,7 +2,7 @@
 
 import {SPEAKERS, clock, confidence, toJson, toSrt, toText} from "./exports.js";
 
-const UNSURE = 0.5;
+const UNSURE = 0.3;
 const ANNOUNCED = 3;
 const BOTTOM_PIXELS = 120;
 

@@ -22,6 +22,7 @@ from protocol.dialect import (
 )
 from protocol.errors import BadRequest, CloseCode, ServiceError
 from protocol.languages import require_supported
+from protocol.stream_audio import StreamConverter, StreamFormat
 from protocol.timed_word import timed_words
 
 MAX_MESSAGE_BYTES = 256 * 1024
@@ -38,6 +39,8 @@ class NativeDialect:
         self._call_id = ""
         self._connection_id = ""
         self._params: client.ConnectParams | None = None
+        self._converter: StreamConverter | None = None
+        """None: the audio is what the server works with."""
 
     def open(self, handshake: Handshake) -> SessionOptions | HttpRefusal:
         """Check the query.
@@ -51,6 +54,8 @@ class NativeDialect:
         params = client.parse_connect(query)
         require_supported(params.language, self._server.languages)
         self._params = params
+        source = StreamFormat(params.sample_rate, params.codec)
+        self._converter = None if source.is_native else StreamConverter(source)
         return SessionOptions(
             call_id=params.call_id,
             language=params.language,
@@ -90,10 +95,19 @@ class NativeDialect:
         """Binary is audio, text is one of the client's messages; so is binary that holds such a text."""
         if isinstance(message, bytes):
             if message[:1] != b"{" or message[-1:] != b"}":
-                return (events.Audio(message),)
+                return (self._audio(message),)
             command = self._read(message)
-            return (events.Audio(message) if isinstance(command, events.Unknown) else command,)
-        return (self._read(message),)
+            return (self._audio(message),) if isinstance(command, events.Unknown) else self._in_order(command)
+        return self._in_order(self._read(message))
+
+    def _audio(self, data: bytes) -> events.Audio:
+        return events.Audio(data if self._converter is None else self._converter.convert(data))
+
+    def _in_order(self, command: events.Command) -> Sequence[events.Command]:
+        """The command behind all audio that came before it."""
+        if self._converter is None or not isinstance(command, events.Commit | events.Clear | events.Finish):
+            return (command,)
+        return (events.Audio(self._converter.flush()), command)
 
     def _read(self, message: str | bytes) -> events.Command:
         try:

@@ -15,16 +15,20 @@ from pydantic import (
     Field,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
+    field_validator,
 )
 from pydantic_core import ErrorDetails
 
 from protocol.errors import BadRequest
 from protocol.languages import AUTO, check_language
-from protocol.pcm import SAMPLE_RATE
+from protocol.stream_audio import StreamCodec
 
 MAX_HOTWORDS = 100
 MAX_HOTWORD_CHARACTERS = 64
 MAX_ID_CHARACTERS = 128
+TELEPHONE_RATE = 8_000
+"""Hz; the rate of G.711."""
 
 
 def _printable(text: str) -> str:
@@ -70,10 +74,11 @@ class ConnectParams(BaseModel):
 
     call_id: Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_printable)]
     """The client's name for this conversation: 1 to 128 printable characters; it comes back in every message."""
-    sample_rate: Annotated[int, _only(SAMPLE_RATE)]
-    """Sample rate in Hz: 16000."""
-    codec: Literal["pcm_s16le"] = "pcm_s16le"
-    """Audio format of binary messages: signed 16-bit little-endian PCM."""
+    sample_rate: Annotated[int, Field(ge=8_000, le=48_000)]
+    """Sample rate in Hz, 8000 to 48000. 16000 costs least: the rest is resampled."""
+    codec: StreamCodec = "pcm_s16le"
+    """Audio format of binary messages: `pcm_s16le` (signed 16-bit little-endian), `pcm_f32le` (floats from -1 to 1),
+    `mulaw` or `alaw` (G.711, with 8000 Hz). A sample may be cut by the end of a message."""
     channels: Annotated[int, _only(1)] = 1
     """Channels: 1."""
     frame_ms: Annotated[int, Field(ge=10, le=1000)] = 20
@@ -94,6 +99,14 @@ class ConnectParams(BaseModel):
     events: Annotated[tuple[Literal["speech", "level"], ...], BeforeValidator(_split_words)] = ()
     """More messages to send, separated by commas: `speech` adds `speech_started` and `speech_stopped`, `level` adds
     `level`."""
+
+    @field_validator("codec")
+    @classmethod
+    def _telephone_rate(cls, codec: StreamCodec, values: ValidationInfo) -> StreamCodec:
+        rate = values.data.get("sample_rate", TELEPHONE_RATE)
+        if codec in {"mulaw", "alaw"} and rate != TELEPHONE_RATE:
+            raise ValueError(f"{codec} needs a sample_rate of {TELEPHONE_RATE}")
+        return codec
 
 
 class _ClientMessage(BaseModel):

@@ -114,7 +114,7 @@ def _replay(peer: Client, steps: list[tuple[str, Message]]) -> list[Message]:
 
 def test_the_example_of_an_error_is_what_a_server_says(mock_server: Server) -> None:
     """A wrong sample rate is answered by the page's error."""
-    with conversation(mock_server.ws(call_id="demo", sample_rate=8000)) as peer:
+    with conversation(mock_server.ws(call_id="demo", sample_rate=4000)) as peer:
         (error,), code = peer.rest()
     example = json.loads(_example("error"))
 

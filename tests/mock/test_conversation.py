@@ -73,7 +73,7 @@ def test_a_client_may_choose_what_is_silence(mock_server: Server) -> None:
 def test_levels_are_told_to_those_who_ask(mock_server: Server) -> None:
     """With `events=level` every 100 ms of audio has its loudness and the detector's decision; without, none has."""
     with session(mock_server.ws(events="level")) as client:
-        client.send(silence(1_000) + reference("hello") + silence(800))
+        client.speak(silence(1_000) + reference("hello") + silence(800))  # levels of a burst may be dropped
         client.command("finish")
         messages, _ = client.rest()
     levels = [message for message in messages if message["type"] == "level"]
@@ -216,7 +216,8 @@ def test_silence_alone_says_nothing(mock_server: Server) -> None:
     ("query", "word"),
     [
         ({"sample_rate": "abc"}, "sample_rate"),
-        ({"sample_rate": 8000}, "sample_rate"),
+        ({"sample_rate": 7999}, "sample_rate"),
+        ({"codec": "mulaw"}, "codec"),
         ({"call_id": ""}, "call_id"),
         ({"call_id": "x" * 129}, "call_id"),
         ({"call_id": "a\nb"}, "call_id"),

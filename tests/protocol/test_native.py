@@ -44,7 +44,7 @@ def test_open() -> None:
     ("query", "reason"),
     [
         ("", "call_id: is required"),
-        ("call_id=a&sample_rate=8000", "sample_rate: must be 16000"),
+        ("call_id=a&sample_rate=7999", "sample_rate: input should be greater than or equal to 8000"),
         (f"{QUERY}&language=fr", "language fr is not supported: use auto or de, en"),
     ],
 )

@@ -124,7 +124,7 @@ def test_ten_restarts_in_mid_sentence_cost_no_word(folder: Path, number: signal.
     check(events, 10, [words(text_of(name)) for name in islice(cycle(RECORDINGS), 10)])
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_ten_restarts_cost_no_word_of_whisper(folder: Path, number: signal.Signals) -> None:

@@ -10,12 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+import soxr
 
 from bench.common.word_error_rate import Score, rate, score
+from protocol.pcm import SAMPLE_RATE
+from protocol.stream_audio import StreamFormat
 from tests.audio import REFERENCES, reference, silence, text_of
 from tests.client import Message, conversation, session
 from tests.server import ROOT, Server
+from tests.stream_formats import encoded
 from tests.weights import settings_of
 
 pytest.importorskip("faster_whisper")
@@ -77,6 +82,25 @@ def test_references_are_recognised(server: Server, way: str) -> None:
 
     assert all(each.errors <= 2 for each in scores), said
     assert (rate(scores) or 0.0) <= 0.05
+
+
+@pytest.mark.parametrize(
+    "source", [StreamFormat(48_000, "pcm_f32le"), StreamFormat(8_000, "mulaw"), StreamFormat(8_000, "alaw")], ids=str
+)
+def test_references_are_recognised_in_the_formats_of_browsers_and_telephones(
+    server: Server, source: StreamFormat
+) -> None:
+    """Of the words at most one in ten is wrong: a telephone's band is half as wide."""
+    scores = []
+    for name in SENTENCES:
+        signal = np.frombuffer(reference(name) + silence(1_000), "<i2") / 32768
+        data = encoded(soxr.resample(signal, SAMPLE_RATE, source.sample_rate), source)
+        with session(server.ws(language="en", sample_rate=source.sample_rate, codec=source.codec)) as client:
+            client.send(data, 1_001)
+            client.commit()
+            scores.append(score(text_of(name), _said(client.until("final", reason="commit"))))
+
+    assert (rate(scores) or 0.0) <= 0.1
 
 
 def test_partials_appear_while_people_speak(server: Server) -> None:
