@@ -40,7 +40,7 @@ class OpenAiRealtime:
     def __init__(self, server: ServerInfo) -> None:
         self._server = server
         self._session = TranscriptionSession(server)
-        self._decoder = AudioDecoder(*self._session.format)
+        self._decoder = AudioDecoder(self._session.format)
         self._items = Items("")
         self._connection_id = ""
         self._event_count = 0
@@ -63,7 +63,7 @@ class OpenAiRealtime:
             self._session.update(handshake.session)
         except BadParameter as error:
             return self.refusal(error)
-        self._decoder = AudioDecoder(*self._session.format)
+        self._decoder = AudioDecoder(self._session.format)
         self._apply(self._session.detects_turns, self._session.padding_ms)
         asked = self._session.configure()
         return SessionOptions(
@@ -115,7 +115,7 @@ class OpenAiRealtime:
             pieces = self._decoder.decode(audio if isinstance(audio, str) else "?")
         except NotBase64:
             return (events.Unknown("input_audio_buffer.append: audio must be base64"),)
-        return (events.Audio(piece) for piece in pieces if piece)
+        return map(events.Audio, pieces)
 
     def _commit(self) -> Iterator[events.Command]:
         if tail := self._decoder.flush():
@@ -141,7 +141,7 @@ class OpenAiRealtime:
             # A client that keeps its connection for its next stream begins that with another update.
             commands += self._clear(asked=False)
         if self._session.format != before:
-            self._decoder = AudioDecoder(*self._session.format)
+            self._decoder = AudioDecoder(self._session.format)
         self._updated = True
         return (*commands, self._session.configure())
 

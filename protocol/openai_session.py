@@ -14,13 +14,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from protocol.dialect import ServerInfo
 from protocol.events import Configure
 from protocol.languages import AUTO
+from protocol.openai_audio import MIME_TYPES
 from protocol.openai_errors import BadParameter
 from protocol.openai_form import MAX_PROMPT_CHARACTERS, checked_keywords, checked_language
 from protocol.openai_models import implies_no_vad
 from protocol.openai_turns import DEFAULT_THRESHOLD, silence_ms, vad_threshold
+from protocol.stream_audio import StreamFormat
 
 DEFAULT_RATE = 24_000
 """Hz; the only one that OpenAI takes for `audio/pcm`."""
+TELEPHONE_RATE = 8_000
+"""Hz, of G.711."""
 DEFAULT_PADDING_MS = 300
 _MAX_DEPTH = 8
 """Of an update; the session has 4."""
@@ -30,9 +34,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
 
-class AudioInput(_Part):
-    """`format`: how the client encodes its audio."""
-
+class _Format(_Part):
     type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"] = "audio/pcm"
     rate: Annotated[int, Field(ge=8_000, le=48_000)] | None = None
     """Hz, of `audio/pcm` only."""
@@ -55,7 +57,7 @@ class _TurnDetection(_Part):
 
 
 class _Input(_Part):
-    format: AudioInput | None = None
+    format: _Format | None = None
     transcription: _Transcription | None = None
     turn_detection: _TurnDetection | None = None
 
@@ -94,10 +96,11 @@ class TranscriptionSession:
         self._given, self._read = given, read
 
     @property
-    def format(self) -> tuple[str, int]:
-        """MIME type and sample rate in Hz of the audio."""
-        asked = self._read.audio.input.format or AudioInput()
-        return asked.type, (asked.rate or DEFAULT_RATE) if asked.type == "audio/pcm" else 8_000
+    def format(self) -> StreamFormat:
+        """Of the audio in the client's messages."""
+        asked = self._read.audio.input.format or _Format()
+        rate = (asked.rate or DEFAULT_RATE) if asked.type == "audio/pcm" else TELEPHONE_RATE
+        return StreamFormat(rate, MIME_TYPES[asked.type])
 
     @property
     def detects_turns(self) -> bool:
@@ -119,8 +122,8 @@ class TranscriptionSession:
         """The effective session, as clients are told."""
         shown = deepcopy(self._given)
         asked = shown["audio"]["input"]
-        mime, rate = self.format
-        asked["format"] = {"type": mime} | ({"rate": rate} if mime == "audio/pcm" else {})
+        mime = (self._read.audio.input.format or _Format()).type
+        asked["format"] = {"type": mime} | ({"rate": self.format.sample_rate} if mime == "audio/pcm" else {})
         asked.setdefault("noise_reduction", None)
         asked["turn_detection"] = self._shown_turns(asked.get("turn_detection"))
         identity = {"type": "transcription", "object": "realtime.transcription_session", "id": session_id}
