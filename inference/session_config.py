@@ -18,6 +18,8 @@ class SessionConfig:
     """`auto`, or a language tag."""
     stream: StreamOptions
     segmenter: SegmenterOptions
+    every_turn: bool = False
+    """See `SessionOptions`."""
 
     def changed(self, change: events.Configure) -> SessionConfig:
         """These settings with the ones that `change` names."""
@@ -25,10 +27,12 @@ class SessionConfig:
         hotwords = self.stream.hotwords if change.hotwords is None else change.hotwords
         silence_ms = self.segmenter.silence_ms if change.silence_ms is None else change.silence_ms
         endpointing = self.segmenter.endpointing if change.endpointing is None else change.endpointing
-        return SessionConfig(
-            language,
-            replace(self.stream, language=primary_subtag(language), hotwords=hotwords),
-            replace(self.segmenter, silence_ms=silence_ms, endpointing=endpointing),
+        context = self.stream.context if change.context is None else change.context
+        return replace(
+            self,
+            language=language,
+            stream=replace(self.stream, language=primary_subtag(language), hotwords=hotwords, context=context),
+            segmenter=replace(self.segmenter, silence_ms=silence_ms, endpointing=endpointing),
         )
 
     def reported(self) -> events.Configured:

@@ -67,9 +67,10 @@ class SessionWorker:
     ) -> None:
         self._source = source
         self._sink = sink
+        self._report_turn = sink.put if config.every_turn else sink.offer
         self._pipeline = pipeline
         self._config = config
-        self._state = SessionState(config.stream.partial_ms)
+        self._state = SessionState(config.stream.partial_ms, every_turn=config.every_turn)
         self._telemetry = telemetry
         self._reader = PcmReader()
         self._arrivals = ArrivalTimes()
@@ -196,6 +197,8 @@ class SessionWorker:
             here = self._pipeline.position
             utterance = UtteranceState(arrived, self._config.language)
             silent = EndedUtterance(utterance, here, here, Reason.COMMIT, arrived, commit_id)
+            if self._config.every_turn:
+                self._sink.put(events.SpeechStopped(ms(here), Reason.COMMIT))
             self._finals.append(_PendingFinal(silent, here, stream=None, result=None))
 
     def _end_stalled(self, arrived: float) -> None:
@@ -210,6 +213,8 @@ class SessionWorker:
     def _configure(self, command: events.Configure) -> None:
         self._config = self._config.changed(command)
         self._pipeline.configure(self._config.segmenter, self._config.stream)
+        if command.vad_threshold is not None:
+            self._pipeline.set_vad_threshold(command.vad_threshold)
         self._sink.put(self._config.reported())
 
     def _handle(
@@ -221,7 +226,7 @@ class SessionWorker:
             match event:
                 case UtteranceStarted(voiced_start):
                     self._current = UtteranceState(self._arrivals.at_sample(voiced_start + 1), self._config.language)
-                    self._sink.offer(events.SpeechStarted(ms(voiced_start)))
+                    self._report_turn(events.SpeechStarted(ms(voiced_start)))
                     self._watch_for_stall(may_stall=self._config.segmenter.endpointing)
                 case UtteranceEnded():
                     known = self._arrivals.at_sample(event.decided_at) if arrived is None else arrived
@@ -234,7 +239,7 @@ class SessionWorker:
         if state is None:
             raise AssertionError("an utterance ended that never began")
         self._watch_for_stall(may_stall=False)
-        self._sink.offer(events.SpeechStopped(ms(event.voiced_end)))
+        self._report_turn(events.SpeechStopped(ms(event.voiced_end), event.reason))
         ended = EndedUtterance(state, event.voiced_start, event.voiced_end, event.reason, arrived, commit_id)
         self._finals.append(_PendingFinal(ended, event.start, event.stream, event.result))
         event.result.add_done_callback(lambda _: self._source.wake())

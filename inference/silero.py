@@ -97,6 +97,9 @@ class SileroVad:
         ends = range(pending + FRAME_SAMPLES, pending + len(rms) * FRAME_SAMPLES + 1, FRAME_SAMPLES)
         return rms, [decisions[end // WINDOW] for end in ends]
 
+    def set_threshold(self, threshold: float) -> None:
+        """See `Vad`: the network has none."""
+
     def _judge(self, window: Signal) -> bool:
         probability, self._state = self._network(window[np.newaxis], self._state)
         self._voiced = probability >= (RELEASE if self._voiced else ONSET)

@@ -89,6 +89,10 @@ class UtterancePipeline:
         self._segmenter.configure(segmenter)
         self._options = options
 
+    def set_vad_threshold(self, threshold: float) -> None:
+        """Judge what comes by this RMS in 16-bit units."""
+        self._vad.set_threshold(threshold)
+
     @property
     def speech_possible(self) -> bool:
         """Whether an utterance is open or may be about to begin."""

@@ -43,6 +43,10 @@ class Vad(Protocol):
         """
         ...
 
+    def set_threshold(self, threshold: float) -> None:
+        """Judge frames from now on by this RMS in 16-bit units; a detector without a threshold ignores it."""
+        ...
+
 
 class FixedVad:
     """Calls a frame voiced when its RMS reaches a fixed threshold: the reference in benchmarks. Stateless."""
@@ -60,6 +64,10 @@ class FixedVad:
         """Judge each whole 20 ms frame of `signal` (float32 [n])."""
         rms: list[float] = frame_rms(signal).tolist()
         return rms, [loudness >= self._threshold for loudness in rms]
+
+    def set_threshold(self, threshold: float) -> None:
+        """See `Vad`."""
+        self._threshold = threshold
 
 
 ONSET_RATIO = 2.0
@@ -180,6 +188,11 @@ class EnergyVad:
         if self._startup is None:
             return rms, self._judge_by_floor(rms)
         return rms, [self._judge_early(loudness) for loudness in rms]
+
+    def set_threshold(self, threshold: float) -> None:
+        """See `Vad`."""
+        self._threshold = threshold
+        self._set_thresholds()
 
     def _judge_by_floor(self, rms: list[float]) -> list[bool]:
         block, onset = self._block, self._onset

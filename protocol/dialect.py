@@ -6,7 +6,7 @@ all dialects. To add one, write a module with a class that has these five method
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -75,6 +75,11 @@ class SessionOptions:
     """Whether finals shall have their words with times."""
     endpointing: bool = True
     """Whether silence ends an utterance."""
+    context: str = ""
+    """Text that came before the speech or describes it."""
+    every_turn: bool = False
+    """Whether every end of an utterance is reported by a `SpeechStopped` and a `Final` in the same order, even where
+    nothing was said; else finals without text, and turns that a slow client has no room for, are left out."""
     levels: bool = False
     """Whether `Level` is reported."""
 
@@ -127,8 +132,8 @@ class Dialect(Protocol):
         """Messages to send once the session is open, at `now`, Unix seconds."""
         ...
 
-    def take(self, message: str | bytes) -> Sequence[Command]:
-        """Read a message.
+    def take(self, message: str | bytes) -> Iterable[Command]:
+        """Read a message; the commands are taken one by one, so that a long message may be read bit by bit.
 
         Raises:
             ServiceError: it ends the connection, by `goodbye`.

@@ -77,6 +77,10 @@ class Forbidden(ServiceError):
         super().__init__("origin is not allowed: the server's STT_ALLOWED_ORIGINS names those that are")
 
 
+class Idle(BadRequest):
+    """The peer sent nothing for too long."""
+
+
 class Unauthorized(ServiceError):
     """No API key, or none that this server knows; the text never has the key."""
 

@@ -82,6 +82,10 @@ class Configure:
     """Silence in ms that ends an utterance, 100 to 5000."""
     endpointing: bool | None = None
     """Whether silence ends an utterance at all."""
+    vad_threshold: float | None = None
+    """RMS in 16-bit units below which nothing is voice; at once, not from the next utterance on."""
+    context: str | None = None
+    """Text that came before the speech or describes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +140,7 @@ class SpeechStopped:
 
     end_ms: int
     """End of the last voiced sample."""
+    reason: Reason = Reason.ENDPOINT
     channel: int = 0
 
 

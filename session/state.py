@@ -66,8 +66,9 @@ class FinalText:
 class SessionState:
     """Numbers and throttles one session's hypotheses and finals. Used by one thread."""
 
-    def __init__(self, partial_ms: int) -> None:
-        """`partial_ms`: least time in ms between two hypotheses."""
+    def __init__(self, partial_ms: int, *, every_turn: bool = False) -> None:
+        """`partial_ms`: least time in ms between two hypotheses; `every_turn`: finals without text are reported too."""
+        self._every_turn = every_turn
         self._partial_seconds = partial_ms / 1000
         self._last_partial = float("-inf")
         self.segment_seq = 0
@@ -86,7 +87,7 @@ class SessionState:
         state = ended.state
         if result.text:
             state.note_text(result.text, now)
-        elif ended.reason is not Reason.COMMIT and state.sent is None:
+        elif ended.reason is not Reason.COMMIT and state.sent is None and not self._every_turn:
             return None
         final = Final(
             segment_seq=self.segment_seq,

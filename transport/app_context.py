@@ -18,6 +18,7 @@ from protocol.errors import Forbidden
 from transport.admission import Admission
 from transport.api_keys import Keyring
 from transport.backend_lifecycle import BackendLifecycle
+from transport.message_memory import MessageMemory
 from transport.queues import QueueOptions
 from transport.websocket_protocol import ProtocolLookup
 from transport.worker_scheduler import WorkerScheduler
@@ -64,6 +65,7 @@ class AppContext:
     allowed_origins: Sequence[str] = ()
     """Browser origins let in besides the server's own; `*`: all."""
     access: AccessOptions = field(default_factory=AccessOptions)
+    message_memory: MessageMemory = field(default_factory=MessageMemory)
 
     def new_pipeline(
         self,

@@ -74,6 +74,7 @@ def open_bridge(
     stream = StreamOptions(
         primary_subtag(options.language),
         options.hotwords,
+        options.context,
         words=options.words,
         partial_ms=options.partial_ms,
         notify=inbound.wake,
@@ -82,7 +83,7 @@ def open_bridge(
     if options.silence_ms is not None:
         segmenter = replace(segmenter, silence_ms=options.silence_ms)
     vad = context.vad if options.vad_threshold is None else replace(context.vad, threshold=options.vad_threshold)
-    config = SessionConfig(options.language, stream, segmenter)
+    config = SessionConfig(options.language, stream, segmenter, options.every_turn)
     pipeline = context.new_pipeline(stream, segmenter, vad, levels=options.levels)
     worker = SessionWorker(inbound, outbound, pipeline, config, telemetry)
     return Bridge(inbound, outbound, WorkerThread(f"stt-{telemetry.connection_id}", worker.run), stall_watch)

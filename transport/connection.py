@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from observability.connection_telemetry import ConnectionTelemetry
 from protocol.dialect import Close, Dialect, OutboundMessage, SessionOptions
-from protocol.errors import BadRequest, ClientTooSlow, InternalError, ServerOverloaded, ServerRestarting, ServiceError
+from protocol.errors import ClientTooSlow, Idle, InternalError, ServerOverloaded, ServerRestarting, ServiceError
 from protocol.events import Event, Final, Reason
 from session.state import elapsed_ms
 from transport.app_context import AppContext
@@ -207,7 +207,7 @@ class Connection:
         end, fact = min(ends)
         left = end - time.monotonic()
         if left <= 0:
-            self._fail(BadRequest(f"idle: {fact}"))
+            self._fail(Idle(f"idle: {fact}"))
         else:
             self._idle_timer = asyncio.get_running_loop().call_later(left, self._watch_idle)
 

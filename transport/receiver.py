@@ -109,11 +109,12 @@ class Receiver:
             return
         self.last_message = now
         if message["type"] != KEEPALIVE_EVENT:
-            await self._take(message.get("bytes"), message.get("text") or "", now)
+            # Taken out of the message, which stays until the next one comes: it may have many megabytes.
+            await self._take(message.pop("bytes", None), message.pop("text", None) or "", now)
 
     async def _take(self, data: bytes | None, text: str, now: float) -> None:
         limit = self._dialect.max_message_bytes
-        if len(text.encode() if data is None else data) > limit:
+        if (_utf8_length(text) if data is None else len(data)) > limit:
             raise PayloadTooLarge(f"a message may have at most {limit} bytes")
         if self._bridge is None:
             self._bridge = self._open_bridge()
@@ -152,3 +153,7 @@ class Receiver:
             case _:
                 self.ignores = isinstance(command, Finish)
                 queue.put_command(command, now)
+
+
+def _utf8_length(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())

@@ -22,6 +22,7 @@ from transport.connection import Connection
 from transport.http_edge import peer_address
 from transport.receiver import AsgiSocket
 from transport.refusals import refusal_at
+from transport.websocket_protocol import MAX_FRAME_BYTES
 
 _REFUSAL_EXTENSION = "websocket.http.response"
 
@@ -55,7 +56,10 @@ async def _serve(scope: Scope, receive: Receive, send: Send, context: AppContext
     telemetry = new_telemetry(scope, context, caller.name)
     request = _read(scope, telemetry.connection_id, caller)
     dialect = new_dialect(context.server_info())
-    socket = AsgiSocket(receive, send, context.protocols.find(scope))
+    protocol = context.protocols.find(scope)
+    if protocol is not None and dialect.max_message_bytes > MAX_FRAME_BYTES:
+        protocol.allow_messages(dialect.max_message_bytes, context.message_memory)
+    socket = AsgiSocket(receive, send, protocol)
     connection = Connection(socket, dialect, context, telemetry)
     try:
         context.check_origin(request.headers)

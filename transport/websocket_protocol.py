@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from websockets.http11 import Request
 from websockets.protocol import State
 
 from protocol.errors import CloseCode
+from transport.message_memory import MessageMemory
 
 try:
     from websockets.speedups import apply_mask
@@ -33,14 +35,17 @@ PONG_EVENT: Final = "stt.pong"
 KEEPALIVE_EVENT: Final = "stt.keepalive"
 """Type of an ASGI event: pings or empty messages came."""
 MAX_FRAME_BYTES = 1 << 20
-"""A longer message (1 MiB, its fragments together) is refused with 1009 before it is in memory."""
+"""A longer message (1 MiB, its fragments together) is refused with 1009 before it is in memory, unless the application
+allows more."""
+FRAGMENT_BYTES = 256
+"""What a fragment of a long message counts at least: it is kept as an object of its own."""
 MAX_CONTROL_FRAMES = 200
 """Pings, pongs and empty frames that a client may send within a second; more are answered by a close with 1008.
 
 Client libraries send a ping every 10 to 60 s.
 """
 # RFC 6455, section 5.2.
-_BINARY, _PING, _PONG = (0x80 | opcode for opcode in (Opcode.BINARY, Opcode.PING, Opcode.PONG))
+_TEXT, _BINARY, _PING, _PONG = (0x80 | opcode for opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.PING, Opcode.PONG))
 """First bytes of whole frames."""
 _KINDS = frozenset({0x00, 0x01, 0x02, 0x80, 0x81, 0x82, 0x88, 0x89, 0x8A})
 """First bytes that the protocol allows without an extension."""
@@ -54,7 +59,7 @@ _LENGTH_BYTES = {126: 2, 127: 8}
 
 
 class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
-    """Unmasks whole binary frames itself, and passes all others to uvicorn one by one.
+    """Unmasks whole binary and text frames itself, and passes all others to uvicorn one by one.
 
     uvicorn's parser takes 15 us for a frame, which at hundreds of streams is more than all else. The application gets
     the same events in the same order as from uvicorn, and two of our own: empty binary messages become keepalives. Of
@@ -78,6 +83,19 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         """When `ping` sent its last; 0: never."""
         self._control_frames = 0
         self._counted_from = 0.0
+        self._max_bytes = config.ws_max_size
+        self._memory: MessageMemory | None = None
+        """Where the bytes of long messages are counted; None: all messages are short."""
+        self._held = 0
+        """Bytes counted there."""
+        self._fragments = 0
+        """Bytes of a fragmented message so far."""
+        self._waiting = 0
+        """Bytes of messages that the application has not received, or is reading."""
+        self._read_size = 0
+        """Bytes of the one that it is reading."""
+        self._sizes: deque[int] = deque()
+        """Of the others."""
         self.read_later: Callable[[Callable[[], None]], None] | None = None
         """Calls what it is given when the socket is to be read again, once the application has all that was read."""
 
@@ -90,7 +108,12 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
 
     async def receive(self) -> ASGIReceiveEvent:
         """See uvicorn, which reads the socket again as soon as the application has all messages."""
+        self._waiting -= self._read_size
+        self._read_size = 0
+        self._count_memory()
         message = await self.queue.get()
+        if message["type"] == "websocket.receive" and self._sizes:
+            self._read_size = self._sizes.popleft()
         if self.read_paused and self.queue.empty():
             if self.read_later is None:
                 self._resume_reading()
@@ -108,7 +131,7 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         buffer = self._buffer
         buffer += data
         start = 0
-        while self.conn.state is State.OPEN and (payload := _payload_at(buffer, start, self.config.ws_max_size)):
+        while self.conn.state is State.OPEN and (payload := _payload_at(buffer, start, self._max_bytes)):
             begin, end = payload
             if end > len(buffer):
                 break
@@ -121,9 +144,37 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         if rest:
             super().data_received(rest)
         del buffer[:start]
+        if not self._count_memory():
+            self._fail(CloseCode.TRY_LATER, "too many long messages at once")
         if self._shows_life:
             self._shows_life = False
             self._queue_event({"type": KEEPALIVE_EVENT})
+
+    def allow_messages(self, max_bytes: int, memory: MessageMemory) -> None:
+        """Let in messages of up to `max_bytes`; where `memory` has no room the connection is closed with 1013."""
+        self._memory = memory
+        self._max_bytes = self.conn.max_message_size = max_bytes
+
+    def send_receive_event_to_app(self) -> None:
+        """See uvicorn: a message is complete."""
+        if self._memory is not None and not self.close_sent:
+            self._sizes.append(sum(map(len, self.frames)))
+            self._waiting += self._sizes[-1]
+        super().send_receive_event_to_app()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio."""
+        super().connection_lost(exc)
+        self._buffer.clear()
+        self._fragments = self._waiting = self._read_size = 0
+        self._count_memory()
+
+    def _count_memory(self) -> bool:
+        """Whether what this connection holds of messages has room."""
+        if self._memory is None:
+            return True
+        before, self._held = self._held, len(self._buffer) + self._fragments + self._waiting
+        return self._memory.change(self._held - before) or self._held <= before
 
     def ping(self, payload: bytes) -> None:
         """Send a ping; its pong becomes an event."""
@@ -155,15 +206,30 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         if (kind & _CONTROL or empty) and not self._allows_control_frame():
             return
         self._shows_life = self._shows_life or kind == _PING or (empty and not kind & _CONTROL)
-        if kind == _BINARY and not (self._fragmented or refused):
-            if not empty:
-                self.handle_bytes(Frame(Opcode.BINARY, apply_mask(buffer[begin:end], buffer[begin - 4 : begin])))
+        if kind in (_BINARY, _TEXT) and not (self._fragmented or refused or empty):
+            payload = apply_mask(buffer[begin:end], buffer[begin - 4 : begin])
+            if kind == _BINARY:
+                self.handle_bytes(Frame(Opcode.BINARY, payload))
+            else:
+                self.handle_text(Frame(Opcode.TEXT, payload))
+        elif kind == _BINARY and not (self._fragmented or refused):
+            pass
         elif kind == _PING and not refused:
             self._ping = bytes(buffer[start:end])
         elif kind != _PONG or refused or self._pinged_at or self.pending_ping_payload is not None:
-            self._fragmented = self._fragmented if kind & _CONTROL else not kind & _FIN
+            if not kind & _CONTROL and not self._allows_fragment(end - begin, last=bool(kind & _FIN)):
+                return
             ping, self._ping = self._ping, b""
             super().data_received(ping + buffer[start:end])
+
+    def _allows_fragment(self, size: int, *, last: bool) -> bool:
+        """Whether a message may have another fragment: very small ones would take many times their bytes."""
+        self._fragmented = not last
+        self._fragments = 0 if last else self._fragments + max(size, FRAGMENT_BYTES)
+        if self._memory is not None and self._fragments > self._max_bytes:
+            self._fail(CloseCode.TOO_BIG, f"a message in fragments over {self._max_bytes} bytes")
+            return False
+        return True
 
     def _allows_control_frame(self) -> bool:
         now = self.loop.time()
@@ -171,10 +237,14 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
             self._counted_from, self._control_frames = now, 0
         self._control_frames += 1
         if self._control_frames > MAX_CONTROL_FRAMES:
-            self.conn.fail(CloseCode.POLICY, f"more than {MAX_CONTROL_FRAMES} control frames in a second")
-            self.handle_parser_exception()  # sends the close, and ends the connection
+            self._fail(CloseCode.POLICY, f"more than {MAX_CONTROL_FRAMES} control frames in a second")
             return False
         return True
+
+    def _fail(self, code: CloseCode, reason: str) -> None:
+        if self.conn.state is State.OPEN:
+            self.conn.fail(code, reason)
+            self.handle_parser_exception()  # sends the close, and ends the connection
 
 
 def _payload_at(buffer: bytearray, start: int, max_bytes: int) -> tuple[int, int] | None:

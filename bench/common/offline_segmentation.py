@@ -109,6 +109,9 @@ class _DecisionRecorder:
         self.voiced += decisions[1]
         return decisions
 
+    def set_threshold(self, threshold: float) -> None:
+        self._vad.set_threshold(threshold)
+
 
 def segment(samples: Samples, vad: Vad) -> Segmentation:
     """Segment the audio of one connection (int16, shape [n]), 200 ms at a time."""

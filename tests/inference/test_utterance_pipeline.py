@@ -270,6 +270,20 @@ class Counting:
         self.frames_judged += len(judged[0])
         return judged
 
+    def set_threshold(self, threshold: float) -> None:
+        self._vad.set_threshold(threshold)
+
+
+def test_the_threshold_can_change() -> None:
+    """What comes after the change is judged by it, and nothing before."""
+    pipeline = UtterancePipeline(Counting(), SegmenterOptions(), Engine().open, StreamOptions())
+    before = hear(pipeline, draw(("V" * 10 + "." * 40) * 2))
+    pipeline.set_vad_threshold(30_000.0)
+    after = hear(pipeline, draw(("V" * 10 + "." * 40) * 2))
+
+    assert [type(event) for event in before] == [UtteranceStarted, UtteranceEnded] * 2
+    assert after == []
+
 
 @given(
     pictures=st.lists(st.sampled_from(["VVVVVV", "." * 30, "V.V.V", "." * 3]), max_size=12), size=st.integers(1, 20_000)

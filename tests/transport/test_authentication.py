@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import ssl
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from tests.audio import REFERENCES, reference, text_of
+from tests.certificate import certificate
 from tests.client import Client, refused
 from tests.server import Server, eventually
 from transport.api_keys import Keyring, KeysRefused
@@ -298,17 +298,9 @@ def test_replicas_agree_on_tokens() -> None:
     assert shared[1].identify([token], 1_001).name == "a"
 
 
-def _certificate(folder: Path) -> tuple[Path, Path]:
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
-    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
-    subprocess.run([*command.split(), *names], check=True, capture_output=True)
-    return cert, key
-
-
 def test_tls(folder: Path) -> None:
     """With STT_TLS_CERT and STT_TLS_KEY both HTTPS and secure WebSockets work."""
-    cert, key = _certificate(folder)
+    cert, key = certificate(folder)
     settings = {"STT_BACKEND": "mock", "STT_TLS_CERT": str(cert), "STT_TLS_KEY": str(key)}
     trust = ssl.create_default_context(cafile=str(cert))
     with Server(folder, settings, script=True, wait=False) as server:
@@ -327,7 +319,7 @@ def test_tls(folder: Path) -> None:
 @pytest.mark.parametrize("broken", ["half", "missing", "foreign"])
 def test_tls_that_cannot_be_used_is_refused(folder: Path, broken: str) -> None:
     """One sentence and exit status 1, before anything listens."""
-    cert, key = _certificate(folder)
+    cert, key = certificate(folder)
     settings = {"STT_BACKEND": "mock", "STT_TLS_CERT": str(cert), "STT_TLS_KEY": str(key)}
     if broken == "half":
         del settings["STT_TLS_KEY"]
@@ -335,7 +327,7 @@ def test_tls_that_cannot_be_used_is_refused(folder: Path, broken: str) -> None:
         cert.unlink()
     else:
         (folder / "other").mkdir()
-        settings["STT_TLS_KEY"] = str(_certificate(folder / "other")[1])
+        settings["STT_TLS_KEY"] = str(certificate(folder / "other")[1])
     with Server(folder, settings, script=True, wait=False) as server:
         status = server.process.wait(60)
         written = server.output()

@@ -24,7 +24,10 @@ from bench.common.websocket_client import Opcode, client_frame, close_frame, han
 from tests.audio import reference
 from tests.client import deaf_client, session
 from tests.server import Server, eventually
+from transport.message_memory import MessageMemory
 from transport.websocket_protocol import (
+    EXTENSION,
+    FRAGMENT_BYTES,
     KEEPALIVE_EVENT,
     MAX_CONTROL_FRAMES,
     MAX_FRAME_BYTES,
@@ -56,12 +59,21 @@ def audio(size: int) -> bytes:
 
 
 async def events_of(
-    pieces: Sequence[bytes], protocol_class: type[WebSocketsSansIOProtocol], *, largest: int = LARGEST
+    pieces: Sequence[bytes],
+    protocol_class: type[WebSocketsSansIOProtocol],
+    *,
+    largest: int = LARGEST,
+    memory: MessageMemory | None = None,
 ) -> tuple[list[Event], bytes]:
-    """What an application receives, and its client, of a real connection that brings these pieces one by one."""
+    """What an application receives, and its client, of a real connection that brings these pieces one by one.
+
+    With a `memory` the application allows messages of `largest` bytes.
+    """
     events: list[Event] = []
 
-    async def app(_: Scope, receive: Receive, send: Send) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if memory is not None:
+            scope["extensions"][EXTENSION].allow_messages(largest, memory)
         events.append(await receive())
         await send({"type": "websocket.accept"})
         while events[-1]["type"] != "websocket.disconnect":
@@ -268,3 +280,35 @@ def test_a_plain_protocol_serves_and_says_what_is_lost(folder: Path) -> None:
             eventually(lambda: server.threads() > 0 and server.metric("stt_sessions") == 1)
         eventually(lambda: server.metric("stt_sessions") == 0)
         assert [line["event"] for line in server.log()].count("plain_websocket_protocol") == 1
+
+
+@pytest.mark.parametrize(("largest", "code"), [(40 * FRAGMENT_BYTES, 1005), (40 * FRAGMENT_BYTES - 1, 1009)])
+@pytest.mark.parametrize("size", [1, FRAGMENT_BYTES // 2])
+def test_a_long_message_may_not_come_in_crumbs(size: int, largest: int, code: int) -> None:
+    """A fragment counts at least 256 bytes, because it takes more than its own."""
+    part = b"x" * size
+    pieces = [frame(Opcode.TEXT, part), *[frame(0, part)] * 39, frame(BIT_FIN, part)]
+    memory = MessageMemory()
+    events, _ = uvloop.run(events_of(pieces, SpeechWebSocketProtocol, largest=largest, memory=memory))
+    assert events[-1]["code"] == code
+    assert memory.bytes == 0
+
+
+def test_what_long_messages_take_together_has_a_bound() -> None:
+    """A message that is not complete counts as far as it came; beyond the bound its connection gets 1013."""
+    memory = MessageMemory(10_000)
+    memory.change(9_000)  # of other connections
+    whole = frame(BIT_FIN | Opcode.TEXT, b"x" * 2_000)
+    events, answer = uvloop.run(events_of([whole[:1_500], whole[1_500:]], SpeechWebSocketProtocol, memory=memory))
+    assert events[-1]["code"] == 1013
+    assert (1013).to_bytes(2) in answer
+    assert memory.bytes == 9_000
+
+
+def test_what_was_read_counts_no_more() -> None:
+    """Message after message, each is forgotten when the application asks for the next."""
+    memory = MessageMemory(10_000)
+    pieces = [frame(BIT_FIN | Opcode.TEXT, b"x" * 6_000), frame(BIT_FIN | Opcode.BINARY, b"x" * 6_000)] * 5
+    events, _ = uvloop.run(events_of(pieces, SpeechWebSocketProtocol, memory=memory))
+    assert [len(event.get("text") or event["bytes"]) for event in events[1:-1]] == [6_000] * 10
+    assert memory.bytes == 0

@@ -1,0 +1,51 @@
+"""OpenAI's audio, base64 in JSON, as the server's own PCM. Pure."""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+from protocol.stream_audio import StreamCodec, StreamConverter, StreamFormat
+
+MIME_TYPES: Mapping[str, StreamCodec] = MappingProxyType(
+    {"audio/pcm": "pcm_s16le", "audio/pcmu": "mulaw", "audio/pcma": "alaw"}
+)
+_BLOCK_BYTES = 48_000
+"""A second of 24 kHz: a long message is converted bit by bit, so that the connections beside it need not wait."""
+
+
+class NotBase64(ValueError):
+    """The text is not base64."""
+
+
+class AudioDecoder:
+    """One client's audio in one format. Used by one thread."""
+
+    def __init__(self, source: StreamFormat) -> None:
+        self._converter = StreamConverter(source)
+
+    def decode(self, text: str) -> Iterator[bytes]:
+        """The next audio as PCM at 16 kHz, signed 16-bit little-endian.
+
+        Raises:
+            NotBase64: before anything is converted.
+        """
+        data = _from_base64(text)
+        blocks = (data[first : first + _BLOCK_BYTES] for first in range(0, len(data), _BLOCK_BYTES))
+        return filter(None, map(self._converter.convert, blocks))
+
+    def flush(self) -> bytes:
+        """What the conversion still holds of the audio so far."""
+        return self._converter.flush()
+
+
+def _from_base64(text: str) -> bytes:
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
+        pass
+    try:
+        return binascii.a2b_base64("".join(text.split()), strict_mode=True)  # MIME's has lines
+    except ValueError as error:
+        raise NotBase64("audio is not base64") from error

@@ -1,0 +1,150 @@
+"""The items of a Realtime session: what OpenAI's clients know utterances by. Pure.
+
+An item is what was said between two ends of an utterance that the client sees: silence, or its own commit. Without turn
+detection an item may consist of several utterances, where the server had to cut a long one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from protocol.events import Final, Hypothesis, Reason, SpeechStarted, SpeechStopped
+from protocol.languages import AUTO
+from protocol.unspaced_scripts import join_texts
+
+ServerEvent = dict[str, Any]
+"""An event without its `event_id`."""
+_ENDS_OF_ITEMS = frozenset({Reason.COMMIT, Reason.FINISH, Reason.DRAIN, Reason.CLOSING})
+"""Why an utterance may end so that its item ends too, though the client ends items itself."""
+_TRANSCRIPTION = "conversation.item.input_audio_transcription"
+
+
+@dataclass(slots=True)
+class _Item:
+    id: str
+    started: bool = False
+    """Whether the client was told that it began."""
+    deltas: str = ""
+    """What was sent of its text: never taken back."""
+    texts: list[str] = field(default_factory=list)
+    """Finals so far."""
+    milliseconds: int = 0
+    """Length of its speech."""
+    dropped: bool = False
+    """The client cleared it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """An utterance whose final is still to come."""
+
+    item: _Item
+    completes: bool
+    """Whether the item ends with it."""
+
+
+class Items:
+    """One session's items. Used by one thread; every `SpeechStopped` must be followed by its `Final`, in order."""
+
+    def __init__(self, connection_id: str) -> None:
+        self._prefix = f"item_{connection_id}"
+        self._count = 0
+        self._open: _Item | None = None
+        self._ended: deque[_Ended] = deque()
+        self._previous: str | None = None
+        """The item that was committed last."""
+        self.detects_turns = True
+        """Whether the server ends items; else the client's commit does."""
+        self.padding_ms = 0
+        """By how much the start of an item is told too early."""
+
+    def started(self, event: SpeechStarted) -> list[ServerEvent]:
+        """An utterance began."""
+        item = self._open = self._open or self._new()
+        if not self.detects_turns:
+            return []
+        item.started = True
+        start = max(0, event.start_ms - self.padding_ms)
+        return [{"type": "input_audio_buffer.speech_started", "audio_start_ms": start, "item_id": item.id}]
+
+    def supposed(self, event: Hypothesis) -> list[ServerEvent]:
+        """The open utterance has a new hypothesis: its stable part may be new."""
+        item = self._open = self._open or self._new()
+        return _delta(item, join_texts((*item.texts, event.text[: event.stable_chars].rstrip())))
+
+    def stopped(self, event: SpeechStopped) -> list[ServerEvent]:
+        """An utterance ended, or the client committed."""
+        item = self._open = self._open or self._new()
+        completes = self.detects_turns or item.started or event.reason in _ENDS_OF_ITEMS
+        self._ended.append(_Ended(item, completes))
+        if not completes:
+            return []
+        self._open = None
+        stopped = {"type": "input_audio_buffer.speech_stopped", "audio_end_ms": event.end_ms, "item_id": item.id}
+        return [*([stopped] if item.started else []), *self._commit(item)]
+
+    def final(self, event: Final) -> list[ServerEvent]:
+        """The text of the utterance that ended first of those that have none."""
+        ended = self._ended.popleft()
+        item = ended.item
+        if item.dropped:
+            return []
+        item.texts.append(event.text)
+        item.milliseconds += event.end_ms - event.start_ms
+        text = join_texts(item.texts)
+        deltas = _delta(item, text)
+        return [*deltas, _completed(item, text, event.language)] if ended.completes else deltas
+
+    def cleared(self) -> None:
+        """The open utterance was dropped, and with it what the server had cut off it."""
+        self._open = None
+        for ended in self._ended:
+            ended.item.dropped = ended.item.dropped or not ended.completes
+
+    def concluded(self) -> list[ServerEvent]:
+        """The session is over, and every final was told: the item that was never committed."""
+        item, self._open = self._open, None
+        if item is None or not item.texts or item.dropped:
+            return []
+        return [*self._commit(item), _completed(item, join_texts(item.texts), AUTO)]
+
+    def _new(self) -> _Item:
+        self._count += 1
+        return _Item(f"{self._prefix}_{self._count}")
+
+    def _commit(self, item: _Item) -> list[ServerEvent]:
+        previous, self._previous = self._previous, item.id
+        shown = {
+            "id": item.id,
+            "object": "realtime.item",
+            "type": "message",
+            "role": "user",
+            "status": "completed",
+            "content": [{"type": "input_audio", "transcript": None}],
+        }
+        return [
+            {"type": "input_audio_buffer.committed", "item_id": item.id, "previous_item_id": previous},
+            {"type": "conversation.item.added", "item": shown, "previous_item_id": previous},
+            {"type": "conversation.item.done", "item": shown, "previous_item_id": previous},
+        ]
+
+
+def _delta(item: _Item, text: str) -> list[ServerEvent]:
+    """What `text` adds to the deltas so far; nothing where it contradicts them."""
+    if not text.startswith(item.deltas) or text == item.deltas:
+        return []
+    delta, item.deltas = text[len(item.deltas) :], text
+    return [{"type": f"{_TRANSCRIPTION}.delta", "item_id": item.id, "content_index": 0, "delta": delta}]
+
+
+def _completed(item: _Item, text: str, language: str) -> ServerEvent:
+    completed: ServerEvent = {
+        "type": f"{_TRANSCRIPTION}.completed",
+        "item_id": item.id,
+        "content_index": 0,
+        "transcript": text,
+        "usage": {"type": "duration", "seconds": round(item.milliseconds / 1000, 3)},
+    }
+    return completed | ({"languages": [{"code": language}]} if text and language != AUTO else {})
