@@ -96,41 +96,21 @@ def create_app(
         lifecycle = BackendLifecycle(registry.create(read.backend, read.backends()), ready, _end_process)
         make_vad = await asyncio.to_thread(vad_factory.load, read.vad)
         await asyncio.to_thread(warn_without_temporary_folder)
-        metrics = Metrics()
-        metrics.build.info({"version": VERSION, "backend": read.backend})
-        metrics.create_labels(refusals=RefusalReason, final_reasons=Reason, statuses=STATUSES)
-        register_engine(metrics.registry, lifecycle.backend)
-        admission = Admission(lifecycle, metrics, read.max_sessions, read.http_uploads, read.max_key_sessions)
-        access = read.access()
-        context = AppContext(
-            lifecycle,
-            admission,
-            metrics,
-            structlog.get_logger().bind(),
-            ProtocolLookup(structlog.get_logger()),
-            WorkerScheduler(),
-            read.queues(),
-            read.socket(),
-            read.segmenter(),
-            read.voice(),
-            make_vad,
-            read.allowed_origins,
-            access,
-        )
+        context = _context(read, lifecycle, make_vad)
         transcriber = Transcriber(context, read.uploads(), read.http_threads(), read.vad)
 
         async def drain() -> None:
-            await admission.refuse_new(read.lame_duck_seconds)
+            await context.admission.refuse_new(read.lame_duck_seconds)
             context.scheduler.read_all()
-            await admission.drain(read.drain_seconds)
+            await context.admission.drain(read.drain_seconds)
 
         stop = GracefulShutdown(drain=drain, release=lambda: asyncio.to_thread(lifecycle.close))
         app.state.context, app.state.transcriber, app.state.gc_policy = context, transcriber, gc_policy
         app.state.path_prefix = read.path_prefix
         app.state.page_files = await asyncio.to_thread(page.PageFiles) if read.page else None
         watches = [
-            asyncio.create_task(admission.watch(), name="engine watch"),
-            asyncio.create_task(access.keys.watch(), name="key file watch"),
+            asyncio.create_task(context.admission.watch(), name="engine watch"),
+            asyncio.create_task(context.access.keys.watch(), name="key file watch"),
         ]
         try:
             lifecycle.start()
@@ -149,6 +129,30 @@ def create_app(
     app = _Application(lambda: check(settings), title="realtime-stt-ws", version=VERSION, lifespan=lifespan)
     add_routes(app, dialects)
     return app
+
+
+def _context(settings: Settings, lifecycle: BackendLifecycle, make_vad: vad_factory.MakeVad) -> AppContext:
+    metrics = Metrics()
+    metrics.build.info({"version": VERSION, "backend": settings.backend})
+    metrics.create_labels(refusals=RefusalReason, final_reasons=Reason, statuses=STATUSES)
+    register_engine(metrics.registry, lifecycle.backend)
+    return AppContext(
+        lifecycle=lifecycle,
+        admission=Admission(
+            lifecycle, metrics, settings.max_sessions, settings.http_uploads, settings.max_key_sessions
+        ),
+        metrics=metrics,
+        log=structlog.get_logger().bind(),
+        protocols=ProtocolLookup(structlog.get_logger()),
+        scheduler=WorkerScheduler(),
+        queues=settings.queues(),
+        socket=settings.socket(),
+        segmenter=settings.segmenter(),
+        vad=settings.voice(),
+        make_vad=make_vad,
+        allowed_origins=settings.allowed_origins,
+        access=settings.access(),
+    )
 
 
 def _log_start(settings: Settings, choices: Sequence[str]) -> None:

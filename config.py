@@ -42,11 +42,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     backend: str = "qwen3"
-    """Engine: `qwen3`, `whisper`, `pocketsphinx`, `mock`, or `auto`: qwen3 or whisper, as this machine can."""
+    """Engine: `qwen3`, `whisper`, `mock`, or `auto`: qwen3 or whisper, as this machine can."""
     host: Annotated[str, Field(min_length=1)] = "0.0.0.0"  # noqa: S104 - a container is reached from outside
     """Address that `python app.py` listens on; `::`: every IPv6 and IPv4 address."""
-
-    """Engine: `qwen3`, `whisper`, `mock`, or `auto`: qwen3 or whisper, as this machine can."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port that `python app.py` listens on; 0: any free one."""
     keep_alive_seconds: Annotated[int, Field(ge=1, le=3600)] = 75
@@ -159,8 +157,8 @@ class Settings(BaseSettings):
     @classmethod
     def unknown(cls, environment: Mapping[str, str]) -> list[str]:
         """One sentence for each variable that looks like a setting and is none."""
-        others = {name: value for name, value in environment.items() if name not in OF_THE_CLIENT}
-        return unknown_settings(others, PREFIX, [f"{PREFIX}{name}".upper() for name in cls.model_fields])
+        names = [f"{PREFIX}{name}".upper() for name in cls.model_fields]
+        return unknown_settings(environment, PREFIX, [*names, *OF_THE_CLIENT])
 
     def serving(self) -> ServingOptions:
         """What `python app.py` tells uvicorn."""

@@ -22,13 +22,11 @@ from pydantic_core import ErrorDetails
 
 from protocol.errors import BadRequest
 from protocol.languages import AUTO, check_language
-from protocol.stream_audio import StreamCodec
+from protocol.stream_audio import MAX_RATE, MIN_RATE, TELEPHONE_RATE, StreamCodec
 
 MAX_HOTWORDS = 100
 MAX_HOTWORD_CHARACTERS = 64
 MAX_ID_CHARACTERS = 128
-TELEPHONE_RATE = 8_000
-"""Hz; the rate of G.711."""
 
 
 def _printable(text: str) -> str:
@@ -74,7 +72,7 @@ class ConnectParams(BaseModel):
 
     call_id: Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_printable)]
     """The client's name for this conversation: 1 to 128 printable characters; it comes back in every message."""
-    sample_rate: Annotated[int, Field(ge=8_000, le=48_000)]
+    sample_rate: Annotated[int, Field(ge=MIN_RATE, le=MAX_RATE)]
     """Sample rate in Hz, 8000 to 48000. 16000 costs least: the rest is resampled."""
     codec: StreamCodec = "pcm_s16le"
     """Audio format of binary messages: `pcm_s16le` (signed 16-bit little-endian), `pcm_f32le` (floats from -1 to 1),

@@ -19,12 +19,10 @@ from protocol.openai_errors import BadParameter
 from protocol.openai_form import MAX_PROMPT_CHARACTERS, checked_keywords, checked_language
 from protocol.openai_models import implies_no_vad
 from protocol.openai_turns import DEFAULT_THRESHOLD, silence_ms, vad_threshold
-from protocol.stream_audio import StreamFormat
+from protocol.stream_audio import MAX_RATE, MIN_RATE, TELEPHONE_RATE, StreamFormat
 
 DEFAULT_RATE = 24_000
 """Hz; the only one that OpenAI takes for `audio/pcm`."""
-TELEPHONE_RATE = 8_000
-"""Hz, of G.711."""
 DEFAULT_PADDING_MS = 300
 _MAX_DEPTH = 8
 """Of an update; the session has 4."""
@@ -36,7 +34,7 @@ class _Part(BaseModel):
 
 class _Format(_Part):
     type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"] = "audio/pcm"
-    rate: Annotated[int, Field(ge=8_000, le=48_000)] | None = None
+    rate: Annotated[int, Field(ge=MIN_RATE, le=MAX_RATE)] | None = None
     """Hz, of `audio/pcm` only."""
 
 

@@ -11,6 +11,10 @@ import soxr  # publishes no type information
 from protocol.pcm import SAMPLE_RATE, Signal, to_pcm
 
 StreamCodec = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
+MIN_RATE, MAX_RATE = 8_000, 48_000
+"""Hz; what telephones, browsers and recorders have."""
+TELEPHONE_RATE = 8_000
+"""Hz; the rate of G.711."""
 _SAMPLE_BYTES = {"pcm_s16le": 2, "pcm_f32le": 4, "mulaw": 1, "alaw": 1}
 _INT16_SCALE = np.float32(1 / 32768)
 

@@ -32,12 +32,9 @@ class Connection:
         self, socket: AsgiSocket, dialect: Dialect, context: AppContext, telemetry: ConnectionTelemetry
     ) -> None:
         self._socket = socket
-        self._receive = socket.receive
-        self._send_asgi = socket.send
         self._dialect = dialect
         self._context = context
         self._telemetry = telemetry
-        self._transport = socket.transport
         self._options = SessionOptions()
         self._bridge: Bridge | None = None
         """Built with the first message: it is most of what a connection costs, and some clients only connect."""
@@ -183,7 +180,7 @@ class Connection:
         try:
             async with asyncio.timeout(self._context.socket.send_timeout_seconds):
                 for message in messages:
-                    await self._send_asgi({"type": "websocket.send", "text": message})
+                    await self._socket.send({"type": "websocket.send", "text": message})
                     self._last_sent = time.monotonic()
         except TimeoutError:
             self._fail(ClientTooSlow("the client does not read"))
@@ -270,12 +267,12 @@ class Connection:
     def _abort(self) -> None:
         """Drop the socket: a close frame would wait behind what the client does not read."""
         self._aborted = True
-        if self._transport is not None:
-            self._transport.abort()
+        if self._socket.transport is not None:
+            self._socket.transport.abort()
 
     async def _close(self, close: Close) -> None:
         """Send the last messages and the close frame, and wait for the client's."""
-        if self._aborted and self._transport is None and self._client_code is None:
+        if self._aborted and self._socket.transport is None and self._client_code is None:
             # The socket cannot be dropped. While it lasts it counts as a session, so that such sockets are bounded.
             await self._await_disconnect()
         if self._client_code is not None or self._aborted or self._unreachable:
@@ -283,12 +280,12 @@ class Connection:
         if await self._send(close.messages):
             with contextlib.suppress(*_PEER_GONE):
                 async with asyncio.timeout(_CLOSE_SECONDS):
-                    await self._send_asgi({"type": "websocket.close", "code": close.code, "reason": close.reason})
+                    await self._socket.send({"type": "websocket.close", "code": close.code, "reason": close.reason})
                     # A socket that uvicorn closes before the peer's reply is read is reset, and the last words lost.
                     await self._await_disconnect()
 
     async def _await_disconnect(self) -> None:
-        while (await self._receive())["type"] != "websocket.disconnect":
+        while (await self._socket.receive())["type"] != "websocket.disconnect":
             pass
 
     def _record_end(self, close: Close) -> None:

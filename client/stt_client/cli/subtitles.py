@@ -19,7 +19,8 @@ LINES = 2
 PAUSE_MS = 1_000
 """A silence between two words that begins a new subtitle."""
 
-_UNSPACED = ("CJK ", "HIRAGANA ", "KATAKANA ", "IDEOGRAPHIC ", "FULLWIDTH ", "THAI ", "LAO ", "KHMER ", "MYANMAR ")
+_UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "IDEOGRAPHIC", "FULLWIDTH", "THAI", "LAO", "KHMER", "MYANMAR")
+"""Beginnings of the names of characters whose scripts put no blanks between words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +127,7 @@ def _parts(word: str) -> Iterator[tuple[int, str]]:
 def _unspaced(character: str) -> bool:
     """Whether the character is of a script that puts no blanks between words. Korean does put them."""
     name = unicodedata.name(character, "") if character > "\u0dff" else ""
-    return name.startswith(
-        ("CJK", "HIRAGANA", "KATAKANA", "IDEOGRAPHIC", "THAI", "LAO", "KHMER", "MYANMAR", "FULLWIDTH")
-    )
+    return name.startswith(_UNSPACED)
 
 
 def _word_spans(text: str, words: Sequence[Word]) -> list[tuple[int, int, Word]]:
