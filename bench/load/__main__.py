@@ -4,13 +4,20 @@ overhead   CPU of a stream, next to a bare WebSocket
 ramp       number of live streams that a server carries within a limit of delay
 connects   connections per second, next to a bare WebSocket
 contended  delays while other processes keep the cores busy
+dialects   CPU of a stream in OpenAI's dialect, next to our own
 """
 
 from __future__ import annotations
 
 from bench.common.report import run_command
-from bench.load import connects, contended, overhead, ramp
+from bench.load import connects, contended, dialects, overhead, ramp
 
 if __name__ == "__main__":
-    commands = {"overhead": overhead.main, "ramp": ramp.main, "connects": connects.main, "contended": contended.main}
+    commands = {
+        "overhead": overhead.main,
+        "ramp": ramp.main,
+        "connects": connects.main,
+        "contended": contended.main,
+        "dialects": dialects.main,
+    }
     run_command("load", __doc__ or "", commands)
