@@ -147,7 +147,7 @@ def test_a_client_that_mutes_gets_the_finals_of_both(mock_server: Server) -> Non
 
 
 def test_two_channels_count_as_two_sessions(folder: Path) -> None:
-    """In the limit, in the gauges and in /health; where one place is left one more channel is let in. One thread works."""
+    """In the limit, in the gauges and in /health; with one place left one channel is let in. One thread works."""
     with Server(folder, {"STT_BACKEND": "mock", "STT_MAX_SESSIONS": "3"}) as server:
         with session(server.ws()) as client:
             client.commit()
