@@ -11,13 +11,13 @@ import pytest
 from tests.server import ROOT
 
 DEPLOY = ROOT / "deploy"
-FROM_NPM = Path(__file__).parent / "node_modules" / ".bin"
-"""Where `make test-all` puts programs that npm brings."""
+FROM_NPM = Path(__file__).parent / "node_modules"
+"""Where `make test-all` puts helm and kubectl, each in a folder of its name."""
 
 
 def program(name: str, source: str) -> str:
     """The path of a program; `source` tells whoever has none where it comes from."""
-    found = shutil.which(name) or shutil.which(name, path=str(FROM_NPM))
+    found = shutil.which(name, path=str(FROM_NPM / name)) or shutil.which(name)
     if found is None:
         pytest.skip(f"{name} is not here: {source}")
     return found
