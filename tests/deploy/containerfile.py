@@ -22,7 +22,7 @@ class Stage:
         """Arguments of every instruction of this name, in order."""
         return [arguments for instruction, arguments in self.instructions if instruction == name]
 
-    def the(self, name: str) -> str:
+    def single(self, name: str) -> str:
         """Arguments of the only instruction of this name."""
         (arguments,) = self.all(name)
         return arguments
@@ -33,7 +33,7 @@ class Stage:
 
     def command(self, name: str) -> list[str]:
         """A command in exec form, which needs no shell."""
-        words: list[str] = json.loads(self.the(name)[self.the(name).index("[") :])
+        words: list[str] = json.loads(self.single(name)[self.single(name).index("[") :])
         return words
 
 

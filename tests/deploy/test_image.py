@@ -36,12 +36,12 @@ def test_hadolint_accepts_the_containerfile() -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_an_image_needs_no_rights_and_no_shell(target: str) -> None:
+def test_an_image_needs_no_privileges_and_no_shell(target: str) -> None:
     """It runs as nobody, gets SIGTERM itself, and its commands are in exec form."""
     stage = stages()[target]
 
-    assert stage.the("USER") == f"{USER}:{USER}"
-    assert stage.the("STOPSIGNAL") == "SIGTERM"
+    assert stage.single("USER") == f"{USER}:{USER}"
+    assert stage.single("STOPSIGNAL") == "SIGTERM"
     assert stage.command("ENTRYPOINT") == ["python3", "app.py"]
     assert stage.command("HEALTHCHECK")[0] == "python3"
     assert {stage.environment()["HOME"], stage.environment()["STT_MODEL_DIR"]} == {"/cache", "/cache/models"}
@@ -67,7 +67,7 @@ def sources(stage: Stage) -> list[str]:
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder like the image's root: Debian's packages without any other program, the locked wheels, the server."""
     strap = program("mmdebstrap", "install Debian's package mmdebstrap")
-    program("bwrap", BUBBLEWRAP)
+    require_namespaces()
     folder = tmp_path_factory.mktemp("image") / "root"
     include = f"--include={','.join(PACKAGES)}"
     try:
@@ -78,6 +78,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder.parent)
+
+
+def require_namespaces() -> None:
+    """Skip where the kernel lets this user confine no process."""
+    words = [program("bwrap", BUBBLEWRAP), "--ro-bind", "/", "/", "--unshare-user", "--unshare-pid", "true"]
+    tried = subprocess.run(words, check=False, capture_output=True, text=True)
+    if tried.returncode != 0:
+        pytest.skip(f"no namespaces can be made here: {tried.stderr.strip()}")
 
 
 def only_python(folder: Path) -> None:
@@ -115,11 +123,11 @@ def copy_server(folder: Path) -> None:
 
 
 def contained(root: Path, command: list[str], settings: dict[str, str]) -> list[str]:
-    """A command line that runs `command` on the read-only root as a container would: nobody, process 1, no rights."""
+    """A command line that runs `command` on the read-only root as a container would: as nobody and process 1."""
     stage = stages()["cpu"]
     words = [program("bwrap", BUBBLEWRAP), "--ro-bind", str(root), "/", "--proc", "/proc", "--dev", "/dev"]
     words += ["--tmpfs", "/tmp", "--tmpfs", "/cache", "--ro-bind", str(model_dir()), "/cache/models"]  # noqa: S108 - its own
-    words += ["--chdir", stage.the("WORKDIR"), "--clearenv"]
+    words += ["--chdir", stage.single("WORKDIR"), "--clearenv"]
     words += ["--unshare-user", "--unshare-pid", "--as-pid-1", "--uid", USER, "--gid", USER, "--cap-drop", "ALL"]
     for name, value in {"PATH": "/usr/bin", **stage.environment(), **settings}.items():
         words += ["--setenv", name, value]

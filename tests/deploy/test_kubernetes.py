@@ -1,10 +1,11 @@
-"""The chart and its kustomize twin: what they render is valid, ends pods in time, and has settings that exist.
+"""The Helm chart and the kustomizations: what they render is valid, ends pods in time, and has settings that exist.
 
 Nothing here runs on a cluster. ScaledObject and ServiceMonitor have no schemas: only what this file names is checked.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 import yaml
 
 from config import Settings, load_settings
+from observability.version import VERSION
+from tests.deploy.containerfile import FILE
 from tests.deploy.programs import DEPLOY, program, run
 from tests.server import ROOT
 
@@ -45,14 +48,14 @@ def kustomized(name: str) -> list[Object]:
     return parsed(run(program("kubectl", NPM), "kustomize", KUSTOMIZE / name))
 
 
-def the(kind: str, objects: list[Object]) -> Object:
+def single(kind: str, objects: list[Object]) -> Object:
     """The only object of a kind."""
     (found,) = (each for each in objects if each["kind"] == kind)
     return found
 
 
 def pod_of(objects: list[Object]) -> Object:
-    spec: Object = the("Deployment", objects)["spec"]["template"]["spec"]
+    spec: Object = single("Deployment", objects)["spec"]["template"]["spec"]
     return spec
 
 
@@ -120,7 +123,7 @@ def test_probes_ask_for_different_things(objects: list[Object]) -> None:
     assert startup["periodSeconds"] * startup["failureThreshold"] >= 600
 
 
-def test_a_pod_has_no_rights(objects: list[Object]) -> None:
+def test_a_pod_has_no_privileges(objects: list[Object]) -> None:
     """Not root, nothing writable but its volumes, no capabilities, no token, no variables of other Services."""
     pod = pod_of(objects)
     assert pod["securityContext"]["runAsNonRoot"]
@@ -175,7 +178,7 @@ def test_a_gpu_server_has_one_gpu(objects: list[Object]) -> None:
 def test_nothing_else_counts_the_pods_of_an_autoscaler(objects: list[Object]) -> None:
     """No `replicas` beside an autoscaler, which a rollout would set back; it scales on sessions, and down slowly."""
     autoscalers = [each for each in objects if each["kind"] in {"HorizontalPodAutoscaler", "ScaledObject"}]
-    deployment = the("Deployment", objects)
+    deployment = single("Deployment", objects)
 
     assert ("replicas" in deployment["spec"]) is not bool(autoscalers)
     for each in autoscalers:
@@ -196,7 +199,7 @@ def test_nothing_else_counts_the_pods_of_an_autoscaler(objects: list[Object]) ->
 
 def test_selectors_find_the_pods(objects: list[Object]) -> None:
     """Services, the budget, the network policy and the deployment select the pods; a monitor selects one Service."""
-    labels = the("Deployment", objects)["spec"]["template"]["metadata"]["labels"].items()
+    labels = single("Deployment", objects)["spec"]["template"]["metadata"]["labels"].items()
     for each in objects:
         spec = each["spec"]
         selector = spec.get("podSelector", spec.get("selector", {}))
@@ -232,6 +235,19 @@ def test_values_that_cannot_work_are_refused(wrong: str, named: str) -> None:
     """A misspelt value, one out of range, or a setting that the chart sets itself ends with an error that names it."""
     with pytest.raises(AssertionError, match=named):
         rendered("--set", wrong)
+
+
+def test_versions_agree() -> None:
+    """Chart, kustomization and the commands in the docs name images of this version."""
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    (image,) = yaml.safe_load((KUSTOMIZE / "cuda" / "kustomization.yaml").read_text())["images"]
+    texts = [FILE.read_text(), (ROOT / "docs" / "operations.md").read_text()]
+
+    assert (chart["appVersion"], image["newTag"]) == (VERSION, f"{VERSION}-cuda")
+    assert {tag for text in texts for tag in re.findall(r"realtime-stt-ws:(\S+)", text)} == {
+        f"{VERSION}-cpu",
+        f"{VERSION}-cuda",
+    }
 
 
 def test_the_notes_say_what_was_not_tried() -> None:
