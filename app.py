@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -37,6 +38,7 @@ from transport.authentication import Authentication
 from transport.backend_lifecycle import BackendLifecycle
 from transport.gc_policy import GcPolicy
 from transport.http_edge import Cors, with_prefix, with_request_id
+from transport.loop_lag import LoopLag
 from transport.routes import add_routes
 from transport.shutdown import GracefulShutdown
 from transport.transcriber import STATUSES, Transcriber
@@ -109,6 +111,7 @@ def create_app(
         app.state.path_prefix = read.path_prefix
         app.state.page_files = await asyncio.to_thread(page.PageFiles) if read.page else None
         watches = [
+            asyncio.create_task(context.loop_lag.watch(), name="event loop watch"),
             asyncio.create_task(context.admission.watch(), name="engine watch"),
             asyncio.create_task(context.access.keys.watch(), name="key file watch"),
         ]
@@ -134,6 +137,8 @@ def create_app(
 def _context(settings: Settings, lifecycle: BackendLifecycle, make_vad: vad_factory.MakeVad) -> AppContext:
     metrics = Metrics()
     metrics.build.info({"version": VERSION, "backend": settings.backend})
+    loop_lag = LoopLag(time.monotonic())
+    metrics.loop_lag.set_function(lambda: loop_lag.longest(time.monotonic()))
     metrics.create_labels(refusals=RefusalReason, final_reasons=Reason, statuses=STATUSES)
     register_engine(metrics.registry, lifecycle.backend)
     return AppContext(
@@ -145,6 +150,7 @@ def _context(settings: Settings, lifecycle: BackendLifecycle, make_vad: vad_fact
         log=structlog.get_logger().bind(),
         protocols=ProtocolLookup(structlog.get_logger()),
         scheduler=WorkerScheduler(),
+        loop_lag=loop_lag,
         queues=settings.queues(),
         socket=settings.socket(),
         segmenter=settings.segmenter(),

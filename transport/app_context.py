@@ -18,6 +18,7 @@ from protocol.errors import Forbidden
 from transport.admission import Admission
 from transport.api_keys import Keyring
 from transport.backend_lifecycle import BackendLifecycle
+from transport.loop_lag import LoopLag
 from transport.message_memory import MessageMemory
 from transport.queues import QueueOptions
 from transport.websocket_protocol import ProtocolLookup
@@ -57,6 +58,7 @@ class AppContext:
     """Connections bind it, which costs a tenth of a new logger."""
     protocols: ProtocolLookup
     scheduler: WorkerScheduler
+    loop_lag: LoopLag
     queues: QueueOptions
     socket: SocketOptions
     segmenter: SegmenterOptions
