@@ -238,7 +238,8 @@ DRIFTS = {
 def test_a_microphone_that_drifts(drift: Callable[[Signal], Signal]) -> None:
     """Under speech of RMS 1000 a DC offset or drift below 20 Hz changes two frames at most, and alone is no voice."""
     heard = np.concatenate((silence(1), speech("weather", 1000.0)))
-    added = np.asarray(drift(np.arange(len(heard), dtype=np.float32) / SAMPLE_RATE), np.float32)
+    time: Signal = np.arange(len(heard), dtype=np.float32) / np.float32(SAMPLE_RATE)
+    added = np.asarray(drift(time), np.float32)
     signals = (np.asarray(each / 32768, np.float32) for each in (heard, heard + added, added))
     still, moved, alone = (EnergyVad(THRESHOLD).frames(each)[1] for each in signals)
 
