@@ -170,6 +170,8 @@ class SessionWorker:
         self._handle(self._pipeline.feed(samples), None)
         for level in self._pipeline.take_levels():
             self._sink.offer(level)
+        if (warning := self._pipeline.take_warning()) is not None:
+            self._sink.put(warning)
 
     def _obey(self, command: events.Command, arrived: float) -> None:
         match command:
