@@ -38,6 +38,9 @@ class WarningCode(StrEnum):
     """The client sent text that is no message of this protocol. It is ignored; only the first is reported."""
     CONFIGURE_REFUSED = "configure_refused"
     """A `configure` message had a value that the server cannot use; the settings stay as they were."""
+    DAMAGED = "damaged"
+    """Opus packets, Ogg pages or WebM clusters were lost or cannot be read; what can be is transcribed. A packet that
+    cannot be decoded counts as silence. Only the first fault is reported."""
     TRUNCATED = "truncated"
     """A file holds less audio than it declares; what it holds was transcribed."""
     INCOMPLETE = "incomplete"
