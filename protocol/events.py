@@ -41,6 +41,9 @@ class WarningCode(StrEnum):
     TOO_QUIET = "too_quiet"
     """Live audio sounds like speech but lies below the detector's threshold; the message says how loud it is. It comes
     once."""
+    DAMAGED = "damaged"
+    """Opus packets, Ogg pages or WebM clusters were lost or cannot be read; what can be is transcribed. A packet that
+    cannot be decoded counts as silence. Only the first fault is reported."""
     TRUNCATED = "truncated"
     """A file holds less audio than it declares; what it holds was transcribed."""
     INCOMPLETE = "incomplete"
