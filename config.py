@@ -64,7 +64,8 @@ class Settings(BaseSettings):
     metrics_key_required: bool = False
     """Whether `/metrics` needs a key."""
     max_key_sessions: Annotated[int, Field(ge=0)] = 0
-    """WebSocket sessions open at once with one key; beyond them handshakes get 429; 0: any number."""
+    """WebSocket sessions open at once with one key; beyond them handshakes get 429; 0: any number. A session of two
+    channels counts as two."""
     token_secret: str = ""
     """What short-lived tokens are signed with, the same on all servers; empty: with what is derived from the keys."""
     tls_cert: Path | None = None
@@ -73,7 +74,7 @@ class Settings(BaseSettings):
     """PEM file of the certificate's private key."""
 
     max_sessions: Annotated[int, Field(ge=1)] = 256
-    """WebSocket sessions open at once; beyond them handshakes get 503."""
+    """WebSocket sessions open at once; beyond them handshakes get 503. A session of two channels counts as two."""
     idle_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300
     """A client that sends nothing for so many seconds, no ping either, gets 1008; 0: never."""
     max_silent_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3600

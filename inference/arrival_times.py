@@ -16,9 +16,8 @@ from inference.segmenter import CUT_SEARCH_MS
 from inference.worker_queues import AudioMessages
 from protocol.pcm import BYTES_PER_SAMPLE, SAMPLE_RATE, samples_of
 
-_BYTES_PER_SECOND = SAMPLE_RATE * BYTES_PER_SAMPLE
-_MEMORY = samples_of(CUT_SEARCH_MS + 1_000) * BYTES_PER_SAMPLE
-"""Bytes; the furthest back that an arrival is asked for is the point at which a too long utterance was cut."""
+_MEMORY = samples_of(CUT_SEARCH_MS + 1_000)
+"""Samples; the furthest back that an arrival is asked for is the point at which a too long utterance was cut."""
 _MOST_ENTRIES = 100
 """Messages read together beyond this number count as one, so that tiny ones cost no memory."""
 _FORGET = 64
@@ -30,7 +29,10 @@ _WINDOW_SECONDS = 5.0
 class ArrivalTimes:
     """Maps sample positions to arrival times for the last 6 s. Used by one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 1) -> None:
+        self._sample_bytes = channels * BYTES_PER_SAMPLE
+        """Of all channels, interleaved."""
+        self._bytes_per_second = SAMPLE_RATE * self._sample_bytes
         # Arrays: the garbage collector does not walk over their elements.
         self._ends = array("q", [0])
         """Bytes of the session up to each message's end."""
@@ -45,7 +47,7 @@ class ArrivalTimes:
         """Take note of messages. Those of a client that is ahead of real time count as arrived when they were read."""
         offset, reads = messages.offset, messages.arrivals
         # Counted to these messages' beginning: however long they are, those before may still be asked for.
-        old = bisect_left(self._ends, offset - _MEMORY)
+        old = bisect_left(self._ends, offset - _MEMORY * self._sample_bytes)
         if old >= _FORGET:
             del self._ends[:old], self._reads[:old], self._live[:old], self._resumes[:old]
         lengths = list(map(len, messages.chunks))
@@ -59,15 +61,15 @@ class ArrivalTimes:
 
     def at_sample(self, position: int) -> float:
         """When all samples before `position` had arrived, monotonic seconds."""
-        message = min(bisect_left(self._ends, position * BYTES_PER_SAMPLE), len(self._ends) - 1)
+        message = min(bisect_left(self._ends, position * self._sample_bytes), len(self._ends) - 1)
         read = self._reads[message]
         if not self._live[message]:
             return read
-        return min(read, self._ends[message] / _BYTES_PER_SECOND + self._least_delay(message))
+        return min(read, self._ends[message] / self._bytes_per_second + self._least_delay(message))
 
     def _least_delay(self, message: int) -> float:
         """Least delay of live messages around number `message`: since the client's last pause, and up to the newest."""
-        ends, reads = self._ends, self._reads
+        ends, reads, rate = self._ends, self._reads, self._bytes_per_second
         first = message
         while (
             first > 1
@@ -76,4 +78,4 @@ class ArrivalTimes:
             and reads[message] - reads[first - 1] <= _WINDOW_SECONDS
         ):
             first -= 1
-        return min(reads[each] - ends[each] / _BYTES_PER_SECOND for each in range(first, len(ends)) if self._live[each])
+        return min(reads[each] - ends[each] / rate for each in range(first, len(ends)) if self._live[each])

@@ -1,4 +1,4 @@
-"""The one audio format inside the server: 16 kHz mono, signed 16-bit little-endian, in 20 ms frames."""
+"""The one audio format inside the server: 16 kHz, signed 16-bit little-endian, in 20 ms frames."""
 
 from __future__ import annotations
 
@@ -63,26 +63,29 @@ def samples_of(milliseconds: int) -> int:
 class PcmReader:
     """Turns a connection's binary messages into samples, whatever their lengths. Used by one thread.
 
-    An odd byte is carried over to the next message. A message that was dropped shows as a jump in the offsets and
-    becomes silence of the same length, so that sample numbers stay true to the connection's time. Of a sample that
-    was dropped by half, the low byte is lost with it, and the high byte is kept.
+    Bytes that do not yet make a sample of every channel are carried over to the next message. A message that was
+    dropped shows as a jump in the offsets and becomes silence of the same length, so that sample numbers stay true to
+    the connection's time. Of a sample that was dropped in part, the first bytes are lost, and the others are kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 1) -> None:
+        self._channels = channels
+        self._sample_bytes = channels * BYTES_PER_SAMPLE
+        """Of all channels."""
         self._next = 0
         self._odd = b""
 
     def read(self, offset: int, data: bytes) -> tuple[int, Samples]:
-        """Samples of silence that come first, then the samples (int16 [n]) of `data`.
+        """Samples of silence that come first, then the samples (int16 [channels, n]) of the interleaved `data`.
 
         `offset` is the number of bytes the client sent before `data`.
         """
         silence = 0
         if offset > self._next:
-            silence = offset // BYTES_PER_SAMPLE - self._next // BYTES_PER_SAMPLE
-            self._odd = bytes(offset % BYTES_PER_SAMPLE)
+            silence = offset // self._sample_bytes - self._next // self._sample_bytes
+            self._odd = bytes(offset % self._sample_bytes)
         self._next = offset + len(data)
         data = self._odd + data if self._odd else data
-        whole = len(data) // BYTES_PER_SAMPLE * BYTES_PER_SAMPLE
+        whole = len(data) // self._sample_bytes * self._sample_bytes
         self._odd = data[whole:]
-        return silence, np.frombuffer(data[:whole], "<i2")
+        return silence, np.frombuffer(data[:whole], "<i2").reshape(-1, self._channels).T

@@ -31,7 +31,7 @@ def free_port() -> int:
         return port
 
 
-def eventually(claim: Any, seconds: float = 10.0) -> Any:  # noqa: ANN401 - whatever the claim returns
+def eventually(claim: Any, seconds: float = 60.0) -> Any:  # noqa: ANN401 - whatever the claim returns
     """Poll `claim()` until it is true; returns its value, or fails with the last one."""
     deadline = time.monotonic() + seconds
     while not (value := claim()):

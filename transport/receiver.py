@@ -13,7 +13,6 @@ from observability.connection_telemetry import ConnectionTelemetry
 from protocol.dialect import Dialect
 from protocol.errors import InternalError, PayloadTooLarge, ServiceError
 from protocol.events import Audio, Command, Commit, Finish, KeepAlive, Reject, Stall, Unknown, WarningCode
-from protocol.pcm import BYTES_PER_SECOND
 from transport.bridge import Bridge
 from transport.client_pace import ClientPace
 from transport.inbound_queue import InboundQueue
@@ -141,7 +140,7 @@ class Receiver:
                 self._take_command(command, bridge.inbound, now)
 
     async def _take_audio(self, data: bytes, bridge: Bridge, now: float) -> None:
-        pace, queue, seconds = self._pace, bridge.inbound, len(data) / BYTES_PER_SECOND
+        pace, queue, seconds = self._pace, bridge.inbound, bridge.inbound.seconds_of(data)
         pace.received(seconds, now, now - self._free_since, self._loop_lag.held_up(now))
         bridge.stall_watch.received(seconds, now)
         queue.put_audio(data, now, live=not pace.ahead, resumes=pace.resumes)

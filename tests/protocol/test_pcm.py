@@ -22,7 +22,7 @@ def read(messages: list[tuple[int, bytes]]) -> Samples:
     for offset, data in messages:
         silence, samples = reader.read(offset, data)
         assert silence >= 0
-        pieces += [np.zeros(silence, np.int16), samples]
+        pieces += [np.zeros(silence, np.int16), *samples]
     return np.concatenate(pieces)
 
 
@@ -138,7 +138,7 @@ def test_gap(size: int) -> None:
     reader = PcmReader()
     reader.read(0, b"\1\0\2\0")
     silence, samples = reader.read(4 + size, bytes(8 + size % 2))
-    assert silence + len(samples) == (4 + size + 8 + size % 2) // 2 - 2
+    assert silence + samples.shape[1] == (4 + size + 8 + size % 2) // 2 - 2
 
 
 def test_gap_to_an_odd_offset_and_nothing() -> None:
