@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import parse_qsl
 
 from pydantic import ValidationError
@@ -41,6 +41,8 @@ class NativeDialect:
         self._params: client.ConnectParams | None = None
         self._converter: StreamConverter | None = None
         """None: the audio is what the server works with."""
+        self._reports_fault = True
+        """No fault of the audio has been reported."""
 
     def open(self, handshake: Handshake) -> SessionOptions | HttpRefusal:
         """Check the query.
@@ -54,7 +56,7 @@ class NativeDialect:
         params = client.parse_connect(query)
         require_supported(params.language, self._server.languages)
         self._params = params
-        source = StreamFormat(params.sample_rate, params.codec)
+        source = StreamFormat(params.sample_rate, params.codec, params.channels)
         self._converter = None if source.is_native else StreamConverter(source)
         return SessionOptions(
             call_id=params.call_id,
@@ -66,6 +68,7 @@ class NativeDialect:
             vad_threshold=params.vad_threshold,
             words=params.words,
             levels="level" in params.events,
+            channels=params.channels,
         )
 
     def refusal(self, error: ServiceError) -> HttpRefusal:
@@ -91,23 +94,35 @@ class NativeDialect:
         )
         return [ready.to_json()]
 
-    def take(self, message: str | bytes) -> Sequence[events.Command]:
+    def take(self, message: str | bytes) -> Iterable[events.Command]:
         """Binary is audio, text is one of the client's messages; so is binary that holds such a text."""
         if isinstance(message, bytes):
             if message[:1] != b"{" or message[-1:] != b"}":
-                return (self._audio(message),)
+                return self._audio(message)
             command = self._read(message)
-            return (self._audio(message),) if isinstance(command, events.Unknown) else self._in_order(command)
+            return self._audio(message) if isinstance(command, events.Unknown) else self._in_order(command)
         return self._in_order(self._read(message))
 
-    def _audio(self, data: bytes) -> events.Audio:
-        return events.Audio(data if self._converter is None else self._converter.convert(data))
+    def _audio(self, data: bytes) -> Iterable[events.Command]:
+        return (events.Audio(data),) if self._converter is None else self._converted(data, self._converter)
+
+    def _converted(self, data: bytes, converter: StreamConverter) -> Iterator[events.Command]:
+        for pcm in converter.convert(data):
+            yield events.Audio(pcm)
+        if converter.faults and self._reports_fault:
+            self._reports_fault = False
+            yield events.Reject(events.WarningCode.DAMAGED, converter.faults[0])
 
     def _in_order(self, command: events.Command) -> Sequence[events.Command]:
         """The command behind all audio that came before it."""
-        if self._converter is None or not isinstance(command, events.Commit | events.Clear | events.Finish):
-            return (command,)
-        return (events.Audio(self._converter.flush()), command)
+        if isinstance(command, events.Commit | events.Clear | events.Finish):
+            return (*self.flush(), command)
+        return (command,)
+
+    def flush(self) -> Sequence[events.Audio]:
+        """What the resampler holds back."""
+        held = b"" if self._converter is None else self._converter.flush()
+        return (events.Audio(held),) if held else ()
 
     def _read(self, message: str | bytes) -> events.Command:
         try:
@@ -151,7 +166,7 @@ class NativeDialect:
             case events.Level():
                 return (self._level(event, now).to_json(),)
             case events.Final():
-                return (_final(event, self._call_id, now).to_json(),)
+                return (self._final(event, now).to_json(),)
             case _:
                 return (self._answer(event, now).to_json(),)
 
@@ -159,13 +174,18 @@ class NativeDialect:
         self, event: events.SpeechStarted | events.SpeechStopped, now: float
     ) -> wire.SpeechStarted | wire.SpeechStopped:
         if isinstance(event, events.SpeechStarted):
-            return wire.SpeechStarted(call_id=self._call_id, created_at=now, start_ms=event.start_ms)
-        return wire.SpeechStopped(call_id=self._call_id, created_at=now, end_ms=event.end_ms)
+            return wire.SpeechStarted(
+                call_id=self._call_id, created_at=now, channel=self._channel(event), start_ms=event.start_ms
+            )
+        return wire.SpeechStopped(
+            call_id=self._call_id, created_at=now, channel=self._channel(event), end_ms=event.end_ms
+        )
 
     def _partial(self, event: events.Hypothesis, now: float) -> wire.Partial:
         return wire.Partial(
             call_id=self._call_id,
             created_at=now,
+            channel=self._channel(event),
             segment_seq=event.segment_seq,
             text=event.text,
             stable_chars=event.stable_chars,
@@ -175,10 +195,30 @@ class NativeDialect:
         return wire.Level(
             call_id=self._call_id,
             created_at=now,
+            channel=self._channel(event),
             end_ms=event.end_ms,
             rms=round(event.rms, 1),
             threshold=None if event.threshold is None else round(event.threshold, 1),
             voiced=event.voiced,
+        )
+
+    def _final(self, event: events.Final, now: float) -> wire.Final:
+        return wire.Final(
+            call_id=self._call_id,
+            created_at=now,
+            channel=self._channel(event),
+            segment_seq=event.segment_seq,
+            text=event.text,
+            first_token_ms=event.first_token_ms,
+            latency_ms=event.latency_ms,
+            segment_duration_ms=event.end_ms - event.start_ms,
+            start_ms=event.start_ms,
+            end_ms=event.end_ms,
+            reason=event.reason,
+            language=event.language,
+            words=timed_words(event.words),
+            id=event.commit_id,
+            dropped_ms=event.dropped_ms or None,
         )
 
     def _answer(
@@ -186,7 +226,13 @@ class NativeDialect:
     ) -> wire.Warning | wire.Cleared | wire.Configured | wire.Finished:
         match event:
             case events.Warning():
-                return wire.Warning(call_id=self._call_id, created_at=now, code=event.code, message=event.message)
+                return wire.Warning(
+                    call_id=self._call_id,
+                    created_at=now,
+                    channel=self._channel(event),
+                    code=event.code,
+                    message=event.message,
+                )
             case events.Cleared():
                 return wire.Cleared(call_id=self._call_id, created_at=now)
             case events.Configured():
@@ -218,6 +264,9 @@ class NativeDialect:
         )
         return Close((last.to_json(),), error.close_code, str(error)[:120])
 
+    def _channel(self, event: events.ChannelEvent) -> int | None:
+        return event.channel if self._opened().channels > 1 else None
+
     @property
     def _tells_speech(self) -> bool:
         return "speech" in self._opened().events
@@ -226,22 +275,3 @@ class NativeDialect:
         if self._params is None:
             raise AssertionError("the session is not open")
         return self._params
-
-
-def _final(event: events.Final, call_id: str, now: float) -> wire.Final:
-    return wire.Final(
-        call_id=call_id,
-        created_at=now,
-        segment_seq=event.segment_seq,
-        text=event.text,
-        first_token_ms=event.first_token_ms,
-        latency_ms=event.latency_ms,
-        segment_duration_ms=event.end_ms - event.start_ms,
-        start_ms=event.start_ms,
-        end_ms=event.end_ms,
-        reason=event.reason,
-        language=event.language,
-        words=timed_words(event.words),
-        id=event.commit_id,
-        dropped_ms=event.dropped_ms or None,
-    )
