@@ -22,7 +22,14 @@ LEAD_SECONDS = 20
 PRE_ROLL_MS = 300
 """Audio before a provisional final that is sent again with it: the voiced start is found behind soft sounds."""
 
-_Passed = events.SpeechStarted | events.SpeechStopped | events.Cleared | events.Configured | events.ServerWarning
+_Passed = (
+    events.SpeechStarted
+    | events.SpeechStopped
+    | events.Level
+    | events.Cleared
+    | events.Configured
+    | events.ServerWarning
+)
 
 
 @dataclass(frozen=True, slots=True)
