@@ -24,7 +24,7 @@ class Channel {
   pending = []; // starts (ms) of utterances without a final
   provisional = null;
   segments = 0;
-  firstSegment = 0; // number of the connection's first one
+  firstSegment = 0; // of the connection
   neededMs = 0; // audio before is not sent again
 
   settle(ms) {
@@ -41,7 +41,7 @@ export class Session {
     Object.assign(this, {rate, language, offsetMs, access, on});
     this.channels = Array.from({length: channels}, () => new Channel());
     this.kept = []; // interleaved
-    this.keptStart = 0; // first sample kept, of every channel
+    this.keptStart = 0; // first sample kept
     this.written = 0; // samples recorded
     this.base = 0; // sample at which the connection's audio begins
     this.failures = [];
