@@ -104,7 +104,7 @@ export class Session {
       return {text: "The server cannot be reached", ms: this.#backOff()};
     }
     const facts = await answer.json().catch(() => ({}));
-    // Each channel counts as a session.
+    // A channel counts as a session.
     const full = facts.sessions + this.channels.length > facts.max_sessions;
     if (answer.ok && !full) return null;
     const ms = Math.max(this.#backOff(), 1000 * (Number(answer.headers.get("retry-after")) || 0));
