@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
 from itertools import accumulate
 
 from inference.segmenter import CUT_SEARCH_MS
+from inference.worker_queues import AudioMessages
 from protocol.pcm import BYTES_PER_SAMPLE, SAMPLE_RATE, samples_of
 
 _MEMORY = samples_of(CUT_SEARCH_MS + 1_000)
@@ -24,9 +24,6 @@ _FORGET = 64
 """Messages that are forgotten at once, at least."""
 _WINDOW_SECONDS = 5.0
 """Time over which the least delay is taken."""
-_JITTER_SECONDS = 0.1
-"""A message that comes later than its own length and this after the one before shows that the client paused: delays
-from before the pause say nothing of those after it."""
 
 
 class ArrivalTimes:
@@ -43,23 +40,24 @@ class ArrivalTimes:
         """When each was read, monotonic seconds."""
         self._live = array("b", [False])
         """Whether its client sends no faster than real time."""
+        self._resumes = array("b", [False])
+        """Whether the client paused before it: delays from before the pause say nothing of those after it."""
 
-    def record(self, offset: int, chunks: Sequence[bytes], reads: Sequence[float], *, live: bool) -> None:
-        """Take messages, of which the first starts at byte `offset`, read at these times, monotonic seconds.
-
-        `live`: the client sends no faster than real time; otherwise audio counts as arrived when it was read.
-        """
+    def record(self, messages: AudioMessages) -> None:
+        """Take note of messages. Those of a client that is ahead of real time count as arrived when they were read."""
+        offset, reads = messages.offset, messages.arrivals
         # Counted to these messages' beginning: however long they are, those before may still be asked for.
         old = bisect_left(self._ends, offset - _MEMORY * self._sample_bytes)
         if old >= _FORGET:
-            del self._ends[:old], self._reads[:old], self._live[:old]
-        lengths = list(map(len, chunks))
+            del self._ends[:old], self._reads[:old], self._live[:old], self._resumes[:old]
+        lengths = list(map(len, messages.chunks))
         if len(lengths) > _MOST_ENTRIES:
             lengths, reads = [sum(lengths)], reads[-1:]
         lengths[0] += offset
         self._ends.extend(accumulate(lengths))
         self._reads.extend(reads)
-        self._live.extend([live] * len(lengths))
+        self._live.extend([messages.live] * len(lengths))
+        self._resumes.extend([messages.resumes, *[False] * (len(lengths) - 1)])
 
     def at_sample(self, position: int) -> float:
         """When all samples before `position` had arrived, monotonic seconds."""
@@ -73,9 +71,11 @@ class ArrivalTimes:
         """Least delay of live messages around number `message`: since the client's last pause, and up to the newest."""
         ends, reads, rate = self._ends, self._reads, self._bytes_per_second
         first = message
-        while first > 1 and self._live[first - 1] and reads[message] - reads[first - 1] <= _WINDOW_SECONDS:
-            length = (ends[first] - ends[first - 1]) / rate
-            if reads[first] - reads[first - 1] > length + _JITTER_SECONDS:
-                break
+        while (
+            first > 1
+            and self._live[first - 1]
+            and not self._resumes[first]
+            and reads[message] - reads[first - 1] <= _WINDOW_SECONDS
+        ):
             first -= 1
         return min(reads[each] - ends[each] / rate for each in range(first, len(ends)) if self._live[each])

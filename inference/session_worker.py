@@ -136,7 +136,7 @@ class SessionWorker:
                 yield message
                 continue
             silence, samples = self._reader.read(message.offset, b"".join(message.chunks))
-            self._arrivals.record(message.offset, message.chunks, message.arrivals, live=message.live)
+            self._arrivals.record(message)
             if silence:
                 self._report_dropped(silence)
             for done in range(0, silence, _BLOCK):

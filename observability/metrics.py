@@ -48,6 +48,11 @@ class Metrics:
             "From 1 on new sessions are refused.",
             registry=registry,
         )
+        self.loop_lag = Gauge(
+            "stt_event_loop_lag_seconds",
+            "Longest time by which the event loop was late in the last minute.",
+            registry=registry,
+        )
         self.engine_restarts = Counter(
             "stt_engine_restarts", "Times the engine was well again after its death.", registry=registry
         )

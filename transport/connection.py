@@ -53,7 +53,7 @@ class Connection:
         """Finals sent that answer a commit: one a channel."""
         self._last_sent = time.monotonic()
         """When a message was last sent, monotonic seconds."""
-        self._receiver = Receiver(socket, dialect, telemetry, self._open_bridge)
+        self._receiver = Receiver(socket, dialect, telemetry, context.loop_lag, self._open_bridge)
 
     async def run(self, opened: SessionOptions | ServiceError) -> None:
         """Serve the accepted socket; returns when it is closed and its thread has ended."""
@@ -212,6 +212,8 @@ class Connection:
     def _idle_ends(self) -> list[tuple[float, str]]:
         """When the connection will have been idle for too long, monotonic seconds, and what did not come."""
         limits, receiver, ends = self._context.socket, self._receiver, []
+        if receiver.waits:  # whatever the client has sent since is not read
+            receiver.last_message = receiver.last_audio = time.monotonic()
         if limits.idle_seconds:
             # A client that waits for the final of its commit has nothing to send.
             waits = receiver.commits * self._options.channels > self._commit_finals
@@ -252,6 +254,7 @@ class Connection:
         if self._bridge is None:
             self._bridge_decided.set()
         else:
+            self._receiver.flush()
             self._bridge.conclude(reason)
 
     def _cancel(self, *, at_once: bool) -> None:

@@ -111,17 +111,19 @@ class InboundQueue:
         self.end_reason = Reason.DRAIN
         scheduler.queues += 1
 
-    def put_audio(self, data: bytes, read: float, *, live: bool) -> None:
+    def put_audio(self, data: bytes, read: float, *, live: bool, resumes: bool = False) -> None:
         """Take a message read at `read`, monotonic seconds; a full queue drops its oldest live audio.
+
+        `resumes`: the client paused before it.
 
         Raises:
             ServerOverloaded: too much has been dropped since the queue was last empty.
             BadRequest: too many commands are waiting.
         """
         if data and self._ended is None:
-            if self._batch.live is not live:
+            if resumes or self._batch.live is not live:
                 self._flush()
-                self._batch.live = live
+                self._batch.live, self._batch.resumes = live, resumes
             batch = self._batch
             batch.chunks.append(data)
             batch.arrivals.append(read)

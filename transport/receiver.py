@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from protocol.events import Audio, Command, Commit, Finish, KeepAlive, Reject, S
 from transport.bridge import Bridge
 from transport.client_pace import ClientPace
 from transport.inbound_queue import InboundQueue
+from transport.loop_lag import LoopLag
 from transport.message_flood import MessageFlood
+from transport.receive_buffer import bound_receive_buffer
 from transport.websocket_protocol import KEEPALIVE_EVENT, PONG_EVENT, SpeechWebSocketProtocol
 
 _FULL_POLL_SECONDS = 0.05
@@ -42,6 +45,11 @@ class AsgiSocket:
         """Whether the client is known to be gone."""
         return self.transport is not None and self.transport.is_closing()
 
+    def hold_back(self, *, held_back: bool) -> None:
+        """Let little wait in the system's buffers, or as usual; nothing with another protocol."""
+        if self.transport is not None and not self.closing:
+            bound_receive_buffer(self.transport, held_back=held_back)
+
     def ping(self, payload: bytes) -> None:
         """Send a ping whose pong comes as an event behind all that came before it; nothing with another protocol."""
         if self.protocol is not None and not self.closing:
@@ -56,12 +64,14 @@ class Receiver:
         socket: AsgiSocket,
         dialect: Dialect,
         telemetry: ConnectionTelemetry,
+        loop_lag: LoopLag,
         open_bridge: Callable[[], Bridge | None],
     ) -> None:
         """`open_bridge` is called with the first message; None: the connection ends without a session."""
         self._socket = socket
         self._dialect = dialect
         self._telemetry = telemetry
+        self._loop_lag = loop_lag
         self._open_bridge = open_bridge
         self._bridge: Bridge | None = None
         self._unknown_messages = MessageFlood()
@@ -74,6 +84,10 @@ class Receiver:
         """When the last sign of life, and the last audio, was read (or the connection opened), monotonic seconds."""
         self.commits = 0
         """Commits received."""
+        self.waits = False
+        """The client is ahead of real time, and what it sent next is not read now."""
+        self._was_held_back = False
+        """Since it was last live."""
 
     @property
     def seconds_behind(self) -> float | None:
@@ -100,10 +114,19 @@ class Receiver:
                 self._telemetry.failed(error)
                 on_error(InternalError())
 
+    def flush(self) -> None:
+        """Queue the audio that the dialect still holds: the server ends the utterance here."""
+        if self._bridge is not None:
+            for audio in self._dialect.flush():
+                # What is wrong with the queue was raised for the message before.
+                with contextlib.suppress(ServiceError):
+                    self._bridge.inbound.put_audio(audio.data, time.monotonic(), live=not self._pace.ahead)
+
     async def _take_event(self, message: Message, now: float) -> None:
         if message["type"] == PONG_EVENT:
             # A pong is no sign of life: client libraries answer pings for programs that hang.
             if self._bridge is not None and self._bridge.stall_watch.shows_stall(message["bytes"]):
+                self.flush()
                 self._take_command(Stall(), self._bridge.inbound, now)
             return
         self.last_message = now
@@ -121,28 +144,48 @@ class Receiver:
         if bridge is None:
             return
         for command in self._dialect.take(text if data is None else data):
-            if isinstance(command, Audio):
+            if self.ignores:
+                return  # the session was ended during a long message
+            if not isinstance(command, Audio):
+                self._take_command(command, bridge.inbound, now)
+            elif command.data:
                 await self._take_audio(command.data, bridge, now)
             else:
-                self._take_command(command, bridge.inbound, now)
+                await asyncio.sleep(0)  # a long message may give no audio for long
 
     async def _take_audio(self, data: bytes, bridge: Bridge, now: float) -> None:
         pace, queue, seconds = self._pace, bridge.inbound, bridge.inbound.seconds_of(data)
-        pace.received(seconds, now, now - self._free_since)
+        pace.received(seconds, now, now - self._free_since, self._loop_lag.held_up(now))
         bridge.stall_watch.received(seconds, now)
-        queue.put_audio(data, now, live=not pace.ahead)
+        queue.put_audio(data, now, live=not pace.ahead, resumes=pace.resumes)
         if pace.ahead:
-            # Slower and slower rather than not at all, so that pings behind the audio are answered.
-            await asyncio.sleep(queue.pause_seconds(data))
-            while queue.is_full and not self._socket.closing:  # noqa: ASYNC110 - the worker's thread makes room
-                await asyncio.sleep(_FULL_POLL_SECONDS)
+            await self._hold_back(data, queue)
+        elif self._was_held_back:
+            self._was_held_back = False
+            self._socket.hold_back(held_back=False)
         self._free_since = self.last_audio = time.monotonic()
+
+    async def _hold_back(self, data: bytes, queue: InboundQueue) -> None:
+        """Wait as long as a client that is ahead must, after the message `data`."""
+        # Slower and slower rather than not at all, so that pings behind the audio are answered.
+        pause = queue.pause_seconds(data)
+        if pause and not self._was_held_back:
+            self._was_held_back = True
+            self._socket.hold_back(held_back=True)
+        self.waits = True
+        await asyncio.sleep(pause)
+        while queue.is_full and not self._socket.closing:  # noqa: ASYNC110 - the worker's thread makes room
+            await asyncio.sleep(_FULL_POLL_SECONDS)
+        self.waits = False
 
     def _take_command(self, command: Command, queue: InboundQueue, now: float) -> None:
         self._telemetry.commanded(command)
         match command:
             case KeepAlive():
                 pass
+            case Reject(code, message):
+                self._telemetry.warned(code, message)
+                queue.put_command(command, now)
             case Commit():
                 self.commits += 1
                 queue.put_command(command, now)

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from stt_client import AsyncClient, AudioLost, Client, Event, Final, Partial, Reconnected
+from stt_client import AsyncClient, AsyncStream, AudioLost, Client, Event, Final, Partial, Reconnected
 from tests.audio import interleaved, reference, silence, text_of
 from tests.server import Server
 from tests.stt_client.terminal import piped
-from tests.stt_client.test_restarts import RestartedServer, read
+from tests.stt_client.test_restarts import RestartedServer
 
 CALLER = reference("hello") + silence(700)
 AGENT = silence(600) + reference("price") + silence(700)
@@ -34,10 +35,14 @@ def texts(events: list[Event], channel: int) -> list[str]:
 def test_each_channel_has_its_own_events(mock_server: Server, kind: str) -> None:
     """Bytes are interleaved, and arrays have the shape [n, 2]; a commit has an answer from each channel."""
     samples = np.frombuffer(BOTH, "<i2").reshape(-1, 2)
-    audio: Any = {"bytes": BOTH, "int16": samples, "float32": (samples / 32768).astype(np.float32)}[kind]
+    forms: dict[str, bytes | npt.NDArray[Any]] = {
+        "bytes": BOTH,
+        "int16": samples,
+        "float32": (samples / 32768).astype(np.float32),
+    }
     events: list[Event] = []
     with Client(mock_server.http).stream(channels=2, vad_silence_ms=600) as stream:
-        stream.send(audio)
+        stream.send(forms[kind])
         stream.commit(id="all")
         stream.finish()
         events.extend(stream)
@@ -96,10 +101,11 @@ def test_restarts_in_the_midst_of_two_speakers_cost_no_word(folder: Path, number
     assert not [event for event in events if isinstance(event, AudioLost)]
 
 
-async def _reconnected(events: list[Event], times: int) -> None:
-    async with asyncio.timeout(100):
-        while sum(isinstance(event, Reconnected) for event in events) < times:
-            await asyncio.sleep(0.05)
+async def _read(stream: AsyncStream, events: list[Event], reconnections: asyncio.Queue[Event]) -> None:
+    async for event in stream:
+        events.append(event)
+        if isinstance(event, Reconnected):
+            reconnections.put_nowait(event)
 
 
 async def _converse(server: RestartedServer, number: signal.Signals) -> list[Event]:
@@ -109,12 +115,14 @@ async def _converse(server: RestartedServer, number: signal.Signals) -> list[Eve
     audio = interleaved(left, right)
     cuts = [0, int(1.5 * 64_000), 7 * 64_000, len(audio)]
     events: list[Event] = []
+    reconnections: asyncio.Queue[Event] = asyncio.Queue()
     async with AsyncClient(server.http, connect_seconds=60).stream(language="en", channels=2) as stream:
-        reader = asyncio.create_task(read(stream, events, asyncio.Queue()))
+        reader = asyncio.create_task(_read(stream, events, reconnections))
         for first, last in pairwise(cuts):
             if first:
                 await asyncio.to_thread(server.restart, number)
-                await _reconnected(events, cuts.index(first))
+                async with asyncio.timeout(100):
+                    await reconnections.get()
             due = asyncio.get_running_loop().time()
             for at in range(first, last, 6_400):
                 await stream.send(audio[at : min(at + 6_400, last)])
