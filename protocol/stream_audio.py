@@ -25,16 +25,18 @@ _BLOCK_BYTES = 48_000
 
 @dataclass(frozen=True, slots=True)
 class StreamFormat:
-    """What a client's binary messages hold; one channel."""
+    """What a client's binary messages hold."""
 
     sample_rate: int
     """Hz; nothing for Opus, whose packets say how long they are."""
     codec: StreamCodec
+    channels: int = 1
+    """Interleaved."""
 
     @property
     def is_native(self) -> bool:
         """Whether nothing has to be converted."""
-        return self == StreamFormat(SAMPLE_RATE, "pcm_s16le")
+        return (self.sample_rate, self.codec) == (SAMPLE_RATE, "pcm_s16le")
 
 
 class StreamConverter:
@@ -43,10 +45,13 @@ class StreamConverter:
     def __init__(self, source: StreamFormat) -> None:
         self._decoder: _PcmStream | OpusStream
         if source.codec == "opus":
-            self._decoder, rate = OpusStream(), OPUS_RATE
+            self._decoder, rate = OpusStream(source.channels), OPUS_RATE
         else:
-            self._decoder, rate = _PcmStream(source.codec), source.sample_rate
-        self._resampler = None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
+            self._decoder, rate = _PcmStream(source.codec, source.channels), source.sample_rate
+        self._channels = source.channels
+        self._resampler = None
+        if rate != SAMPLE_RATE:
+            self._resampler = soxr.ResampleStream(rate, SAMPLE_RATE, source.channels, dtype="float32")
 
     @property
     def faults(self) -> list[str]:
@@ -54,41 +59,48 @@ class StreamConverter:
         return self._decoder.faults
 
     def convert(self, data: bytes) -> Iterator[bytes]:
-        """The next bytes of the stream as 16 kHz PCM16LE, as far as it is ready: the resampler looks ahead a few ms.
+        """The next bytes of the stream as 16 kHz PCM16LE, its channels interleaved.
 
-        Lazily, in blocks of some ms of CPU, some of which are empty; to be iterated to its end.
+        As far as it is ready: the resampler looks ahead a few ms. Lazily, in blocks of some ms of CPU, some of which
+        are empty; to be iterated to its end.
         """
         for signal in self._decoder.decode(data):
-            yield to_pcm(self._resample(signal[:, 0], last=False))
+            yield to_pcm(self._resample(signal, last=False))
 
     def flush(self) -> bytes:
         """The samples that `convert` holds back: all audio so far has then come out. The stream may go on."""
-        rest = to_pcm(self._resample(np.zeros(0, np.float32), last=True))
+        rest = to_pcm(self._resample(np.zeros((0, self._channels), np.float32), last=True))
         if self._resampler is not None:
             self._resampler.clear()
         return rest
 
     def _resample(self, signal: Signal, *, last: bool) -> Signal:
+        """`signal` is float32 [n, channels]."""
         if self._resampler is None:
             return signal
-        resampled: Signal = self._resampler.resample_chunk(signal, last=last)
+        # Of one channel it takes [n] only.
+        resampled: Signal = self._resampler.resample_chunk(signal[:, 0] if self._channels == 1 else signal, last=last)
         return resampled
 
 
 class _PcmStream:
     """Decodes samples that messages may cut. Used by one thread."""
 
-    def __init__(self, codec: PcmCodec) -> None:
+    def __init__(self, codec: PcmCodec, channels: int) -> None:
         self._codec: PcmCodec = codec
+        self._channels = channels
+        self._sample_bytes = channels * SAMPLE_BYTES[codec]
+        """Of all channels."""
         self._partial_sample = b""
-        """The beginning of a sample whose rest comes with the next message."""
+        """The beginning of a sample of all channels whose rest comes with the next message."""
         self.faults: list[str] = []
         """None: any bytes are samples."""
 
     def decode(self, data: bytes) -> Iterator[Signal]:
-        """The next samples as float32 [n, 1], lazily, in blocks."""
+        """The next samples as float32 [n, channels], lazily, in blocks."""
         data = self._partial_sample + data
-        whole = len(data) - len(data) % SAMPLE_BYTES[self._codec]
+        whole = len(data) - len(data) % self._sample_bytes
         self._partial_sample = data[whole:]
         for first in range(0, whole, _BLOCK_BYTES):
-            yield decode_samples(data[first : min(first + _BLOCK_BYTES, whole)], self._codec).reshape(-1, 1)
+            block = data[first : min(first + _BLOCK_BYTES, whole)]
+            yield decode_samples(block, self._codec).reshape(-1, self._channels)

@@ -75,7 +75,7 @@ def test_http_and_websocket_cut_at_the_same_places(mock_server: Server) -> None:
     assert [segment["text"] for segment in answer["segments"]] == [
         *(REFERENCES / "pauses_meeting.txt").read_text().splitlines()
     ]
-    assert answer["segments"][0]["start_ms"] == 400
+    assert answer["segments"][0]["start_ms"] == 420
 
 
 def test_the_language_goes_by_its_primary_subtag(mock_server: Server) -> None:
@@ -110,7 +110,15 @@ def test_silence_is_said_to_be_silence(mock_server: Server) -> None:
     assert (answer["text"], answer["segments"], answer["duration_ms"]) == ("", [], 2_000)
     (warning,) = answer["warnings"]
     assert warning["code"] == "no_speech"
-    assert "RMS of 100 of 32768" in warning["message"]
+    assert "RMS of 100 of 32768, and only 300 counts as voice" in warning["message"]
+
+
+def test_a_quiet_file_is_told_the_threshold(mock_server: Server) -> None:
+    """The warning of a quiet file names the threshold that was in effect."""
+    quiet = np.frombuffer(reference("weather"), "<i2") // 32
+    content = _encoded(quiet.astype("<i2").tobytes())
+    (warning,) = _post(mock_server, content, "?vad_threshold=200").json()["warnings"]
+    assert "only 200 counts as voice" in warning["message"]
 
 
 def test_a_file_that_ends_early_is_transcribed(mock_server: Server) -> None:
@@ -224,6 +232,29 @@ def test_beyond_the_limit_requests_are_told_when_to_come_back(folder: Path) -> N
     assert refused.status_code == 503
     assert int(refused.headers["Retry-After"]) > 0
     assert answers[0].status_code == again.status_code == 200
+
+
+def test_what_all_uploads_take_together_has_a_bound(folder: Path) -> None:
+    """Bytes that came count, not places: beyond them 503, declared or not, until the other upload is over."""
+    settings = {"STT_BACKEND": "mock", "STT_MAX_UPLOAD_BYTES": "200000", "STT_HTTP_UPLOAD_BYTES": "250000"}
+    with Server(folder, settings) as server, socket.create_connection(("127.0.0.1", server.port)) as slow:
+        slow.sendall(b"POST /v1/stt/transcribe HTTP/1.1\r\nHost: x\r\nContent-Length: 190000\r\n")
+        slow.sendall(b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n")
+        eventually(lambda: server.metric("stt_http_requests_in_progress") == 1)
+        assert _post(server, _wav()).status_code == 200, "what is only declared takes nothing"
+        slow.sendall(b'Content-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + bytes(180_000))
+        refused = eventually(lambda: (answer := _post(server, _wav())).status_code == 503 and answer)
+        streamed = _stream(server, chunks=100)
+        slow.close()
+        eventually(lambda: server.metric("stt_http_requests_in_progress") == 0)
+        again = _post(server, _wav())
+        counted = server.metric('stt_refusals_total{protocol="http",reason="full"}')
+
+    assert refused.json()["message"].startswith("full: uploads of ")
+    assert int(refused.headers["Retry-After"]) > 0
+    assert b" 503 " in streamed.splitlines()[0]
+    assert again.status_code == 200
+    assert counted == 2
 
 
 def test_the_work_of_a_client_that_left_stops(folder: Path) -> None:
