@@ -19,17 +19,23 @@ PARALLEL := -n 3 --dist loadfile
 UV = $(shell command -v uv || echo $(BIN)/uv)
 # The program `stt`, from this clone. What it needs is pinned with everything else, and uv itself builds it.
 CLIENT = $(UV) pip install -q --python $(BIN)/python --no-deps --editable client
+# What the server would otherwise miss at its start.
+PULL_MODEL = case "$${STT_BACKEND:-auto} $${STT_WHISPER_MODEL:-base}" in \
+  "auto base" | "whisper base") $(BIN)/python -m models pull base;; esac
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-all soak frameworks test-engine lint types layers check lock lock-engine lock-frameworks lock-gpu gpu-check kustomize clean
+.PHONY: help serve fleet test test-all soak frameworks test-engine lint types layers check lock lock-engine lock-frameworks lock-gpu gpu-check kustomize clean
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 serve: $(STAMPS)/serve  ## Run the server with real recognition; the first run fetches the model base (148 MB)
-	@case "$${STT_BACKEND:-auto} $${STT_WHISPER_MODEL:-base}" in \
-	"auto base" | "whisper base") $(BIN)/python -m models pull base;; esac
+	@$(PULL_MODEL)
 	@STT_BACKEND=$${STT_BACKEND:-auto} $(BIN)/python app.py
+
+fleet: $(STAMPS)/serve  ## Run three servers behind HAProxy on this machine; the first run fetches the model base (148 MB)
+	@$(PULL_MODEL)
+	@STT_BACKEND=$${STT_BACKEND:-auto} $(BIN)/python -m tools.fleet
 
 test: $(STAMPS)/dev  ## Run the tests; the first run fetches the models tiny.en and base (226 MB)
 	@$(BIN)/python -m models pull tiny.en base

@@ -36,6 +36,7 @@ from transport.admission import Admission
 from transport.app_context import AppContext
 from transport.authentication import Authentication
 from transport.backend_lifecycle import BackendLifecycle
+from transport.forwarded import TrustedProxies
 from transport.gc_policy import GcPolicy
 from transport.http_edge import Cors, with_prefix, with_request_id
 from transport.loop_lag import LoopLag
@@ -109,6 +110,7 @@ def create_app(
         stop = GracefulShutdown(drain=drain, release=lambda: asyncio.to_thread(lifecycle.close))
         app.state.context, app.state.transcriber, app.state.gc_policy = context, transcriber, gc_policy
         app.state.path_prefix = read.path_prefix
+        app.state.trusted_proxies = TrustedProxies(read.trusted_proxies)
         app.state.page_files = await asyncio.to_thread(page.PageFiles) if read.page else None
         watches = [
             asyncio.create_task(context.loop_lag.watch(), name="event loop watch"),
@@ -198,7 +200,7 @@ class _Application(FastAPI):
                 return
             await super().__call__(scope, receive, send)
             return
-        scope = with_prefix(scope, self.state.path_prefix)
+        scope = with_prefix(self.state.trusted_proxies.original(scope), self.state.path_prefix)
         serve: ASGIApp = Authentication(super().__call__, self.state.context)
         if scope["type"] == "http":
             serve, send = Cors(serve, self.state.context.check_origin), with_request_id(scope, send)

@@ -22,6 +22,7 @@ from observability.masking import Json, masked
 from observability.unknown_settings import unknown_settings
 from transport.api_keys import Keyring, KeysRefused
 from transport.app_context import AccessOptions, SocketOptions
+from transport.forwarded import Network
 from transport.queues import QueueOptions
 from transport.serving import ServingOptions
 from transport.uploads import UploadOptions
@@ -51,6 +52,8 @@ class Settings(BaseSettings):
     """Seconds that `python app.py` keeps an idle HTTP connection; longer than the proxy in front keeps its own."""
     path_prefix: Annotated[str, AfterValidator(as_prefix)] = ""
     """Path under which a proxy serves this server, such as `/speech`, whether the proxy strips it or not."""
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(split_by_commas)] = ()
+    """Proxies, addresses or networks, separated by commas, whose X-Forwarded-Host and X-Forwarded-For are believed."""
     page: bool = True
     """Whether `GET /` serves the page for browsers."""
     log_level: Annotated[LogLevel, BeforeValidator(lambda value: str(value).upper())] = "INFO"
@@ -165,7 +168,8 @@ class Settings(BaseSettings):
 
     def serving(self) -> ServingOptions:
         """What `python app.py` tells uvicorn."""
-        return ServingOptions(self.host, self.port, self.keep_alive_seconds, self.tls_cert, self.tls_key)
+        tls, believed = (self.tls_cert, self.tls_key), not self.trusted_proxies
+        return ServingOptions(self.host, self.port, self.keep_alive_seconds, *tls, uvicorn_trusts_proxies=believed)
 
     def access(self) -> AccessOptions:
         """Who may use the server; reads the file of keys, if there is one.

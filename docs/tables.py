@@ -133,9 +133,11 @@ def _codes(codes: type[Enum], module: str, head: str) -> str:
     source = (ROOT / "protocol" / module).read_text()
     rows = []
     for code in codes:
-        found = re.search(rf"    {code.name} = .*\n    \"\"\"(.*?)\"\"\"", source)
+        found = re.search(rf"    {code.name} = .*\n    \"\"\"([^\"]+)\"\"\"", source)
+        if found is None:
+            raise LookupError(f"{code} has no docstring")
         shown = f"`{code.value}`" if isinstance(code.value, str) else str(code.value)
-        rows.append((shown, _text(found[1] if found else None)))
+        rows.append((shown, _text(found[1])))
     return _rows((head, "meaning"), rows)
 
 

@@ -110,6 +110,8 @@ class SessionChannel:
         self._handle(self._pipeline.feed(samples), None)
         for level in self._pipeline.take_levels():
             self._context.sink.offer(replace(level, channel=self._number))
+        if (warning := self._pipeline.take_warning()) is not None:
+            self._context.sink.put(replace(warning, channel=self._number))
 
     def drop(self, samples: int) -> None:
         """Count samples that were dropped from the full queue; as many of silence are fed in their place."""

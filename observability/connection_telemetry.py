@@ -38,6 +38,7 @@ class ConnectionTelemetry:
         self._audio_seconds = 0.0
         self._dropped = 0
         self._drop_logged = float("-inf")
+        self._warned: set[str] = set()
 
     def refused(self, status: int, path: str, reason: str, counted_as: str) -> None:
         """The handshake was answered with an HTTP status in place of an upgrade; `counted_as` is the metric's label."""
@@ -83,6 +84,12 @@ class ConnectionTelemetry:
     def commanded(self, command: object) -> None:
         """The client sent a command other than audio."""
         self._note(type(command).__name__.lower())
+
+    def warned(self, code: str, fact: str) -> None:
+        """The client was warned of its own audio or messages; the first warning of each code is logged."""
+        if code not in self._warned:
+            self._warned.add(code)
+            self._log.warning("client_warned", code=code, fact=fact)
 
     def decoded(self, seconds: float) -> None:
         """The engine worked so long on a result."""

@@ -1,7 +1,7 @@
 """The seam for dialects: a codec between one peer's messages and the session's commands and events.
 
 A dialect is pure: no socket, no thread, no clock. `transport` owns the connection, admission, drain and time limits for
-all dialects. To add one, write a module with a class that has these five methods, and add its path to `dialects.py`.
+all dialects. To add one, write a module with a class that has these methods, and add its path to `dialects.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from protocol.credentials import carries_key
 from protocol.errors import KeyLimitReached, ServerBusy, ServiceError, Unauthorized
-from protocol.events import Command, Event
+from protocol.events import Audio, Command, Event
 from protocol.http_messages import RETRY_AFTER_SECONDS, HttpError
 from protocol.languages import AUTO
 
@@ -140,6 +140,10 @@ class Dialect(Protocol):
         Raises:
             ServiceError: it ends the connection, by `goodbye`.
         """
+        ...
+
+    def flush(self) -> Sequence[Audio]:
+        """The audio that the dialect still holds: the server ends the utterance. More audio may come."""
         ...
 
     def tell(self, event: Event, now: float) -> Sequence[OutboundMessage]:

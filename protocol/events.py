@@ -38,6 +38,12 @@ class WarningCode(StrEnum):
     """The client sent text that is no message of this protocol. It is ignored; only the first is reported."""
     CONFIGURE_REFUSED = "configure_refused"
     """A `configure` message had a value that the server cannot use; the settings stay as they were."""
+    TOO_QUIET = "too_quiet"
+    """Live audio sounds like speech but lies below the detector's threshold; the message says how loud it is. It comes
+    once."""
+    DAMAGED = "damaged"
+    """Opus packets, Ogg pages or WebM clusters were lost or cannot be read; what can be is transcribed. A packet that
+    cannot be decoded counts as silence. Only the first fault is reported."""
     TRUNCATED = "truncated"
     """A file holds less audio than it declares; what it holds was transcribed."""
     INCOMPLETE = "incomplete"
@@ -45,7 +51,7 @@ class WarningCode(StrEnum):
     SCALED = "scaled"
     """A file's samples went beyond full scale and were divided by their peak."""
     NO_SPEECH = "no_speech"
-    """Nothing in a file counted as speech; the message says how loud it was."""
+    """Nothing in a file counted as speech; the message says how loud it was, and from which RMS on it would have."""
 
 
 # Commands

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import parse_qsl
 
 from pydantic import ValidationError
@@ -41,6 +41,8 @@ class NativeDialect:
         self._params: client.ConnectParams | None = None
         self._converter: StreamConverter | None = None
         """None: the audio is what the server works with."""
+        self._reports_fault = True
+        """No fault of the audio has been reported."""
 
     def open(self, handshake: Handshake) -> SessionOptions | HttpRefusal:
         """Check the query.
@@ -92,23 +94,35 @@ class NativeDialect:
         )
         return [ready.to_json()]
 
-    def take(self, message: str | bytes) -> Sequence[events.Command]:
+    def take(self, message: str | bytes) -> Iterable[events.Command]:
         """Binary is audio, text is one of the client's messages; so is binary that holds such a text."""
         if isinstance(message, bytes):
             if message[:1] != b"{" or message[-1:] != b"}":
-                return (self._audio(message),)
+                return self._audio(message)
             command = self._read(message)
-            return (self._audio(message),) if isinstance(command, events.Unknown) else self._in_order(command)
+            return self._audio(message) if isinstance(command, events.Unknown) else self._in_order(command)
         return self._in_order(self._read(message))
 
-    def _audio(self, data: bytes) -> events.Audio:
-        return events.Audio(data if self._converter is None else self._converter.convert(data))
+    def _audio(self, data: bytes) -> Iterable[events.Command]:
+        return (events.Audio(data),) if self._converter is None else self._converted(data, self._converter)
+
+    def _converted(self, data: bytes, converter: StreamConverter) -> Iterator[events.Command]:
+        for pcm in converter.convert(data):
+            yield events.Audio(pcm)
+        if converter.faults and self._reports_fault:
+            self._reports_fault = False
+            yield events.Reject(events.WarningCode.DAMAGED, converter.faults[0])
 
     def _in_order(self, command: events.Command) -> Sequence[events.Command]:
         """The command behind all audio that came before it."""
-        if self._converter is None or not isinstance(command, events.Commit | events.Clear | events.Finish):
-            return (command,)
-        return (events.Audio(self._converter.flush()), command)
+        if isinstance(command, events.Commit | events.Clear | events.Finish):
+            return (*self.flush(), command)
+        return (command,)
+
+    def flush(self) -> Sequence[events.Audio]:
+        """What the resampler holds back."""
+        held = b"" if self._converter is None else self._converter.flush()
+        return (events.Audio(held),) if held else ()
 
     def _read(self, message: str | bytes) -> events.Command:
         try:

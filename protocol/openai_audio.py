@@ -11,8 +11,6 @@ from protocol.stream_audio import StreamCodec, StreamConverter, StreamFormat
 MIME_TYPES: Mapping[str, StreamCodec] = MappingProxyType(
     {"audio/pcm": "pcm_s16le", "audio/pcmu": "mulaw", "audio/pcma": "alaw"}
 )
-_BLOCK_BYTES = 48_000
-"""A second of 24 kHz: a long message is converted bit by bit, so that the connections beside it need not wait."""
 
 
 class NotBase64(ValueError):
@@ -31,9 +29,7 @@ class AudioDecoder:
         Raises:
             NotBase64: before anything is converted.
         """
-        data = _from_base64(text)
-        blocks = (data[first : first + _BLOCK_BYTES] for first in range(0, len(data), _BLOCK_BYTES))
-        return filter(None, map(self._converter.convert, blocks))
+        return filter(None, self._converter.convert(_from_base64(text)))
 
     def flush(self) -> bytes:
         """What the conversion still holds of the audio so far."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -117,10 +117,13 @@ class OpenAiRealtime:
             return (events.Unknown("input_audio_buffer.append: audio must be base64"),)
         return map(events.Audio, pieces)
 
-    def _commit(self) -> Iterator[events.Command]:
-        if tail := self._decoder.flush():
-            yield events.Audio(tail)
-        yield events.Commit()
+    def _commit(self) -> Sequence[events.Command]:
+        return (*self.flush(), events.Commit())
+
+    def flush(self) -> Sequence[events.Audio]:
+        """What the conversion still holds."""
+        held = self._decoder.flush()
+        return (events.Audio(held),) if held else ()
 
     def _clear(self, *, asked: bool) -> Sequence[events.Command]:
         self._decoder.flush()

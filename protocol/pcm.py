@@ -19,6 +19,8 @@ BYTES_PER_SECOND = SAMPLE_RATE * BYTES_PER_SAMPLE
 
 _TO_SIGNAL = np.float32(1 / 32768)
 _RMS_SCALE = np.float32(32768**2 / FRAME_SAMPLES)
+_DRIFT = np.linalg.qr(np.vander(np.linspace(-1, 1, FRAME_SAMPLES), 3))[0].T.astype(np.float32)
+"""The parabolas of a frame: orthonormal basis, float32 [3, 320]."""
 
 Samples = npt.NDArray[np.int16]
 """PCM as it arrives: shape [n], int16."""
@@ -41,10 +43,12 @@ def to_pcm(signal: Signal) -> bytes:
 def frame_rms(signal: Signal) -> Signal:
     """Root mean square of each whole frame in 16-bit units (0 to 32768): float32 [n] -> float32 [n // 320].
 
-    Each frame's mean is taken off first: a microphone's DC offset, and drift below 20 Hz, are no loudness.
+    The parabola nearest to each frame is taken off first: a microphone's DC offset, and drift below 20 Hz, are no
+    loudness. Of a voice at 100 Hz and above that takes less than 1 dB.
     """
     frames = signal[: len(signal) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
-    frames = frames - frames.mean(axis=1, keepdims=True)
+    # Products of one frame at a time: a product of matrices rounds by the number of frames in the call.
+    frames = frames - np.vecmat(np.matvec(_DRIFT, frames), _DRIFT)
     power: Signal = np.vecdot(frames, frames)
     power *= _RMS_SCALE
     return np.sqrt(power, out=power)

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import soxr  # publishes no type information
 
+from protocol.opus_packets import OPUS_RATE
+from protocol.opus_stream import OpusStream
 from protocol.pcm import SAMPLE_RATE, Signal, to_pcm
 
-StreamCodec = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
+PcmCodec = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
+"""Codecs whose samples all have the same length."""
+StreamCodec = Literal[PcmCodec, "opus"]
+PCM_CODECS: tuple[PcmCodec, ...] = get_args(PcmCodec)
 MIN_RATE, MAX_RATE = 8_000, 48_000
 """Hz; what telephones, browsers and recorders have."""
 TELEPHONE_RATE = 8_000
 """Hz; the rate of G.711."""
 _SAMPLE_BYTES = {"pcm_s16le": 2, "pcm_f32le": 4, "mulaw": 1, "alaw": 1}
+_BLOCK_BYTES = 48_000
+"""A second of 24 kHz: a long message is converted bit by bit, so that the connections beside it need not wait."""
 _INT16_SCALE = np.float32(1 / 32768)
 
 
@@ -24,7 +32,7 @@ class StreamFormat:
     """What a client's binary messages hold."""
 
     sample_rate: int
-    """Hz."""
+    """Hz; nothing for Opus, whose packets say how long they are."""
     codec: StreamCodec
     channels: int = 1
     """Interleaved."""
@@ -39,42 +47,69 @@ class StreamConverter:
     """Converts one stream. The result does not depend on how the bytes are cut into messages. Used by one thread."""
 
     def __init__(self, source: StreamFormat) -> None:
-        self._codec: StreamCodec = source.codec
+        self._decoder: _PcmStream | OpusStream
+        if source.codec == "opus":
+            self._decoder, rate = OpusStream(source.channels), OPUS_RATE
+        else:
+            self._decoder, rate = _PcmStream(source.codec, source.channels), source.sample_rate
         self._channels = source.channels
-        self._sample_bytes = source.channels * _SAMPLE_BYTES[source.codec]
-        """Of all channels."""
-        self._partial_sample = b""
-        """The beginning of a sample of all channels whose rest comes with the next message."""
         self._resampler = None
-        if source.sample_rate != SAMPLE_RATE:
-            self._resampler = soxr.ResampleStream(source.sample_rate, SAMPLE_RATE, source.channels, dtype="float32")
+        if rate != SAMPLE_RATE:
+            self._resampler = soxr.ResampleStream(rate, SAMPLE_RATE, source.channels, dtype="float32")
 
-    def convert(self, data: bytes) -> bytes:
+    @property
+    def faults(self) -> list[str]:
+        """What could not be decoded so far, in words, each kind once."""
+        return self._decoder.faults
+
+    def convert(self, data: bytes) -> Iterator[bytes]:
         """The next bytes of the stream as 16 kHz PCM16LE, its channels interleaved.
 
-        As far as it is ready: the resampler looks ahead a few ms.
+        As far as it is ready: the resampler looks ahead a few ms. Lazily, in blocks of some ms of CPU, some of which
+        are empty; to be iterated to its end.
         """
-        data = self._partial_sample + data
-        whole = len(data) - len(data) % self._sample_bytes
-        self._partial_sample = data[whole:]
-        return to_pcm(self._resample(_decode(data[:whole], self._codec), last=False))
+        for signal in self._decoder.decode(data):
+            yield to_pcm(self._resample(signal, last=False))
 
     def flush(self) -> bytes:
         """The samples that `convert` holds back: all audio so far has then come out. The stream may go on."""
-        rest = to_pcm(self._resample(np.zeros(0, np.float32), last=True))
+        rest = to_pcm(self._resample(np.zeros((0, self._channels), np.float32), last=True))
         if self._resampler is not None:
             self._resampler.clear()
         return rest
 
     def _resample(self, signal: Signal, *, last: bool) -> Signal:
+        """`signal` is float32 [n, channels]."""
         if self._resampler is None:
             return signal
-        frames = signal if self._channels == 1 else signal.reshape(-1, self._channels)
-        resampled: Signal = self._resampler.resample_chunk(frames, last=last)
+        # Of one channel it takes [n] only.
+        resampled: Signal = self._resampler.resample_chunk(signal[:, 0] if self._channels == 1 else signal, last=last)
         return resampled
 
 
-def _decode(data: bytes, codec: StreamCodec) -> Signal:
+class _PcmStream:
+    """Decodes samples that messages may cut. Used by one thread."""
+
+    def __init__(self, codec: PcmCodec, channels: int) -> None:
+        self._codec: PcmCodec = codec
+        self._channels = channels
+        self._sample_bytes = channels * _SAMPLE_BYTES[codec]
+        """Of all channels."""
+        self._partial_sample = b""
+        """The beginning of a sample of all channels whose rest comes with the next message."""
+        self.faults: list[str] = []
+        """None: any bytes are samples."""
+
+    def decode(self, data: bytes) -> Iterator[Signal]:
+        """The next samples as float32 [n, channels], lazily, in blocks."""
+        data = self._partial_sample + data
+        whole = len(data) - len(data) % self._sample_bytes
+        self._partial_sample = data[whole:]
+        for first in range(0, whole, _BLOCK_BYTES):
+            yield _decode(data[first : min(first + _BLOCK_BYTES, whole)], self._codec).reshape(-1, self._channels)
+
+
+def _decode(data: bytes, codec: PcmCodec) -> Signal:
     if codec == "pcm_f32le":
         return np.nan_to_num(np.frombuffer(data, "<f4").astype(np.float32), nan=0, posinf=1, neginf=-1)
     if codec == "pcm_s16le":

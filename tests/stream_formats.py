@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Iterator
 from typing import Literal
 
 import av
@@ -30,3 +32,43 @@ def encoded(signal: npt.NDArray[np.float64], target: StreamFormat) -> bytes:
     frame = av.AudioFrame.from_ndarray(pcm.reshape(1, -1), "s16", "mono")
     frame.sample_rate = target.sample_rate
     return b"".join(map(bytes, encoder.encode(frame)))
+
+
+def opus_packets(pcm: npt.NDArray[np.int16], *, frame_ms: int = 20, channels: int = 1) -> list[bytes]:
+    """Samples of 48 kHz, shape [n] or [n, channels], as Opus packets; they begin with 312 samples of delay."""
+    encoder = codec_context("libopus", "w")
+    encoder.sample_rate, encoder.layout, encoder.format = 48_000, {1: "mono", 2: "stereo"}[channels], "s16"
+    encoder.bit_rate = 32_000 * channels
+    encoder.options = {"frame_duration": str(frame_ms)}
+    encoder.open()
+    packets = [packet for frame in _frames(pcm, encoder.frame_size, channels) for packet in encoder.encode(frame)]
+    return [bytes(packet) for packet in [*packets, *encoder.encode(None)]]
+
+
+def opus_file(pcm: npt.NDArray[np.int16], container: Literal["ogg", "webm"], **options: str) -> bytes:
+    """Samples of 48 kHz, shape [n], as an Ogg or WebM file that was written as a stream."""
+    file = io.BytesIO()
+    written = file if container == "ogg" else _Unseekable(file)
+    with av.open(
+        written, "w", container, options={"live": "1"} | options if container == "webm" else options
+    ) as output:
+        stream = output.add_stream("libopus", 48_000, layout="mono", format="s16")
+        for frame in _frames(pcm, 960, 1):
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return file.getvalue()
+
+
+class _Unseekable:
+    """A file that cannot be gone back in: the muxer leaves sizes open."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        self.write = file.write
+
+
+def _frames(pcm: npt.NDArray[np.int16], length: int, channels: int) -> Iterator[av.AudioFrame]:
+    for first in range(0, len(pcm), length):
+        piece = np.ascontiguousarray(pcm[first : first + length]).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(piece, "s16", {1: "mono", 2: "stereo"}[channels])
+        frame.sample_rate, frame.pts = 48_000, first
+        yield frame

@@ -77,10 +77,11 @@ class AppContext:
         *,
         levels: bool = False,
     ) -> UtterancePipeline:
-        """A pipeline for one audio source, by the server's own options where none are given; any thread."""
+        """A pipeline for one live source, by the server's own options where none are given; any thread."""
         detector = self.make_vad(vad or self.vad)
         open_stream = self.lifecycle.backend.stream
-        return UtterancePipeline(detector, segmenter or self.segmenter, open_stream, options, levels=levels)
+        segmenter = segmenter or self.segmenter
+        return UtterancePipeline(detector, segmenter, open_stream, options, levels=levels, finds_quiet_voice=True)
 
     def server_info(self) -> ServerInfo:
         """What a dialect may know of this server."""

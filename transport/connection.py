@@ -254,6 +254,7 @@ class Connection:
         if self._bridge is None:
             self._bridge_decided.set()
         else:
+            self._receiver.flush()
             self._bridge.conclude(reason)
 
     def _cancel(self, *, at_once: bool) -> None:

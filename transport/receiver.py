@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -113,10 +114,19 @@ class Receiver:
                 self._telemetry.failed(error)
                 on_error(InternalError())
 
+    def flush(self) -> None:
+        """Queue the audio that the dialect still holds: the server ends the utterance here."""
+        if self._bridge is not None:
+            for audio in self._dialect.flush():
+                # What is wrong with the queue was raised for the message before.
+                with contextlib.suppress(ServiceError):
+                    self._bridge.inbound.put_audio(audio.data, time.monotonic(), live=not self._pace.ahead)
+
     async def _take_event(self, message: Message, now: float) -> None:
         if message["type"] == PONG_EVENT:
             # A pong is no sign of life: client libraries answer pings for programs that hang.
             if self._bridge is not None and self._bridge.stall_watch.shows_stall(message["bytes"]):
+                self.flush()
                 self._take_command(Stall(), self._bridge.inbound, now)
             return
         self.last_message = now
@@ -134,10 +144,14 @@ class Receiver:
         if bridge is None:
             return
         for command in self._dialect.take(text if data is None else data):
-            if isinstance(command, Audio):
+            if self.ignores:
+                return  # the session was ended during a long message
+            if not isinstance(command, Audio):
+                self._take_command(command, bridge.inbound, now)
+            elif command.data:
                 await self._take_audio(command.data, bridge, now)
             else:
-                self._take_command(command, bridge.inbound, now)
+                await asyncio.sleep(0)  # a long message may give no audio for long
 
     async def _take_audio(self, data: bytes, bridge: Bridge, now: float) -> None:
         pace, queue, seconds = self._pace, bridge.inbound, bridge.inbound.seconds_of(data)
@@ -169,6 +183,9 @@ class Receiver:
         match command:
             case KeepAlive():
                 pass
+            case Reject(code, message):
+                self._telemetry.warned(code, message)
+                queue.put_command(command, now)
             case Commit():
                 self.commits += 1
                 queue.put_command(command, now)

@@ -57,6 +57,8 @@ class ServingOptions:
     """PEM file of the certificate and its chain; None: no TLS."""
     tls_key: Path | None = None
     """PEM file of its private key."""
+    uvicorn_trusts_proxies: bool = True
+    """Whether uvicorn believes X-Forwarded-For of proxies on this machine, before the application sees a request."""
 
 
 def refuse_several_processes() -> None:
@@ -200,6 +202,7 @@ def serve(app: FastAPI, sockets: Sequence[socket.socket], options: ServingOption
             timeout_keep_alive=options.keep_alive_seconds,
             ssl_certfile=options.tls_cert,
             ssl_keyfile=options.tls_key,
+            proxy_headers=options.uvicorn_trusts_proxies,
         )
     )
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -22,6 +22,8 @@ class StallWatch:
         self._ping = ping
         self._frame_seconds = frame_ms / 1000
         self._messages = 0
+        self._read = self._read_seconds = 0.0
+        """When the newest message was read, monotonic seconds, and how long it is so far."""
         self._expected = time.monotonic()
         """When the audio after the newest message is due."""
         self._seconds: float | None = None
@@ -29,9 +31,11 @@ class StallWatch:
         self._ended = False
 
     def received(self, seconds: float, now: float) -> None:
-        """Take note of an audio message of so many seconds, read at `now`, monotonic seconds."""
+        """Take note of a message of so many seconds of audio, or of its next part, read at `now`, monotonic seconds."""
         self._messages += 1
-        self._expected = now + max(seconds, self._frame_seconds)
+        self._read_seconds = seconds + (self._read_seconds if now == self._read else 0.0)
+        self._read = now
+        self._expected = now + max(self._read_seconds, self._frame_seconds)
 
     def watch(self, seconds: float | None) -> None:
         """Send a ping whenever audio is late by so many seconds; None: no more. Nothing after `end`."""

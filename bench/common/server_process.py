@@ -110,7 +110,7 @@ class ServerProcess:
 
     def cpu_seconds(self) -> float:
         """User and system time of the process and its descendants, including ended ones that were waited for."""
-        return sum(sum(map(int, _stat(f"{pid}")[11:15])) for pid in _descendants(self.pid)) / _TICKS
+        return cpu_seconds(self.pid)
 
     def event_loop_cpu_seconds(self) -> float:
         """User and system time of the main thread, which runs the event loop."""
@@ -147,6 +147,11 @@ class ServerProcess:
             files={"file": ("recording.wav", wav(pcm))},
             timeout=HTTP_TIMEOUT_SECONDS,
         )
+
+
+def cpu_seconds(ancestor: int) -> float:
+    """User and system time of a process and its descendants, including ended ones that were waited for."""
+    return sum(sum(map(int, _stat(f"{pid}")[11:15])) for pid in _descendants(ancestor)) / _TICKS
 
 
 def server_settings(backend: str, sessions: int, extra: Iterable[str] = ()) -> dict[str, str]:

@@ -6,12 +6,13 @@ connects   connections per second, next to a bare WebSocket
 contended  delays while other processes keep the cores busy
 dialects   CPU of a stream in OpenAI's dialect, next to our own
 uploads    delays of live streams beside uploads of an hour, next to the same streams alone
+fleet      gaps and places of three servers behind HAProxy, and the CPU of the proxy
 """
 
 from __future__ import annotations
 
 from bench.common.report import run_command
-from bench.load import connects, contended, dialects, overhead, ramp, uploads
+from bench.load import connects, contended, dialects, fleet, overhead, ramp, uploads
 
 if __name__ == "__main__":
     commands = {
@@ -21,5 +22,6 @@ if __name__ == "__main__":
         "contended": contended.main,
         "dialects": dialects.main,
         "uploads": uploads.main,
+        "fleet": fleet.main,
     }
     run_command("load", __doc__ or "", commands)

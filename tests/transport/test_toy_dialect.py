@@ -44,6 +44,9 @@ class ToyDialect:
         commands: dict[str, list[Command]] = {".": [Commit()], "bye": [Finish()]}
         return commands.get(message, [])
 
+    def flush(self) -> Sequence[Audio]:
+        return []
+
     def tell(self, event: Event, now: float) -> Sequence[str]:
         match event:
             case Hypothesis(text=text):

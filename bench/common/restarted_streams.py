@@ -1,0 +1,141 @@
+"""Live streams of the client library that go on while servers restart, and what each of them got."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from bench.common.recordings import GAP_MS, Recording
+from protocol.pcm import BYTES_PER_SAMPLE, SAMPLE_RATE, samples_of
+from stt_client import AsyncClient, AsyncStream, AudioLost, Event, Final, Reconnected, Reconnecting
+
+MESSAGE_MS = 100
+CONNECT_SECONDS = 60.0
+FINAL_SECONDS = 120.0  # longest wait for a final: a failure, not a measurement
+_MESSAGE_BYTES = samples_of(MESSAGE_MS) * BYTES_PER_SAMPLE
+_SILENCE = bytes(samples_of(GAP_MS) * BYTES_PER_SAMPLE)
+_BYTES_PER_SECOND = SAMPLE_RATE * BYTES_PER_SAMPLE
+
+
+@dataclass(slots=True)
+class Call:
+    """One stream: what was said on it and what came back."""
+
+    spoken: list[Recording] = field(default_factory=list)
+    finals: list[Final] = field(default_factory=list)
+    gaps: list[float] = field(default_factory=list)  # seconds from each loss of the connection until it was replaced
+    lost_ms: int = 0  # audio that the library could not send again
+    _went_at: float | None = None
+
+    @property
+    def audio_seconds(self) -> float:
+        """Length of what was said, with the silence behind each recording."""
+        return sum(recording.seconds + GAP_MS / 1000 for recording in self.spoken)
+
+    @property
+    def exact(self) -> bool:
+        """Whether each recording came back once, in order and word for word."""
+        texts = [_words(final.text) for final in self.finals]
+        in_order = [final.segment_seq for final in self.finals] == list(range(len(self.spoken)))
+        return in_order and not self.lost_ms and texts == [_words(each.text or "") for each in self.spoken]
+
+    def take(self, event: Event) -> None:
+        """Note what matters of an event, at the time when the caller gets it."""
+        match event:
+            case Final():
+                self.finals.append(event)
+            case AudioLost():
+                self.lost_ms += event.end_ms - event.start_ms
+            case Reconnecting() if self._went_at is None:
+                self._went_at = time.monotonic()
+            case Reconnected() if self._went_at is not None:
+                self.gaps.append(time.monotonic() - self._went_at)
+                self._went_at = None
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[a-z']+", text.lower())
+
+
+async def _say(stream: AsyncStream, pcm: bytes) -> None:
+    """Send audio at the speed of speech."""
+    due = time.monotonic()
+    for first in range(0, len(pcm), _MESSAGE_BYTES):
+        piece = pcm[first : first + _MESSAGE_BYTES]
+        await stream.send(piece)
+        due += len(piece) / _BYTES_PER_SECOND
+        await asyncio.sleep(due - time.monotonic())
+
+
+async def _read(stream: AsyncStream, call: Call, final_came: asyncio.Event) -> None:
+    async for event in stream:
+        call.take(event)
+        if isinstance(event, Final):
+            final_came.set()
+
+
+async def _converse(
+    stream: AsyncStream, recordings: Sequence[Recording], call: Call, go_on: Callable[[], bool]
+) -> None:
+    """Say one recording after another, each when the final of the one before has come, while `go_on()`.
+
+    So a busy machine makes a conversation slower, and never puts more audio before a server than one utterance.
+    """
+    final_came = asyncio.Event()
+    reader = asyncio.create_task(_read(stream, call, final_came))
+    while go_on():
+        recording = recordings[len(call.spoken) % len(recordings)]
+        call.spoken.append(recording)
+        final_came.clear()
+        await _say(stream, recording.pcm + _SILENCE)
+        async with asyncio.timeout(FINAL_SECONDS):
+            await final_came.wait()
+    await stream.finish()
+    await reader
+
+
+async def converse_during(
+    disturb: Callable[[], None], urls: Sequence[str], streams: int, recordings: Sequence[Recording]
+) -> list[Call]:
+    """Speak on so many streams until `disturb`, which runs on another thread once all speak, has returned.
+
+    Args:
+        disturb: restarts servers.
+        urls: of the proxy, or of servers that take the streams in turn.
+        streams: open at once; they begin with different recordings, within the length of the first.
+        recordings: of one utterance each.
+
+    Raises:
+        SttError: a stream failed.
+        TimeoutError: a final did not come within `FINAL_SECONDS`.
+    """
+    calls = [Call() for _ in range(streams)]
+    connected = asyncio.Barrier(streams + 1)
+    over = False
+
+    async def one(number: int, call: Call) -> None:
+        mine = [*recordings[number % len(recordings) :], *recordings[: number % len(recordings)]]
+        async with AsyncClient(urls[number % len(urls)], connect_seconds=CONNECT_SECONDS).stream(
+            language="en"
+        ) as stream:
+            await connected.wait()
+            await asyncio.sleep(recordings[0].seconds * number / streams)
+            await _converse(stream, mine, call, lambda: not over)
+
+    async def disturb_all() -> None:
+        nonlocal over
+        try:
+            await connected.wait()
+            await asyncio.sleep(recordings[0].seconds)
+            await asyncio.to_thread(disturb)
+        finally:
+            over = True
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(disturb_all())
+        for number, call in enumerate(calls):
+            group.create_task(one(number, call))
+    return calls

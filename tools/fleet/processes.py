@@ -1,0 +1,281 @@
+"""The processes of a fleet: three servers, and HAProxy with deploy/haproxy/haproxy.cfg in front of them."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+ROOT = Path(__file__).parents[2]
+CONFIGURATION = ROOT / "deploy" / "haproxy" / "haproxy.cfg"
+SERVERS = 3
+"""As many as the configuration names."""
+READY_SECONDS = 600.0
+"""Longest wait for a server: qwen3 loads for minutes."""
+STOP_SECONDS = 30.0
+"""Longest wait for a drain, before SIGKILL."""
+_POLL_SECONDS = 0.25
+_DIRECTORIES_OF_ROOT = "/usr/sbin:/usr/local/sbin"
+"""Debian has HAProxy there, which is not on every user's path."""
+_LOOPBACK = "127.0.0.1"
+
+
+class FleetFailed(Exception):
+    """The fleet cannot run; the text says why."""
+
+
+def find_haproxy() -> str | None:
+    """The path of HAProxy; None: it is not installed."""
+    return shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:{_DIRECTORIES_OF_ROOT}")
+
+
+@dataclass(frozen=True, slots=True)
+class FleetPorts:
+    """Ports on this machine."""
+
+    proxy: int
+    servers: Sequence[int]
+    statistics: int
+
+    @classmethod
+    def beginning_at(cls, first: int) -> FleetPorts:
+        """The proxy's, then those of the servers, then that of the statistics."""
+        return cls(first, range(first + 1, first + 1 + SERVERS), first + 1 + SERVERS)
+
+    @classmethod
+    def free(cls) -> FleetPorts:
+        """Ports that nothing listens on now."""
+        with ExitStack() as probes:
+            sockets = [probes.enter_context(socket.socket()) for _ in range(SERVERS + 2)]
+            for each in sockets:
+                each.bind((_LOOPBACK, 0))
+            proxy, statistics, *servers = [int(each.getsockname()[1]) for each in sockets]
+        return cls(proxy, servers, statistics)
+
+
+class FleetServer:
+    """A server that comes back on the same port; used on one thread at a time."""
+
+    def __init__(self, port: int, settings: Mapping[str, str], log: Path, process_group: int | None) -> None:
+        """`settings`: its STT_ variables. `log`: what it printed since its last start. `process_group`: see `Fleet`."""
+        others = {name: value for name, value in os.environ.items() if not name.startswith("STT_")}
+        self.url = f"http://{_LOOPBACK}:{port}"
+        self._environment = {**others, **settings, "STT_HOST": _LOOPBACK, "STT_PORT": str(port)}
+        self._log = log
+        self._process_group = process_group
+        self.start()
+
+    def start(self) -> None:
+        """Start the process."""
+        with self._log.open("wb") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "app.py"],
+                cwd=ROOT,
+                env=self._environment,
+                stdout=out,
+                stderr=out,
+                process_group=self._process_group,
+            )
+
+    @property
+    def running(self) -> bool:
+        """Whether the process has not ended."""
+        return self.process.poll() is None
+
+    def is_ready(self) -> bool:
+        """Whether /health answers 200.
+
+        Raises:
+            FleetFailed: the process has ended.
+        """
+        if not self.running:
+            raise FleetFailed(_ended(self.url, self.process, self._log))
+        try:
+            return httpx.get(f"{self.url}/health").is_success
+        except httpx.TransportError:
+            return False
+
+    def wait_until_ended(self) -> None:
+        """Wait for the end of a process that was sent a signal; SIGKILL if it takes longer than `STOP_SECONDS`."""
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class Fleet:
+    """Servers and HAProxy while the context lasts; used on one thread at a time."""
+
+    def __init__(
+        self,
+        folder: Path,
+        ports: FleetPorts,
+        settings: Sequence[Mapping[str, str]],
+        process_group: int | None = None,
+    ) -> None:
+        """Take what `__enter__` starts.
+
+        Args:
+            folder: of the logs.
+            ports: of the proxy and the servers.
+            settings: the STT_ variables of each server.
+            process_group: of the processes; None: this process's; 0: each its own, so that Ctrl-C reaches this process
+                alone, which drains the servers before the proxy ends.
+        """
+        self._folder = folder
+        self._proxy_log = folder / "haproxy.log"
+        self._ports = ports
+        self._settings = settings
+        self._process_group = process_group
+        self.url = f"http://localhost:{ports.proxy}"
+        """Of the proxy."""
+        self.statistics_url = f"http://localhost:{ports.statistics}/"
+        """Of the page with the state of the servers."""
+        self.servers: list[FleetServer] = []
+        self._proxy: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Fleet:
+        """Start everything and wait until the proxy has seen all servers.
+
+        Raises:
+            FleetFailed: HAProxy is not here or refuses, or a server ends.
+        """
+        haproxy = find_haproxy()
+        if haproxy is None:
+            raise FleetFailed("HAProxy is needed: install it, on Debian with `apt-get install haproxy`")
+        try:
+            self._start(haproxy)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Drain all servers at once, then end the proxy."""
+        try:
+            for server in self.servers:
+                server.process.terminate()
+            for server in self.servers:
+                server.wait_until_ended()
+        finally:
+            for process in [*(server.process for server in self.servers), *filter(None, [self._proxy])]:
+                process.kill()
+                process.wait()
+
+    def _start(self, haproxy: str) -> None:
+        for number, (port, settings) in enumerate(zip(self._ports.servers, self._settings, strict=True), 1):
+            self.servers.append(FleetServer(port, settings, self._folder / f"server-{number}.log", self._process_group))
+        for server in self.servers:
+            _wait(server.is_ready)
+        command, environment = [haproxy, "-db", "-f", str(CONFIGURATION)], self._proxy_environment()
+        with self._proxy_log.open("wb") as out:
+            self._proxy = subprocess.Popen(  # noqa: S603 - found on the path
+                command, env=environment, stdout=out, stderr=out, process_group=self._process_group
+            )
+        _wait(lambda: self.states() == ["UP"] * SERVERS)
+
+    def _proxy_environment(self) -> dict[str, str]:
+        servers = {f"SERVER_{number}": f"{_LOOPBACK}:{port}" for number, port in enumerate(self._ports.servers, 1)}
+        places = {
+            f"SERVER_{number}_SESSIONS": settings["STT_MAX_SESSIONS"]
+            for number, settings in enumerate(self._settings, 1)
+            if "STT_MAX_SESSIONS" in settings
+        }
+        binds = {"PROXY_BIND": f":{self._ports.proxy}", "PROXY_STATISTICS": f"{_LOOPBACK}:{self._ports.statistics}"}
+        return {**os.environ, **servers, **places, **binds}
+
+    @property
+    def proxy_pid(self) -> int:
+        """Process id of HAProxy.
+
+        Raises:
+            FleetFailed: it does not run.
+        """
+        if self._proxy is None:
+            raise FleetFailed("HAProxy does not run")
+        return self._proxy.pid
+
+    def states(self) -> list[str]:
+        """What the proxy thinks of each server, such as `UP`.
+
+        Raises:
+            FleetFailed: the proxy has ended.
+        """
+        self._check_proxy()
+        try:
+            text = httpx.get(f"{self.statistics_url};csv").text
+        except httpx.TransportError:
+            return []
+        rows = csv.DictReader(text.removeprefix("# ").splitlines())
+        return [row["status"] for row in rows if row["pxname"] == "streams" and row["svname"] != "BACKEND"]
+
+    def _check_proxy(self) -> None:
+        if self._proxy is not None and self._proxy.poll() is not None:
+            raise FleetFailed(_ended("HAProxy", self._proxy, self._proxy_log))
+
+    def restart(self, server: FleetServer, number: signal.Signals = signal.SIGTERM) -> None:
+        """End the server by the signal, start it again, and return when the proxy has seen it.
+
+        Raises:
+            FleetFailed: it does not start.
+        """
+        server.process.send_signal(number)
+        server.wait_until_ended()
+        self._start_again(server)
+
+    def restart_all(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Restart one server after another, as a new version is rolled out.
+
+        Raises:
+            FleetFailed: one does not start.
+        """
+        for server in self.servers:
+            self.restart(server, number)
+
+    def start_dead_again(self) -> int:
+        """Start the servers again that ended by themselves; returns how many.
+
+        Raises:
+            FleetFailed: one does not start, or the proxy has ended.
+        """
+        self._check_proxy()
+        dead = [server for server in self.servers if not server.running]
+        for server in dead:
+            self._start_again(server)
+        return len(dead)
+
+    def _start_again(self, server: FleetServer) -> None:
+        server.start()
+        _wait(server.is_ready)
+        index = self.servers.index(server)
+        _wait(lambda: self.states()[index : index + 1] == ["UP"])
+
+
+def _ended(name: str, process: subprocess.Popen[bytes], log: Path) -> str:
+    last = "\n".join(log.read_text(errors="replace").splitlines()[-5:])
+    return f"{name} ended with status {process.returncode}:\n{last}"
+
+
+def _wait(claim: Callable[[], bool]) -> None:
+    """Return when `claim()` is true.
+
+    Raises:
+        FleetFailed: it is false for `READY_SECONDS`.
+    """
+    deadline = time.monotonic() + READY_SECONDS
+    while not claim():
+        if time.monotonic() > deadline:
+            raise FleetFailed(f"a server was not ready after {READY_SECONDS:g} s")
+        time.sleep(_POLL_SECONDS)
