@@ -112,13 +112,15 @@ class Settings(BaseSettings):
 
     max_upload_bytes: Annotated[int, Field(ge=1)] = 104_857_600
     """Bytes of an HTTP upload; beyond them 413. One over 1 MiB lies in a file without a name in TMPDIR while it is
-    served: the disk must hold this size for each upload at once. Without such a folder it gets 507."""
+    served: the disk must hold STT_HTTP_UPLOAD_BYTES. Without such a folder it gets 507."""
     max_audio_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 7_200
     """Seconds of audio in an HTTP upload; beyond them 413."""
     http_concurrency: Annotated[int, Field(ge=0)] = 0
     """HTTP transcriptions at once, beyond them uploads wait; 0: twice the cores."""
     http_uploads: Annotated[int, Field(ge=1)] = 64
     """HTTP uploads received, waiting or transcribed at once; beyond them 503."""
+    http_upload_bytes: Annotated[int, Field(ge=1)] = 1_073_741_824
+    """Bytes of these uploads together, counted as they come; beyond them 503. At least STT_MAX_UPLOAD_BYTES."""
 
     references: Path = Path(__file__).parent / "references"
     """Folder of the recordings that `mock` replays."""
@@ -218,7 +220,8 @@ class Settings(BaseSettings):
 
     def uploads(self) -> UploadOptions:
         """Bounds of an upload."""
-        return UploadOptions(self.max_upload_bytes, self.max_audio_seconds)
+        all_bytes = max(self.http_upload_bytes, self.max_upload_bytes)
+        return UploadOptions(self.max_upload_bytes, all_bytes, self.max_audio_seconds)
 
     def http_threads(self) -> int:
         """HTTP transcriptions at once."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -101,10 +102,12 @@ def session(url: str) -> Iterator[Client]:
 
 
 @contextmanager
-def deaf_client(url: str) -> Iterator[Callable[[bytes], None]]:
+def deaf_client(url: str, headers: Mapping[str, str] = MappingProxyType({})) -> Iterator[Callable[[bytes], None]]:
     """A client that sends audio and never reads a byte, not even the answer to its handshake."""
     protocol = ClientProtocol(parse_uri(url))
-    protocol.send_request(protocol.connect())
+    request = protocol.connect()
+    request.headers.update(headers)
+    protocol.send_request(request)
     with socket.socket() as raw:
         # The system would let an unread buffer grow to tens of megabytes, but not one whose size was chosen.
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)

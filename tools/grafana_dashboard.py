@@ -77,6 +77,12 @@ ROWS: dict[str, list[Panel]] = {
         Panel("Engine behind live audio", "s", {"{{instance}}": "stt_seconds_behind{}"}),
         Panel("Oldest message in the inbound queues", "s", {"{{instance}}": "stt_in_queue_age_seconds{}"}),
         Panel(
+            "Event loop behind",
+            "s",
+            {"{{instance}}": "stt_event_loop_lag_seconds{}"},
+            "The longest of the last minute. It delays every session of the server.",
+        ),
+        Panel(
             "Messages in queues",
             "short",
             {"{{instance}} in": "stt_in_queue_messages{}", "{{instance}} out": "stt_out_queue_messages{}"},

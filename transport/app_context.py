@@ -18,8 +18,8 @@ from protocol.errors import Forbidden
 from transport.admission import Admission
 from transport.api_keys import Keyring
 from transport.backend_lifecycle import BackendLifecycle
+from transport.byte_budget import MAX_MESSAGE_BYTES, ByteBudget
 from transport.loop_lag import LoopLag
-from transport.message_memory import MessageMemory
 from transport.queues import QueueOptions
 from transport.websocket_protocol import ProtocolLookup
 from transport.worker_scheduler import WorkerScheduler
@@ -67,7 +67,7 @@ class AppContext:
     allowed_origins: Sequence[str] = ()
     """Browser origins let in besides the server's own; `*`: all."""
     access: AccessOptions = field(default_factory=AccessOptions)
-    message_memory: MessageMemory = field(default_factory=MessageMemory)
+    message_memory: ByteBudget = field(default_factory=lambda: ByteBudget(MAX_MESSAGE_BYTES))
 
     def new_pipeline(
         self,

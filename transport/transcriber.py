@@ -34,6 +34,7 @@ from protocol.http_messages import CONNECTION_ID_HEADER, Segment
 from protocol.languages import primary_subtag
 from transport.api_keys import caller_of
 from transport.app_context import AppContext
+from transport.byte_budget import ByteBudget
 from transport.event_stream import EventStream
 from transport.http_edge import peer_address
 from transport.refusals import refusal_response
@@ -81,6 +82,7 @@ class Transcriber:
         """`threads` is the number of transcriptions at once; the others wait."""
         self._context = context
         self._options = options
+        self._budget = ByteBudget(options.max_all_bytes)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="stt-file")
         self._files = FilePool(detector)
 
@@ -127,7 +129,7 @@ class Transcriber:
 
     async def _transcribe(self, exchange: _Exchange, cancellation: CancellationToken) -> Response:
         request, dialect = exchange.request, exchange.dialect
-        async with receive_upload(request, self._options) as (upload, fields):
+        async with receive_upload(request, self._options, self._budget) as (upload, fields):
             options = dialect.open(request.url.query, fields)
             work = _Work(exchange, upload, options, cancellation)
             if options.stream:

@@ -10,11 +10,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from protocol.errors import BadRequest, ClientTooSlow, PayloadTooLarge, StorageUnavailable
+from protocol.errors import (
+    BadRequest,
+    ClientTooSlow,
+    PayloadTooLarge,
+    RefusalReason,
+    ServerBusy,
+    StorageUnavailable,
+)
+from transport.byte_budget import ByteBudget
 
 _UPLOAD_SECONDS = 60.0
 _UPLOAD_BYTES_PER_SECOND = 16_000
@@ -29,6 +37,8 @@ class UploadOptions:
 
     max_bytes: int = 104_857_600
     """Bytes of the request's body."""
+    max_all_bytes: int = 1_073_741_824
+    """Bytes of all uploads that are being received, wait or are transcribed."""
     max_audio_seconds: float = 7200.0
     """Length of the audio."""
     stall_seconds: float = 30.0
@@ -36,30 +46,39 @@ class UploadOptions:
 
 
 class _CountedRequest(Request):
-    """A request whose body may not exceed its limit, declared or not, and may not stall."""
+    """A request whose body may not exceed its limit, declared or not, nor the budget of all, and may not stall."""
 
-    def __init__(self, request: Request, options: UploadOptions) -> None:
+    def __init__(self, request: Request, options: UploadOptions, budget: ByteBudget) -> None:
         super().__init__(request.scope, request.receive)
         self._options = options
+        self._budget = budget
+        self.received = 0
+        """Bytes of the body so far; they count in the budget."""
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
         """The body's chunks.
 
         Raises:
             PayloadTooLarge: it is over STT_MAX_UPLOAD_BYTES.
+            ServerBusy: the uploads of all clients take too many bytes.
             ClientTooSlow: nothing came for a while.
         """
-        limit = self._options.max_bytes
         declared = self.headers.get("content-length", "")
-        if declared.isdigit() and int(declared) > limit:
-            raise PayloadTooLarge(f"the upload is over {limit} bytes")
-        began, received = time.monotonic(), 0
+        self._check(int(declared) if declared.isdigit() else 0)
+        began = time.monotonic()
         chunks = super().stream()
-        while chunk := await self._next(chunks, began + _UPLOAD_SECONDS + received / _UPLOAD_BYTES_PER_SECOND):
-            received += len(chunk)
-            if received > limit:
-                raise PayloadTooLarge(f"the upload is over {limit} bytes")
+        while chunk := await self._next(chunks, began + _UPLOAD_SECONDS + self.received / _UPLOAD_BYTES_PER_SECOND):
+            self._check(self.received + len(chunk))
+            self._budget.change(len(chunk))
+            self.received += len(chunk)
             yield chunk
+
+    def _check(self, size: int) -> None:
+        """Look whether a body of `size` bytes may come."""
+        if size > self._options.max_bytes:
+            raise PayloadTooLarge(f"the upload is over {self._options.max_bytes} bytes")
+        if size - self.received > self._budget.left:
+            raise ServerBusy(f"full: uploads of {self._budget.bytes} bytes are in work", RefusalReason.FULL)
 
     async def _next(self, chunks: AsyncGenerator[bytes, None], deadline: float) -> bytes:
         seconds = min(self._options.stall_seconds, deadline - time.monotonic())
@@ -72,17 +91,32 @@ class _CountedRequest(Request):
 
 @asynccontextmanager
 async def receive_upload(
-    request: Request, options: UploadOptions
+    request: Request, options: UploadOptions, budget: ByteBudget
 ) -> AsyncIterator[tuple[UploadFile, Sequence[tuple[str, str]]]]:
     """The upload's `file`, all of it received, and the other fields; closed with the context.
+
+    Its bytes count in the `budget` of all uploads as they come, until then.
 
     Raises:
         BadRequest: it is no form with a file.
         PayloadTooLarge: it is over STT_MAX_UPLOAD_BYTES.
+        ServerBusy: the uploads of all clients take too many bytes.
         ClientTooSlow: nothing came for a while.
         StorageUnavailable: no disk takes it.
     """
-    counted = _CountedRequest(request, options)
+    counted = _CountedRequest(request, options, budget)
+    try:
+        async with _received(counted) as form:
+            file = form.get("file")
+            if not isinstance(file, UploadFile):
+                raise BadRequest("the body must be multipart/form-data with a file in the field `file`")
+            yield file, [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+    finally:
+        budget.change(-counted.received)
+
+
+@asynccontextmanager
+async def _received(counted: _CountedRequest) -> AsyncIterator[FormData]:
     try:
         form = await counted.form(max_files=1, max_fields=_MAX_FIELDS)
     except OSError as error:
@@ -91,10 +125,7 @@ async def receive_upload(
     except HTTPException as error:
         raise BadRequest("the body is not valid multipart/form-data") from error
     try:
-        file = form.get("file")
-        if not isinstance(file, UploadFile):
-            raise BadRequest("the body must be multipart/form-data with a file in the field `file`")
-        yield file, [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+        yield form
     finally:
         await counted.close()
 

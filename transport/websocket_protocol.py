@@ -21,7 +21,7 @@ from websockets.http11 import Request
 from websockets.protocol import State
 
 from protocol.errors import CloseCode
-from transport.message_memory import MessageMemory
+from transport.byte_budget import ByteBudget
 from transport.receive_buffer import bound_receive_buffer
 
 try:
@@ -87,7 +87,7 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         self._control_frames = 0
         self._counted_from = 0.0
         self._max_bytes = config.ws_max_size
-        self._memory: MessageMemory | None = None
+        self._memory: ByteBudget | None = None
         """Where the bytes of long messages are counted; None: all messages are short."""
         self._held = 0
         """Bytes counted there."""
@@ -155,7 +155,7 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
             self._shows_life = False
             self._queue_event({"type": KEEPALIVE_EVENT})
 
-    def allow_messages(self, max_bytes: int, memory: MessageMemory) -> None:
+    def allow_messages(self, max_bytes: int, memory: ByteBudget) -> None:
         """Let in messages of up to `max_bytes`; where `memory` has no room the connection is closed with 1013."""
         self._memory = memory
         self._max_bytes = self.conn.max_message_size = max_bytes

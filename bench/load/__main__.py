@@ -5,13 +5,14 @@ ramp       number of live streams that a server carries within a limit of delay
 connects   connections per second, next to a bare WebSocket
 contended  delays while other processes keep the cores busy
 dialects   CPU of a stream in OpenAI's dialect, next to our own
+uploads    delays of live streams beside uploads of an hour, next to the same streams alone
 fleet      gaps and places of three servers behind HAProxy, and the CPU of the proxy
 """
 
 from __future__ import annotations
 
 from bench.common.report import run_command
-from bench.load import connects, contended, dialects, fleet, overhead, ramp
+from bench.load import connects, contended, dialects, fleet, overhead, ramp, uploads
 
 if __name__ == "__main__":
     commands = {
@@ -20,6 +21,7 @@ if __name__ == "__main__":
         "connects": connects.main,
         "contended": contended.main,
         "dialects": dialects.main,
+        "uploads": uploads.main,
         "fleet": fleet.main,
     }
     run_command("load", __doc__ or "", commands)

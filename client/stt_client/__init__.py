@@ -12,6 +12,7 @@ from stt_client.events import (
     Configured,
     Event,
     Final,
+    Level,
     Partial,
     Ready,
     Reconnected,
@@ -22,7 +23,7 @@ from stt_client.events import (
     Word,
 )
 from stt_client.stream import AsyncStream
-from stt_client.transcript import Segment, Transcript, TranscriptWarning
+from stt_client.transcript import Progress, Segment, Transcript, TranscriptWarning
 
 __all__ = [
     "AsyncClient",
@@ -33,7 +34,9 @@ __all__ = [
     "Configured",
     "Event",
     "Final",
+    "Level",
     "Partial",
+    "Progress",
     "Ready",
     "Reconnected",
     "Reconnecting",

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import threading
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from stt_client.audio import AudioChunk, SampleArray
 from stt_client.client import AsyncClient
 from stt_client.errors import SttError
 from stt_client.events import Event, Final, Ready
+from stt_client.loop_thread import LoopThread
 from stt_client.stream import AsyncStream
 from stt_client.transcript import Transcript
-
-Result = TypeVar("Result")
 
 
 class Client:
@@ -44,9 +42,10 @@ class Client:
     def transcribe(self, file: str | os.PathLike[str], **options: Any) -> Transcript:  # noqa: ANN401 - likewise
         """What a file says; takes the arguments of `AsyncClient.transcribe` and raises the same.
 
-        `progress` is called on this thread.
+        `progress` is called on a thread that ends with the transcription.
         """
-        return asyncio.run(self._client.transcribe(file, **options))
+        with LoopThread("stt file") as loop:
+            return loop.run(self._client.transcribe(file, **options))
 
 
 class Stream:
@@ -66,8 +65,8 @@ class Stream:
     def __init__(self, client: AsyncClient, options: dict[str, Any]) -> None:
         self._client = client
         self._options = options
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="stt stream", daemon=True)
+        self._loop = LoopThread("stt stream")
+        self._stack = ExitStack()
         self._stream: AsyncStream | None = None
 
     def __enter__(self) -> Self:
@@ -76,12 +75,10 @@ class Stream:
         Raises:
             SttError: no server takes the stream.
         """
-        self._thread.start()
-        try:
-            self._stream = self._run(self._open())
-        except BaseException:
-            self._end_loop()
-            raise
+        with ExitStack() as opening:
+            opening.enter_context(self._loop)
+            self._stream = self._loop.run(self._open())
+            self._stack = opening.pop_all()
         return self
 
     async def _open(self) -> AsyncStream:
@@ -91,10 +88,8 @@ class Stream:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         stream, self._stream = self._opened, None
-        try:
-            self._run(stream.__aexit__(kind, error, traceback))
-        finally:
-            self._end_loop()
+        with self._stack:
+            self._loop.run(stream.__aexit__(kind, error, traceback))
 
     @property
     def ready(self) -> Ready:
@@ -109,15 +104,15 @@ class Stream:
             TypeError: the array is of another type.
             ValueError: the array has other channels than the stream.
         """
-        self._run(self._opened.send(audio))
+        self._loop.run(self._opened.send(audio))
 
     def commit(self, id: str | int | None = None) -> None:  # noqa: A002 - the protocol's own name
         """End the utterance now. One final a channel with reason `commit` and this `id` answers, even an empty one."""
-        self._run(self._opened.commit(id))
+        self._loop.run(self._opened.commit(id))
 
     def clear(self) -> None:
         """Drop the open utterance; `Cleared` answers."""
-        self._run(self._opened.clear())
+        self._loop.run(self._opened.clear())
 
     def configure(
         self,
@@ -131,15 +126,15 @@ class Stream:
         change = self._opened.configure(
             language=language, hotwords=hotwords, vad_silence_ms=vad_silence_ms, endpointing=endpointing
         )
-        self._run(change)
+        self._loop.run(change)
 
     def keepalive(self) -> None:
         """Restart the server's idle timer. A stream that sends nothing does so by itself once a minute."""
-        self._run(self._opened.keepalive())
+        self._loop.run(self._opened.keepalive())
 
     def finish(self) -> None:
         """Send no more; iterating yields the last words and then ends."""
-        self._run(self._opened.finish())
+        self._loop.run(self._opened.finish())
 
     def close(self) -> list[Final]:
         """Send no more, wait for the last words, and return the finals that were not read.
@@ -147,7 +142,7 @@ class Stream:
         Raises:
             SttError: the stream has failed.
         """
-        return self._run(self._opened.close())
+        return self._loop.run(self._opened.close())
 
     def transcribe(self, source: AudioChunk | Iterable[AudioChunk]) -> Iterator[Event]:
         """Send all of `source` from a thread of its own, then `finish`, and yield the events meanwhile.
@@ -162,8 +157,7 @@ class Stream:
                     self.send(chunk)
                 self.finish()
             except Exception as error:  # noqa: BLE001 - raised by the iteration
-                with contextlib.suppress(RuntimeError):  # the stream was left, and its loop is closed
-                    self._loop.call_soon_threadsafe(stream.fail, error)
+                self._loop.call(stream.fail, error)
 
         feeder = threading.Thread(target=feed, name="stt audio", daemon=True)
         feeder.start()
@@ -181,7 +175,7 @@ class Stream:
             StopIteration: the server has sent everything.
             SttError: the stream has failed.
         """
-        event = self._run(self._opened.next_event())
+        event = self._loop.run(self._opened.next_event())
         if event is None:
             raise StopIteration
         return event
@@ -191,28 +185,6 @@ class Stream:
         if self._stream is None:
             raise SttError("the stream is not open: use it in `with`")
         return self._stream
-
-    def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-    def _end_loop(self) -> None:
-        self._run(_end_tasks())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-
-async def _end_tasks() -> None:
-    """End what other threads wait for."""
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
 
 
 def _chunks(source: AudioChunk | Iterable[AudioChunk]) -> Iterable[AudioChunk]:

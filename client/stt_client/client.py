@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import ssl
 import uuid
 from collections.abc import Mapping, Sequence
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlencode, urlsplit, urlunsplit
 
 from stt_client.audio import Codec
 from stt_client.stream import AsyncStream
 from stt_client.stream_connections import StreamTarget
-from stt_client.transcript import Progress, Transcript, transcribe
+from stt_client.transcript import ProgressListener, Transcript
+from stt_client.upload import UploadTarget, transcribe
 
 DEFAULT_SERVER = "http://localhost:8000"
 """Where a server of one's own listens."""
@@ -43,7 +45,7 @@ class AsyncClient:
             server: its URL, such as `https://speech.example.com`; None: the variable STT_SERVER, or else
                 http://localhost:8000.
             api_key: sent as `Authorization: Bearer`; None: the variable STT_API_KEY, or else none.
-            ssl_context: trust of one's own, for https; None: the system's.
+            ssl_context: trust of one's own, for https; None: the system's, or that of the variable SSL_CERT_FILE.
             connect_seconds: how long a server may take to accept the first connection.
             reconnect_seconds: how long a stream without a connection waits for a server before it fails.
 
@@ -53,7 +55,7 @@ class AsyncClient:
         self._server = _Address(server or os.environ.get("STT_SERVER") or DEFAULT_SERVER)
         key = api_key or os.environ.get("STT_API_KEY")
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._context = ssl_context
+        self._context = (ssl_context or ssl.create_default_context()) if self._server.secure else None
         self._connect_seconds = connect_seconds
         self._reconnect_seconds = reconnect_seconds
 
@@ -90,10 +92,15 @@ class AsyncClient:
             vad_silence_ms: silence that ends an utterance; None: the server's own setting.
             vad_threshold: RMS in 16-bit units below which nothing is voice; None: the server's own setting.
             words: whether finals shall have their words with times.
-            events: more events to send: `speech`.
+            events: more events to send: `speech` (`SpeechStarted`, `SpeechStopped`), `level` (`Level`).
             call_id: name of the conversation in the server's log; None: a random one.
             keepalive_seconds: how long the stream may send nothing before it tells the server that it is there.
+
+        Raises:
+            ValueError: `sample_rate` is no rate. The server refuses what is under 8000 or over 48000.
         """
+        if sample_rate <= 0:
+            raise ValueError("sample_rate must be over 0")
         query = _query(
             call_id=call_id or uuid.uuid4().hex[:12],
             sample_rate=sample_rate,
@@ -130,7 +137,7 @@ class AsyncClient:
         vad_silence_ms: int | None = None,
         words: bool = False,
         channel_mode: str = "mix",
-        progress: Progress = lambda _sent, _total: None,
+        progress: ProgressListener = lambda _progress: None,
     ) -> Transcript:
         """What a file says, of any format that the server reads.
 
@@ -141,12 +148,12 @@ class AsyncClient:
             vad_silence_ms: silence that ends an utterance; None: the server's own setting.
             words: whether segments shall have their words with times.
             channel_mode: `mix`, `split`, `left` or `right`.
-            progress: called with the bytes sent and the bytes in all, as they are sent.
+            progress: is told how far it is, on the event loop: as bytes are sent, and then as the server decodes.
 
         Raises:
             OSError: the file cannot be read.
             RequestRefused: the server refuses it.
-            ServerUnreachable: no server answers.
+            ServerUnreachable: no server answers, or the connection breaks again and again.
         """
         query = _query(
             language=language,
@@ -155,15 +162,10 @@ class AsyncClient:
             words=words,
             channel_mode=channel_mode,
         )
-        return await transcribe(
-            self._server.http("/v1/stt/transcribe"),
-            file,
-            headers=self._headers,
-            context=self._context,
-            query=query,
-            progress=progress,
-            connect_seconds=self._connect_seconds,
+        target = UploadTarget(
+            self._server.http("/v1/stt/transcribe"), self._headers, self._context, self._connect_seconds
         )
+        return await transcribe(target, file, query, progress)
 
 
 def _query(**parameters: object) -> dict[str, str]:
@@ -180,11 +182,10 @@ def _text(value: object) -> str:
 
 class _Address:
     def __init__(self, server: str) -> None:
-        parts = urlsplit(server)
-        if parts.scheme not in ("http", "https", "ws", "wss") or not parts.netloc:
+        if not (parts := _split(server)):
             raise ValueError(f"{server!r} is no address of a server: write http://HOST:PORT or https://HOST")
         self._parts = parts
-        self._secure = "s" if parts.scheme in ("https", "wss") else ""
+        self.secure = parts.scheme in ("https", "wss")
 
     def http(self, path: str) -> str:
         return self._url("http", path)
@@ -194,4 +195,15 @@ class _Address:
 
     def _url(self, scheme: str, path: str) -> str:
         prefix = self._parts.path.rstrip("/")
-        return urlunsplit((scheme + self._secure, self._parts.netloc, prefix + path, "", ""))
+        return urlunsplit((scheme + "s" * self.secure, self._parts.netloc, prefix + path, "", ""))
+
+
+def _split(server: str) -> SplitResult | None:
+    """The parts of a server's address; None: it is none."""
+    try:
+        parts = urlsplit(server)
+        usable = parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number or too large, or half an IPv6 address
+        return None
+    known = parts.scheme in ("http", "https", "ws", "wss") and not (parts.query or parts.fragment)
+    return parts if known and usable and not re.search(r"\s", server) else None

@@ -7,14 +7,16 @@ import ssl
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from time import time
+from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidProxy, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
 
-from stt_client.errors import RequestRefused, ServerUnreachable, SttError
+from stt_client.errors import RequestRefused, SttError
 from stt_client.retry import NO_CLOSE_FRAME
+from stt_client.unreachable import NeverReachable, unreachable
 
 OPEN_SECONDS = 10.0
 """Longest time for one attempt."""
@@ -95,31 +97,28 @@ async def open_connection(
 
     Raises:
         Refused: the server cannot be reached or refuses.
-        ServerUnreachable: its certificate is not trusted.
+        ServerUnreachable: another attempt would fail in the same way.
     """
+    trust: dict[str, Any] = {} if context is None else {"ssl": context}
     try:
         socket = await connect(
             url,
             additional_headers=headers,
-            ssl=context,
             compression=None,
             open_timeout=seconds,
             close_timeout=_CLOSE_SECONDS,
             max_size=_MAX_MESSAGE_BYTES,
             create_connection=_PromptConnection,
+            **trust,
         )
     except InvalidStatus as refusal:
         raise _refused(refusal.response) from refusal
-    except ssl.SSLCertVerificationError as error:
-        raise ServerUnreachable(f"the certificate of {_host(url)} is not trusted: {error.verify_message}") from error
-    except (OSError, EOFError, TimeoutError, InvalidHandshake) as error:
-        reason = str(error) or type(error).__name__
-        raise Refused(ServerUnreachable(f"no server answers at {_host(url)} ({reason})")) from error
+    except (OSError, EOFError, TimeoutError, InvalidHandshake, InvalidProxy, ImportError) as error:
+        failure = unreachable(url, error)
+        if isinstance(failure, NeverReachable):
+            raise failure from error
+        raise Refused(failure) from error
     return Connection(socket)
-
-
-def _host(url: str) -> str:
-    return url.partition("?")[0]
 
 
 def _closed(closed: ConnectionClosed) -> Closed:

@@ -6,14 +6,14 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable
 
-from stt_client.events import Event, Partial, Reconnecting
+from stt_client.events import Event, Level, Partial, Reconnecting
 
 MAX_EVENTS = 10_000
 """Events that may wait; beyond them the server is not read, and closes a stream that is not read for long."""
 
 
 class EventQueue:
-    """Bounded; a partial replaces the one before. One producer and one consumer, on one event loop."""
+    """Bounded; a partial or a level replaces the one just before. One producer and one consumer, on one event loop."""
 
     def __init__(self) -> None:
         self._events: deque[Event] = deque()
@@ -57,5 +57,11 @@ class EventQueue:
 
 
 def _replaces(event: Event, last: Event) -> bool:
-    both_partial = isinstance(event, Partial) and isinstance(last, Partial) and event.segment_seq == last.segment_seq
-    return both_partial or (isinstance(event, Reconnecting) and isinstance(last, Reconnecting))
+    """Whether nobody needs the last event any more once this one waits behind it."""
+    match event, last:
+        case Partial(), Partial():
+            return (event.channel, event.segment_seq) == (last.channel, last.segment_seq)
+        case Level(), Level():
+            return event.channel == last.channel
+        case _:
+            return isinstance(event, Reconnecting) and isinstance(last, Reconnecting)

@@ -66,6 +66,30 @@ class SpeechStopped(_ChannelEvent):
     """End of the last voiced sample."""
 
 
+class Level(_ChannelEvent):
+    """How loud 100 ms of audio were, and whether they were voice; sent only to a stream opened with `events=["level"]`.
+
+    One that waits to be read is replaced by the next, and the server leaves levels out while nothing is read.
+
+    Example:
+        >>> with client.stream(events=["level"]) as stream:
+        ...     levels = [event for event in stream.transcribe(hello) if isinstance(event, Level)]
+        >>> levels[-1].voiced
+        False
+    """
+
+    type: Literal["level"] = "level"
+    """`level`."""
+    end_ms: int
+    """Their end."""
+    rms: float
+    """Their RMS in 16-bit units, 0 to 32768."""
+    threshold: float | None = None
+    """RMS in 16-bit units from which audio counts as voice now; None: loudness does not decide."""
+    voiced: bool
+    """Whether they hold voice."""
+
+
 class Partial(_ChannelEvent):
     """The open utterance's text so far; each replaces the one before.
 
@@ -259,6 +283,7 @@ class AudioLost(_ChannelEvent):
 Event = (
     SpeechStarted
     | SpeechStopped
+    | Level
     | Partial
     | Final
     | Cleared

@@ -28,6 +28,7 @@ ServerMessage = (
     events.Ready
     | events.SpeechStarted
     | events.SpeechStopped
+    | events.Level
     | events.Partial
     | events.Final
     | events.Cleared
@@ -40,6 +41,7 @@ _MODELS: Mapping[str, type[ServerMessage]] = {
     "ready": events.Ready,
     "speech_started": events.SpeechStarted,
     "speech_stopped": events.SpeechStopped,
+    "level": events.Level,
     "partial": events.Partial,
     "final": events.Final,
     "cleared": events.Cleared,
@@ -75,7 +77,7 @@ def shifted(message: ServerMessage, base_ms: int) -> ServerMessage:
     match message:
         case events.SpeechStarted():
             return message.model_copy(update={"start_ms": message.start_ms + base_ms})
-        case events.SpeechStopped():
+        case events.SpeechStopped() | events.Level():
             return message.model_copy(update={"end_ms": message.end_ms + base_ms})
         case events.Final():
             words = message.words and tuple(_shifted_word(word, base_ms) for word in message.words)

@@ -19,7 +19,14 @@ KEPT_SECONDS = 60
 LEAD_SECONDS = 20
 """A stream is sent at most so far ahead of real time, so that what a server has not processed is still kept."""
 
-_Passed = events.SpeechStarted | events.SpeechStopped | events.Cleared | events.Configured | events.ServerWarning
+_Passed = (
+    events.SpeechStarted
+    | events.SpeechStopped
+    | events.Level
+    | events.Cleared
+    | events.Configured
+    | events.ServerWarning
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ RUNS = {
     "overhead": ["load", "overhead", *SMALL],
     "contended": ["load", "contended", *SMALL, "--against", str(ROOT), "--busy", "1"],
     "dialects": ["load", "dialects", *SMALL],
+    "uploads": ["load", "uploads", *SMALL, "--file-seconds", "20"],
     "connects": ["load", "connects", "--rounds", "1", "--seconds", "0.3"],
     "ramp": ["load", "ramp", "--levels", "4", "--seconds", "3", "--warm", "0", "--limit-ms", "1000"],
     "accuracy": ["accuracy", "--speed", "12"],
@@ -80,6 +81,13 @@ def test_dialects(tool: Tool) -> None:
     assert native["cpu_ms"] > 0
     assert openai["cpu_ms"] > 0
     assert float(openai["ratio"].split()[0]) > 0
+
+
+def test_uploads(tool: Tool) -> None:
+    """The streams are measured alone and beside uploads, without a drop."""
+    rows = tool("uploads")["rows"]
+    assert [row["uploads"] for row in rows] == [0, 4]
+    assert [(row["dropped"], row["errors"]) for row in rows] == [(0, 0), (0, 0)]
 
 
 def test_contended(tool: Tool) -> None:

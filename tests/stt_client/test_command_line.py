@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import random
 import re
+import shutil
+import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +19,8 @@ from stt_client import Transcript
 from stt_client.cli.commands import app
 from tests.audio import reference, silence, text_of
 from tests.models.stand_in import Hub
-from tests.server import Server, free_port
-from tests.stt_client.terminal import Terminal, piped
+from tests.server import ROOT, Server, free_port
+from tests.stt_client.terminal import Terminal, command, environment, piped
 from tests.weights import settings_of
 
 HELLO = "references/hello.wav"
@@ -44,6 +47,46 @@ def test_control_c_still_prints_the_last_final(mock_server: Server) -> None:
     assert code == 130
     assert terminal.lines[-2] == "0:00  the meeting starts at nine"
     assert re.match(r"0:0\d  there is a", terminal.lines[-1])
+
+
+@pytest.mark.slow
+def test_control_c_ends_a_pipe_that_stalls(mock_server: Server) -> None:
+    """While the standard input gives nothing, Ctrl-C still prints the last words, and nothing else."""
+    process = subprocess.Popen(
+        command("stream", "-", "--server", mock_server.http), cwd=ROOT, env=environment({}),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(reference("hello") + silence(800) + reference("keys"))
+        process.stdin.flush()
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.stdout.read(), process.stderr.read()
+
+    assert (process.returncode, first.decode(), rest.decode(), errors.decode()) == (
+        130, f"{text_of('hello')}\n", f"{text_of('keys')}\n", ""
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("arecord") is None, reason="apt-get install alsa-utils")
+def test_the_microphone_is_streamed(mock_server: Server, tmp_path: Path) -> None:
+    """ALSA's own recorder reads a microphone that plays a recording, and its words appear."""
+    (tmp_path / "speech.raw").write_bytes(reference("hello") + silence(1000))
+    (tmp_path / ".asoundrc").write_text(
+        "pcm.!default { type plug slave.pcm { type file slave.pcm null file /dev/null format raw "
+        f"infile {tmp_path / 'speech.raw'} }} }}"
+    )
+    with Terminal({"HOME": str(tmp_path)}, "stream", "mic", "--server", mock_server.http) as terminal:
+        terminal.until(lambda lines: f"0:00  {text_of('hello')}" in lines)
+        terminal.press(b"\x03\x03")  # this microphone is ahead of real time, and the second one waits for nothing
+        code = terminal.ended()
+
+    assert code == 130
+    assert b"Traceback" not in terminal.written
 
 
 @pytest.mark.slow
@@ -139,11 +182,15 @@ def test_real_words_on_the_terminal(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
-        (("transcribe", "references/hello.txt"), 4, "the server answered 422"),
+        (("transcribe", "references/hello.txt"), 4, "The server answered 422"),
         (("stream", HELLO, "--language", "nonsense!"), 4, "language"),
         (("stream", "nowhere.wav"), 1, "There is no file nowhere.wav"),
         (("transcribe", "nowhere.wav"), 1, "nowhere.wav cannot be read"),
         (("stream",), 2, "Missing argument"),
+        (("stream", HELLO, "--server", "nonsense"), 2, "is no address of a server"),
+        (("transcribe", HELLO, "--server", "http://a:99999"), 2, "is no address of a server"),
+        (("stream", "-", "--rate", "0"), 2, "--rate"),
+        (("transcribe", HELLO, "elsewhere/hello.wav", "-o", "."), 1, "2 files would be written to hello.wav.txt"),
     ],
 )
 def test_exit_codes_tell_what_went_wrong(mock_server: Server, arguments: list[str], code: int, told: str) -> None:
@@ -161,7 +208,8 @@ def test_no_server_is_an_exit_code_of_its_own() -> None:
     done = piped({"STT_SERVER": f"http://127.0.0.1:{free_port()}"}, "stream", HELLO)
 
     assert done.returncode == 3
-    assert b"no server answers at ws://127.0.0.1:" in done.stderr
+    assert b"No server answers at ws://127.0.0.1:" in done.stderr
+    assert b"`stt serve` starts one here" in done.stderr
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from stt_client import (
     Client,
     Event,
     Final,
+    Level,
     Partial,
     Reconnected,
     RequestRefused,
@@ -23,7 +24,8 @@ from stt_client import (
     SttError,
 )
 from tests.audio import reference, silence, text_of
-from tests.server import Server, free_port
+from tests.certificate import certificate
+from tests.server import Server, eventually, free_port
 from tests.stt_client.scripted_server import Scripted, Step, scripted
 
 
@@ -209,11 +211,48 @@ def test_a_silent_stream_says_that_it_is_there(folder: Path) -> None:
         assert not any(isinstance(event, Reconnected) for event in events)
 
 
-def test_an_upload_tells_its_progress(mock_server: Server) -> None:
-    """Progress grows to the file's size."""
-    told: list[tuple[int, int]] = []
-    Client(mock_server.http).transcribe("references/wind.wav", progress=lambda sent, total: told.append((sent, total)))
-    size = Path("references/wind.wav").stat().st_size
+def test_levels_are_events(mock_server: Server) -> None:
+    """With `events=["level"]` the loudness of each 100 ms comes as a typed event, with the times of the stream."""
+    with Client(mock_server.http).stream(events=["level"]) as stream:
+        levels = [event for event in stream.transcribe(reference("hello")) if isinstance(event, Level)]
 
-    assert [sent for sent, _ in told] == sorted(sent for sent, _ in told)
-    assert told[-1] == (size, size)
+    assert {level.end_ms % 100 for level in levels} == {0}
+    assert any(level.voiced and level.threshold and level.rms > level.threshold for level in levels)
+
+
+@pytest.mark.parametrize(
+    "server",
+    ["localhost:8000", "ftp://host", "http://", "http://[::1", "http://a:99999", "http://a b", "http://a/?x=1"],
+)
+def test_what_is_no_address_is_told_at_once(server: str) -> None:
+    """A mistake in the address is an error before anything is sent."""
+    with pytest.raises(ValueError, match="is no address of a server"):
+        Client(server)
+
+
+def test_streams_and_files_go_over_tls(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An authority of one's own is trusted by SSL_CERT_FILE; without, the error names that variable, at once."""
+    cert, key = certificate(folder)
+    settings = {"STT_BACKEND": "mock", "STT_TLS_CERT": str(cert), "STT_TLS_KEY": str(key)}
+    with Server(folder, settings, script=True, wait=False) as server:
+        address = f"https://localhost:{server.port}"
+        eventually(lambda: "ready on https" in server.output(), 60)
+        with pytest.raises(ServerUnreachable, match="SSL_CERT_FILE"):
+            Client(address).transcribe("references/hello.wav")
+        with pytest.raises(ServerUnreachable, match="SSL_CERT_FILE"), Client(address).stream():
+            pass
+        monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+        assert Client(address).transcribe("references/hello.wav").text == text_of("hello")
+        with Client(address).stream() as stream:
+            stream.send(reference("hello"))
+            (final,) = stream.close()
+
+    assert final.text == text_of("hello")
+
+
+def test_https_to_a_server_without_tls_says_so(mock_server: Server) -> None:
+    """The error says what to write, and no second attempt is made."""
+    with pytest.raises(ServerUnreachable, match="write http://"), Client(f"https{mock_server.http[4:]}").stream():
+        pass
+    with pytest.raises(ServerUnreachable, match="write http://"):
+        Client(f"https{mock_server.http[4:]}").transcribe("references/hello.wav")

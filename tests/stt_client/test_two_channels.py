@@ -35,14 +35,14 @@ def texts(events: list[Event], channel: int) -> list[str]:
 def test_each_channel_has_its_own_events(mock_server: Server, kind: str) -> None:
     """Bytes are interleaved, and arrays have the shape [n, 2]; a commit has an answer from each channel."""
     samples = np.frombuffer(BOTH, "<i2").reshape(-1, 2)
-    audio: bytes | npt.NDArray[Any] = {
+    forms: dict[str, bytes | npt.NDArray[Any]] = {
         "bytes": BOTH,
         "int16": samples,
         "float32": (samples / 32768).astype(np.float32),
-    }[kind]
+    }
     events: list[Event] = []
     with Client(mock_server.http).stream(channels=2, vad_silence_ms=600) as stream:
-        stream.send(audio)
+        stream.send(forms[kind])
         stream.commit(id="all")
         stream.finish()
         events.extend(stream)

@@ -234,6 +234,29 @@ def test_beyond_the_limit_requests_are_told_when_to_come_back(folder: Path) -> N
     assert answers[0].status_code == again.status_code == 200
 
 
+def test_what_all_uploads_take_together_has_a_bound(folder: Path) -> None:
+    """Bytes that came count, not places: beyond them 503, declared or not, until the other upload is over."""
+    settings = {"STT_BACKEND": "mock", "STT_MAX_UPLOAD_BYTES": "200000", "STT_HTTP_UPLOAD_BYTES": "250000"}
+    with Server(folder, settings) as server, socket.create_connection(("127.0.0.1", server.port)) as slow:
+        slow.sendall(b"POST /v1/stt/transcribe HTTP/1.1\r\nHost: x\r\nContent-Length: 190000\r\n")
+        slow.sendall(b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n")
+        eventually(lambda: server.metric("stt_http_requests_in_progress") == 1)
+        assert _post(server, _wav()).status_code == 200, "what is only declared takes nothing"
+        slow.sendall(b'Content-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + bytes(180_000))
+        refused = eventually(lambda: (answer := _post(server, _wav())).status_code == 503 and answer)
+        streamed = _stream(server, chunks=100)
+        slow.close()
+        eventually(lambda: server.metric("stt_http_requests_in_progress") == 0)
+        again = _post(server, _wav())
+        counted = server.metric('stt_refusals_total{protocol="http",reason="full"}')
+
+    assert refused.json()["message"].startswith("full: uploads of ")
+    assert int(refused.headers["Retry-After"]) > 0
+    assert b" 503 " in streamed.splitlines()[0]
+    assert again.status_code == 200
+    assert counted == 2
+
+
 def test_the_work_of_a_client_that_left_stops(folder: Path) -> None:
     """A disconnected client's place is free again though its final never came."""
     with Server.with_fault(folder, "stuck", {"STT_HTTP_CONCURRENCY": "1"}) as server:

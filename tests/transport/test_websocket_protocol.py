@@ -24,7 +24,7 @@ from bench.common.websocket_client import Opcode, client_frame, close_frame, han
 from tests.audio import reference
 from tests.client import deaf_client, session
 from tests.server import Server, eventually
-from transport.message_memory import MessageMemory
+from transport.byte_budget import MAX_MESSAGE_BYTES, ByteBudget
 from transport.websocket_protocol import (
     EXTENSION,
     FRAGMENT_BYTES,
@@ -63,7 +63,7 @@ async def events_of(
     protocol_class: type[WebSocketsSansIOProtocol],
     *,
     largest: int = LARGEST,
-    memory: MessageMemory | None = None,
+    memory: ByteBudget | None = None,
 ) -> tuple[list[Event], bytes]:
     """What an application receives, and its client, of a real connection that brings these pieces one by one.
 
@@ -288,7 +288,7 @@ def test_a_long_message_may_not_come_in_crumbs(size: int, largest: int, code: in
     """A fragment counts at least 256 bytes, because it takes more than its own."""
     part = b"x" * size
     pieces = [frame(Opcode.TEXT, part), *[frame(0, part)] * 39, frame(BIT_FIN, part)]
-    memory = MessageMemory()
+    memory = ByteBudget(MAX_MESSAGE_BYTES)
     events, _ = uvloop.run(events_of(pieces, SpeechWebSocketProtocol, largest=largest, memory=memory))
     assert events[-1]["code"] == code
     assert memory.bytes == 0
@@ -296,7 +296,7 @@ def test_a_long_message_may_not_come_in_crumbs(size: int, largest: int, code: in
 
 def test_what_long_messages_take_together_has_a_bound() -> None:
     """A message that is not complete counts as far as it came; beyond the bound its connection gets 1013."""
-    memory = MessageMemory(10_000)
+    memory = ByteBudget(10_000)
     memory.change(9_000)  # of other connections
     whole = frame(BIT_FIN | Opcode.TEXT, b"x" * 2_000)
     events, answer = uvloop.run(events_of([whole[:1_500], whole[1_500:]], SpeechWebSocketProtocol, memory=memory))
@@ -307,7 +307,7 @@ def test_what_long_messages_take_together_has_a_bound() -> None:
 
 def test_what_was_read_counts_no_more() -> None:
     """Message after message, each is forgotten when the application asks for the next."""
-    memory = MessageMemory(10_000)
+    memory = ByteBudget(10_000)
     pieces = [frame(BIT_FIN | Opcode.TEXT, b"x" * 6_000), frame(BIT_FIN | Opcode.BINARY, b"x" * 6_000)] * 5
     events, _ = uvloop.run(events_of(pieces, SpeechWebSocketProtocol, memory=memory))
     assert [len(event.get("text") or event["bytes"]) for event in events[1:-1]] == [6_000] * 10

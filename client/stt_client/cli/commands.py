@@ -52,6 +52,13 @@ Hotwords = Annotated[str, typer.Option(help="Words to expect, separated by comma
 Json = Annotated[bool, typer.Option("--json", help="JSON for other programs.")]
 
 
+def _client(server: str | None, api_key: str | None) -> AsyncClient:
+    try:
+        return AsyncClient(server, api_key=api_key)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--server") from error
+
+
 def _split(words: str) -> tuple[str, ...]:
     return tuple(word for word in (part.strip() for part in words.split(",")) if word)
 
@@ -106,7 +113,7 @@ def transcribe(
     words = words or form in (Format.SRT, Format.VTT)
     request = TranscribeRequest(form, output_dir, language, _split(hotwords), words, channel_mode)
     if server:
-        raise typer.Exit(transcribe_files(files, request, by_server(AsyncClient(server, api_key=api_key), request)))
+        raise typer.Exit(transcribe_files(files, request, by_server(_client(server, api_key), request)))
     with by_engine(request) as work:
         raise typer.Exit(transcribe_files(files, request, work))
 
@@ -117,7 +124,9 @@ def stream(
     language: Language = "auto",
     hotwords: Hotwords = "",
     words: Annotated[bool, typer.Option("--words", help="Times of words, in JSON.")] = False,
-    rate: Annotated[int, typer.Option(help="Hz of the standard input: signed 16-bit little-endian.")] = 16_000,
+    rate: Annotated[
+        int, typer.Option(min=8_000, max=48_000, help="Hz of the standard input: signed 16-bit little-endian.")
+    ] = 16_000,
     channels: Annotated[int, typer.Option(min=1, max=2, help="2: two speakers, one in each channel.")] = 1,
     silence_ms: Annotated[int | None, typer.Option(help="Silence that ends an utterance.")] = None,
     json: Json = False,
@@ -132,7 +141,7 @@ def stream(
     arecord -t raw -f S16_LE -r 16000 | stt stream - --json
     """
     request = StreamRequest(language, _split(hotwords), words, silence_ms, json)
-    client = AsyncClient(server, api_key=api_key)
+    client = _client(server, api_key)
     raise typer.Exit(asyncio.run(stream_source(client, open_source(source, rate, channels), request)))
 
 

@@ -1,10 +1,11 @@
-"""Exit codes that scripts can use, and errors as one sentence on stderr."""
+"""Exit codes that scripts can use, and what a person is told of an error."""
 
 from __future__ import annotations
 
 from enum import IntEnum
 
 from stt_client.errors import RequestRefused, ServerUnreachable, StreamClosed, SttError
+from stt_client.unreachable import ConnectionBroken, NeverReachable
 
 
 class Exit(IntEnum):
@@ -34,3 +35,23 @@ def code_of(error: SttError) -> Exit:
     if isinstance(error, StreamClosed):
         return Exit.REFUSED if error.code in (1008, 1009) else Exit.UNREACHABLE
     return Exit.FAILED
+
+
+def told(error: SttError) -> str:
+    """An error of the library as a sentence, and one more about what to do if there is something."""
+    text = str(error)
+    return " ".join(filter(None, (f"{text[:1].upper()}{text[1:].rstrip('.')}.", _advice(error))))
+
+
+def _advice(error: SttError) -> str:
+    match error:
+        case NeverReachable() | ConnectionBroken():
+            return ""
+        case ServerUnreachable():
+            return "Is it running? `stt serve` starts one here, and --server names another."
+        case RequestRefused(status=401):
+            return "Give a key that it knows, with --api-key or the variable STT_API_KEY."
+        case RequestRefused(status=404):
+            return "Is its address right? A server behind a proxy may have a path of its own."
+        case _:
+            return ""

@@ -20,13 +20,13 @@ def main() -> None:
 
 def _ended(app: Callable[..., object]) -> int:
     """The exit code; an error is told in one sentence."""
-    from stt_client.cli.exits import Exit, Failure, code_of
+    from stt_client.cli.exits import Exit, Failure, code_of, told
     from stt_client.errors import SttError
 
     try:
         app(prog_name="stt")
     except SttError as error:
-        _tell(str(error))
+        _tell(told(error))
         return code_of(error)
     except (Failure, OSError) as failure:
         _tell(str(failure))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,6 @@ from array import array
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
 from stt_client.cli.exits import Failure
 
@@ -35,8 +35,6 @@ class Source:
     channels: int
     live: bool
     """Whether the pieces come as fast as they are spoken; else they are at hand at once."""
-    seconds: float | None = None
-    """Length, where it is known."""
 
 
 def open_source(name: str, rate: int, channels: int = 1) -> Source:
@@ -48,7 +46,7 @@ def open_source(name: str, rate: int, channels: int = 1) -> Source:
     if name == "mic":
         return Source(_RATE, _microphone(channels), channels, live=True)
     if name == "-":
-        return Source(rate, _raw(sys.stdin.buffer, rate * channels), channels, live=True)
+        return Source(rate, _raw(sys.stdin.fileno(), rate * channels), channels, live=True)
     path = Path(name)
     if not path.is_file():
         raise Failure(f"There is no file {name}: name a file, - for the standard input, or mic.")
@@ -67,16 +65,11 @@ def _wave(path: Path, channels: int) -> Source | None:
     if channels > 1 and recording.getnchannels() != channels:
         recording.close()
         raise _wrong_channels(path, recording.getnchannels(), channels)
-    pieces = _frames(recording, channels)
-    return Source(recording.getframerate(), pieces, channels, live=False, seconds=_seconds(recording))
+    return Source(recording.getframerate(), _frames(recording, channels), channels, live=False)
 
 
 def _wrong_channels(path: Path, found: int, wanted: int) -> Failure:
     return Failure(f"{path} has {found} channel{'s' * (found != 1)}, not {wanted}: leave out --channels.")
-
-
-def _seconds(recording: wave.Wave_read) -> float:
-    return recording.getnframes() / recording.getframerate()
 
 
 def _frames(recording: wave.Wave_read, channels: int) -> Generator[bytes, None, None]:
@@ -92,9 +85,9 @@ def _mixed(frames: bytes, channels: int) -> bytes:
     return array("h", (sum(values) // channels for values in zip(*each, strict=True))).tobytes()
 
 
-def _raw(stream: IO[bytes], rate: int) -> Generator[bytes, None, None]:
-    read: Any = getattr(stream, "read1", stream.read)
-    while piece := read(rate // 10 * 2):
+def _raw(descriptor: int, rate: int) -> Generator[bytes, None, None]:
+    # A buffered stream has a lock, on which the end of the program would fail while a thread waits for input.
+    while piece := os.read(descriptor, rate // 10 * 2):
         yield piece
 
 
@@ -142,18 +135,24 @@ def _by_sounddevice(channels: int) -> Generator[bytes, None, None]:
     try:
         with sounddevice.RawInputStream(_RATE, _RATE // 10, channels=channels, dtype="int16") as stream:
             while True:
-                piece, _ = stream.read(_RATE // 10)
+                piece, overflowed = stream.read(_RATE // 10)
+                if overflowed:
+                    sys.stderr.write("Sound of the microphone was lost: this machine or the network was too slow.\n")
                 yield bytes(piece)
     except sounddevice.PortAudioError as error:
         raise Failure(f"The microphone cannot be read: {error}.") from error
 
 
 def _program(command: list[str], channels: int) -> Generator[bytes, None, None]:
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as process:  # noqa: S603
+    # In a process group of its own: Ctrl-C on the terminal is for this program alone.
+    with subprocess.Popen(  # noqa: S603
+        command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, process_group=0
+    ) as process:
         try:
             if process.stdout is not None:
-                yield from _raw(process.stdout, _RATE * channels)
+                yield from _raw(process.stdout.fileno(), _RATE * channels)
+            status = process.wait()
         finally:
             process.terminate()
-    if process.returncode > 0:
-        raise Failure(f"{command[0]} ended with status {process.returncode}.")
+    if status:
+        raise Failure(f"{command[0]} ended with status {status}.")
