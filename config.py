@@ -22,6 +22,7 @@ from observability.masking import Json, masked
 from observability.unknown_settings import unknown_settings
 from transport.api_keys import Keyring, KeysRefused
 from transport.app_context import AccessOptions, SocketOptions
+from transport.forwarded import Network
 from transport.queues import QueueOptions
 from transport.serving import ServingOptions
 from transport.uploads import UploadOptions
@@ -51,6 +52,8 @@ class Settings(BaseSettings):
     """Seconds that `python app.py` keeps an idle HTTP connection; longer than the proxy in front keeps its own."""
     path_prefix: Annotated[str, AfterValidator(as_prefix)] = ""
     """Path under which a proxy serves this server, such as `/speech`, whether the proxy strips it or not."""
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(split_by_commas)] = ()
+    """Proxies, addresses or networks, separated by commas, whose X-Forwarded-Host and X-Forwarded-For are believed."""
     page: bool = True
     """Whether `GET /` serves the page for browsers."""
     log_level: Annotated[LogLevel, BeforeValidator(lambda value: str(value).upper())] = "INFO"
@@ -64,7 +67,8 @@ class Settings(BaseSettings):
     metrics_key_required: bool = False
     """Whether `/metrics` needs a key."""
     max_key_sessions: Annotated[int, Field(ge=0)] = 0
-    """WebSocket sessions open at once with one key; beyond them handshakes get 429; 0: any number."""
+    """WebSocket sessions open at once with one key; beyond them handshakes get 429; 0: any number. A session of two
+    channels counts as two."""
     token_secret: str = ""
     """What short-lived tokens are signed with, the same on all servers; empty: with what is derived from the keys."""
     tls_cert: Path | None = None
@@ -73,7 +77,7 @@ class Settings(BaseSettings):
     """PEM file of the certificate's private key."""
 
     max_sessions: Annotated[int, Field(ge=1)] = 256
-    """WebSocket sessions open at once; beyond them handshakes get 503."""
+    """WebSocket sessions open at once; beyond them handshakes get 503. A session of two channels counts as two."""
     idle_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300
     """A client that sends nothing for so many seconds, no ping either, gets 1008; 0: never."""
     max_silent_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3600
@@ -162,7 +166,8 @@ class Settings(BaseSettings):
 
     def serving(self) -> ServingOptions:
         """What `python app.py` tells uvicorn."""
-        return ServingOptions(self.host, self.port, self.keep_alive_seconds, self.tls_cert, self.tls_key)
+        tls, believed = (self.tls_cert, self.tls_key), not self.trusted_proxies
+        return ServingOptions(self.host, self.port, self.keep_alive_seconds, *tls, uvicorn_trusts_proxies=believed)
 
     def access(self) -> AccessOptions:
         """Who may use the server; reads the file of keys, if there is one.

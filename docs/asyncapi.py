@@ -45,7 +45,7 @@ def document() -> dict[str, Any]:
     }
     messages["Audio"] = {
         "name": "Audio",
-        "summary": "Signed 16-bit little-endian PCM, 16000 Hz, mono, of any length up to 256 KiB.",
+        "summary": "Audio in the codec, at the rate and with the channels of the query, of any length up to 256 KiB.",
         "contentType": "application/octet-stream",
     }
     return {

@@ -10,30 +10,29 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
 from itertools import accumulate
 
 from inference.segmenter import CUT_SEARCH_MS
+from inference.worker_queues import AudioMessages
 from protocol.pcm import BYTES_PER_SAMPLE, SAMPLE_RATE, samples_of
 
-_BYTES_PER_SECOND = SAMPLE_RATE * BYTES_PER_SAMPLE
-_MEMORY = samples_of(CUT_SEARCH_MS + 1_000) * BYTES_PER_SAMPLE
-"""Bytes; the furthest back that an arrival is asked for is the point at which a too long utterance was cut."""
+_MEMORY = samples_of(CUT_SEARCH_MS + 1_000)
+"""Samples; the furthest back that an arrival is asked for is the point at which a too long utterance was cut."""
 _MOST_ENTRIES = 100
 """Messages read together beyond this number count as one, so that tiny ones cost no memory."""
 _FORGET = 64
 """Messages that are forgotten at once, at least."""
 _WINDOW_SECONDS = 5.0
 """Time over which the least delay is taken."""
-_JITTER_SECONDS = 0.1
-"""A message that comes later than its own length and this after the one before shows that the client paused: delays
-from before the pause say nothing of those after it."""
 
 
 class ArrivalTimes:
     """Maps sample positions to arrival times for the last 6 s. Used by one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 1) -> None:
+        self._sample_bytes = channels * BYTES_PER_SAMPLE
+        """Of all channels, interleaved."""
+        self._bytes_per_second = SAMPLE_RATE * self._sample_bytes
         # Arrays: the garbage collector does not walk over their elements.
         self._ends = array("q", [0])
         """Bytes of the session up to each message's end."""
@@ -41,39 +40,42 @@ class ArrivalTimes:
         """When each was read, monotonic seconds."""
         self._live = array("b", [False])
         """Whether its client sends no faster than real time."""
+        self._resumes = array("b", [False])
+        """Whether the client paused before it: delays from before the pause say nothing of those after it."""
 
-    def record(self, offset: int, chunks: Sequence[bytes], reads: Sequence[float], *, live: bool) -> None:
-        """Take messages, of which the first starts at byte `offset`, read at these times, monotonic seconds.
-
-        `live`: the client sends no faster than real time; otherwise audio counts as arrived when it was read.
-        """
+    def record(self, messages: AudioMessages) -> None:
+        """Take note of messages. Those of a client that is ahead of real time count as arrived when they were read."""
+        offset, reads = messages.offset, messages.arrivals
         # Counted to these messages' beginning: however long they are, those before may still be asked for.
-        old = bisect_left(self._ends, offset - _MEMORY)
+        old = bisect_left(self._ends, offset - _MEMORY * self._sample_bytes)
         if old >= _FORGET:
-            del self._ends[:old], self._reads[:old], self._live[:old]
-        lengths = list(map(len, chunks))
+            del self._ends[:old], self._reads[:old], self._live[:old], self._resumes[:old]
+        lengths = list(map(len, messages.chunks))
         if len(lengths) > _MOST_ENTRIES:
             lengths, reads = [sum(lengths)], reads[-1:]
         lengths[0] += offset
         self._ends.extend(accumulate(lengths))
         self._reads.extend(reads)
-        self._live.extend([live] * len(lengths))
+        self._live.extend([messages.live] * len(lengths))
+        self._resumes.extend([messages.resumes, *[False] * (len(lengths) - 1)])
 
     def at_sample(self, position: int) -> float:
         """When all samples before `position` had arrived, monotonic seconds."""
-        message = min(bisect_left(self._ends, position * BYTES_PER_SAMPLE), len(self._ends) - 1)
+        message = min(bisect_left(self._ends, position * self._sample_bytes), len(self._ends) - 1)
         read = self._reads[message]
         if not self._live[message]:
             return read
-        return min(read, self._ends[message] / _BYTES_PER_SECOND + self._least_delay(message))
+        return min(read, self._ends[message] / self._bytes_per_second + self._least_delay(message))
 
     def _least_delay(self, message: int) -> float:
         """Least delay of live messages around number `message`: since the client's last pause, and up to the newest."""
-        ends, reads = self._ends, self._reads
+        ends, reads, rate = self._ends, self._reads, self._bytes_per_second
         first = message
-        while first > 1 and self._live[first - 1] and reads[message] - reads[first - 1] <= _WINDOW_SECONDS:
-            length = (ends[first] - ends[first - 1]) / _BYTES_PER_SECOND
-            if reads[first] - reads[first - 1] > length + _JITTER_SECONDS:
-                break
+        while (
+            first > 1
+            and self._live[first - 1]
+            and not self._resumes[first]
+            and reads[message] - reads[first - 1] <= _WINDOW_SECONDS
+        ):
             first -= 1
-        return min(reads[each] - ends[each] / _BYTES_PER_SECOND for each in range(first, len(ends)) if self._live[each])
+        return min(reads[each] - ends[each] / rate for each in range(first, len(ends)) if self._live[each])

@@ -47,6 +47,8 @@ class Segmented:
     channels: int
     loudest: float
     """RMS of its loudest 20 ms frame, in 16-bit units."""
+    threshold: float | None = None
+    """RMS in 16-bit units from which a frame was voiced at the end; None: loudness does not decide."""
 
 
 class CollectingStream:
@@ -103,7 +105,9 @@ def cut(blocks: Iterable[Signal], pipelines: Iterator[UtterancePipeline]) -> Ite
             yield Progress(reported)
     for channel, pipeline in enumerate(channels):
         yield from _pieces(channel, pipeline.end(Reason.ENDPOINT))
-    yield Segmented(channels[0].position if channels else 0, len(channels), loudest)
+    thresholds = [each.vad_threshold for each in channels if each.vad_threshold is not None]
+    threshold = min(thresholds, default=None)
+    yield Segmented(channels[0].position if channels else 0, len(channels), loudest, threshold)
 
 
 def _feed(channel: int, pipeline: UtterancePipeline, signal: Signal) -> Iterator[Piece]:

@@ -152,6 +152,12 @@ def _assemble(done: list[tuple[Segment, ASRResult]], ended: FileEnded, *, split:
 def _warnings(ended: FileEnded, *, spoken: bool) -> list[WarningItem]:
     found = [WarningItem(code=each.code, message=each.message) for each in ended.warnings]
     if not spoken:
-        loudest = f"the loudest 20 ms have an RMS of {ended.segmented.loudest:.0f} of 32768"
-        found.append(WarningItem(code=WarningCode.NO_SPEECH, message=f"no speech was found: {loudest}"))
+        found.append(WarningItem(code=WarningCode.NO_SPEECH, message=_no_speech(ended.segmented)))
     return found
+
+
+def _no_speech(segmented: Segmented) -> str:
+    loudest = f"no speech was found: the loudest 20 ms have an RMS of {segmented.loudest:.0f} of 32768"
+    if segmented.threshold is None:
+        return loudest
+    return f"{loudest}, and only {segmented.threshold:.0f} counts as voice (vad_threshold)"

@@ -10,10 +10,12 @@ import numpy as np
 
 from backends.base import ASRResult, ASRStream, StreamOptions
 from inference.level_meter import LevelMeter
+from inference.quiet_voice import QuietVoiceFinder
 from inference.segmenter import Segmenter, SegmenterOptions
 from inference.segmenter_actions import Action, Closed, Opened, Paused, Resumed
 from inference.vad import FrameDecisions, Vad
-from protocol.events import Level, Reason, Word
+from protocol import events
+from protocol.events import Level, Reason, WarningCode, Word
 from protocol.pcm import FRAME_SAMPLES, Samples, Signal, to_signal
 
 
@@ -63,12 +65,14 @@ class UtterancePipeline:
         options: StreamOptions,
         *,
         levels: bool = False,
+        finds_quiet_voice: bool = False,
     ) -> None:
         """`open_stream` opens an engine's stream, of which `options` are the first utterance's.
 
-        `levels`: whether `take_levels` has any.
+        `levels`: whether `take_levels` has any. `finds_quiet_voice`: whether `take_warning` may have one.
         """
         self._vad = vad
+        self._quiet_voice = QuietVoiceFinder() if finds_quiet_voice and vad.threshold is not None else None
         self._meter = LevelMeter(vad) if levels else None
         self._segmenter = Segmenter(segmenter)
         self._open_stream = open_stream
@@ -88,6 +92,11 @@ class UtterancePipeline:
         """Use these options from the next utterance on."""
         self._segmenter.configure(segmenter)
         self._options = options
+
+    @property
+    def vad_threshold(self) -> float | None:
+        """RMS in 16-bit units from which the next frame is voiced; None: loudness does not decide."""
+        return self._vad.threshold
 
     def set_vad_threshold(self, threshold: float) -> None:
         """Judge what comes by this RMS in 16-bit units."""
@@ -171,7 +180,10 @@ class UtterancePipeline:
 
     def _judge(self, start: int) -> FrameDecisions:
         signal = self._since(start)
-        return self._vad.frames(signal) if self._meter is None else self._meter.frames(signal, start)
+        judged = self._vad.frames(signal) if self._meter is None else self._meter.frames(signal, start)
+        if self._quiet_voice is not None:
+            self._quiet_voice.update(*judged)
+        return judged
 
     @property
     def has_levels(self) -> bool:
@@ -181,6 +193,17 @@ class UtterancePipeline:
     def take_levels(self) -> list[Level]:
         """The levels measured since the last call; none where they were not asked for."""
         return [] if self._meter is None else self._meter.take()
+
+    def take_warning(self) -> events.Warning | None:
+        """The one warning that the voice is too quiet for the detector's threshold, when it is due."""
+        if self._quiet_voice is None or self._quiet_voice.loudest is None:
+            return None
+        loudest, self._quiet_voice = self._quiet_voice.loudest, None
+        return events.Warning(
+            WarningCode.TOO_QUIET,
+            f"5 s of audio sound like speech that is too quiet: the loudest 20 ms have an RMS of {loudest:.0f}, and "
+            f"only {self._vad.threshold or 0:.0f} counts as voice (vad_threshold)",
+        )
 
     def _apply(self, actions: list[Action]) -> list[UtteranceEvent]:
         for action in actions:

@@ -74,6 +74,13 @@ ONSET_RATIO = 2.0
 """Voice begins at this multiple of the noise floor's RMS, 6 dB ..."""
 RELEASE_RATIO = 1.5
 """... and continues above this multiple, 3.5 dB. Both were tuned with `python -m bench.endpoints noise --half tune`."""
+TONE_SPREAD = 1.12
+"""Largest RMS of a block by its least, up to which the block is a tone: a telephone's dial tone has 1.10, hum 1.02, and
+white noise more in 19 blocks of 20."""
+TONE_ONSET_RATIO = 1.25
+"""While the floor is a tone, voice begins at this multiple of it, 2 dB, and below the inverse of it ..."""
+TONE_RELEASE_RATIO = 1.15
+"""... and continues above this multiple."""
 BLOCK_FRAMES = 25
 """Frames after which the floor is estimated again: 500 ms."""
 MEMORY_BLOCKS = 10
@@ -98,8 +105,12 @@ class NoiseFloor:
         self._blocks: deque[float] = deque(maxlen=MEMORY_BLOCKS)
         self._last = 0.0
         """RMS of the last frame."""
+        self._tones: deque[float] = deque(maxlen=MEMORY_BLOCKS)
+        """The same blocks' minima, 0 where a block is no tone."""
         self.rms = 0.0
         """In 16-bit units; 0: unknown."""
+        self.is_tone = False
+        """Whether half of the ten blocks are a tone of the floor's loudness."""
 
     def set_prior(self, rms: float) -> None:
         """Set the floor before the first block is complete; 0: it is unknown."""
@@ -116,9 +127,12 @@ class NoiseFloor:
         elif least < DIGITAL_SILENCE:
             return
         blocks.append(least)
+        self._tones.append(least if max(block) <= TONE_SPREAD * least else 0.0)
         if self.rms or len(blocks) >= SETTLED_BLOCKS:
             # With five blocks or more the second least: one gap in the noise, as a codec leaves, is not the floor.
             self.rms = sorted(blocks)[len(blocks) >= MEMORY_BLOCKS // 2]
+        tones = [tone for tone in self._tones if self.rms / TONE_SPREAD <= tone <= self.rms * TONE_SPREAD]
+        self.is_tone = len(tones) >= MEMORY_BLOCKS // 2
 
 
 class StartupNoiseEstimator:
@@ -149,7 +163,8 @@ class EnergyVad:
 
     Voice that has begun continues down to 1.5 times the floor, and never below the threshold: where it is quiet, the
     threshold alone decides. A source that begins loud and steady begins in noise: its first 200 ms are unvoiced, unless
-    they vary. One object for each source, used by one thread.
+    they vary. While the floor is a tone, whatever differs from the tone by 2 dB is voice, quieter frames too: speech
+    that follows a hold tone need not be louder. One object for each source, used by one thread.
     """
 
     def __init__(self, threshold: float) -> None:
@@ -157,10 +172,12 @@ class EnergyVad:
         self._threshold = threshold
         self._onset = threshold
         self._release = threshold
+        self._below_tone = 0.0
+        """RMS below which a frame over the threshold is voiced; 0: the floor is no tone."""
         self._voiced = False
         self._floor = NoiseFloor()
-        self._applied_floor = 0.0
-        """The noise floor that the thresholds were computed from."""
+        self._applied_floor = 0.0, False
+        """The noise floor that the thresholds were computed from, and whether it is a tone."""
         self._block: list[float] = []
         self._startup: StartupNoiseEstimator | None = StartupNoiseEstimator()
         """None: its estimate is final."""
@@ -213,7 +230,7 @@ class EnergyVad:
             ends = len(rms) - len(block) + BLOCK_FRAMES
             self._floor.update(block[:BLOCK_FRAMES])
             del block[:BLOCK_FRAMES]
-            if self._floor.rms != self._applied_floor:
+            if (self._floor.rms, self._floor.is_tone) != self._applied_floor:
                 voiced += self._judge(rms[done:ends])
                 done = ends
                 self._set_thresholds()
@@ -221,17 +238,19 @@ class EnergyVad:
 
     def _judge(self, rms: list[float]) -> list[bool]:
         onset, release, voice = self._onset, self._release, self._voiced
+        threshold, below_tone = self._threshold, self._below_tone
         voiced: list[bool] = []
         for loudness in rms:
-            voice = loudness >= (release if voice else onset)
+            voice = loudness >= (release if voice else onset) or threshold <= loudness < below_tone
             voiced.append(voice)
         self._voiced = voice
         return voiced
 
     def _set_thresholds(self) -> None:
-        self._applied_floor = self._floor.rms
-        self._onset = max(self._threshold, ONSET_RATIO * self._floor.rms)
-        self._release = max(self._threshold, RELEASE_RATIO * self._floor.rms)
+        floor, is_tone = self._applied_floor = self._floor.rms, self._floor.is_tone
+        self._onset = max(self._threshold, (TONE_ONSET_RATIO if is_tone else ONSET_RATIO) * floor)
+        self._release = max(self._threshold, (TONE_RELEASE_RATIO if is_tone else RELEASE_RATIO) * floor)
+        self._below_tone = floor / TONE_ONSET_RATIO if is_tone else 0.0
 
     def _judge_early(self, loudness: float) -> bool:
         startup = self._startup

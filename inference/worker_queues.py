@@ -20,6 +20,8 @@ class AudioMessages:
     """When each chunk was read, monotonic seconds."""
     live: bool = True
     """Whether the client sends no faster than real time."""
+    resumes: bool = False
+    """Whether the client paused before the first."""
 
 
 @dataclass(frozen=True, slots=True)

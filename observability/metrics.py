@@ -32,7 +32,9 @@ class Metrics:
         GCCollector(registry=registry)
         self.build = Info("stt_build", "Version of this server and name of its engine; always 1.", registry=registry)
         self.connections = Counter("stt_connections", "WebSocket connections accepted as sessions.", registry=registry)
-        self.sessions = Gauge("stt_sessions", "Open WebSocket sessions.", registry=registry)
+        self.sessions = Gauge(
+            "stt_sessions", "Open WebSocket sessions; one of two channels counts twice.", registry=registry
+        )
         self.ready = Gauge("stt_ready", "1 while the engine is warm and able, else 0.", registry=registry)
         self.max_sessions = Gauge("stt_max_sessions", "STT_MAX_SESSIONS.", registry=registry)
         self.seconds_behind = Gauge(
@@ -44,6 +46,11 @@ class Metrics:
             "stt_saturation",
             "Part of the capacity in use: the larger of sessions to STT_MAX_SESSIONS and of stt_seconds_behind to 5 s. "
             "From 1 on new sessions are refused.",
+            registry=registry,
+        )
+        self.loop_lag = Gauge(
+            "stt_event_loop_lag_seconds",
+            "Longest time by which the event loop was late in the last minute.",
             registry=registry,
         )
         self.engine_restarts = Counter(
@@ -70,7 +77,10 @@ class Metrics:
             "stt_refused_handshakes", "WebSocket handshakes refused, by HTTP status.", ["status"], registry=registry
         )
         self.key_sessions = Gauge(
-            "stt_key_sessions", "Open WebSocket sessions, by the name of the API key.", ["key"], registry=registry
+            "stt_key_sessions",
+            "Open WebSocket sessions, by the name of the API key; one of two channels counts twice.",
+            ["key"],
+            registry=registry,
         )
         self.key_connections = Counter(
             "stt_key_connections",
@@ -83,11 +93,16 @@ class Metrics:
         )
         self.key_audio = Counter(
             "stt_key_audio_seconds",
-            "Seconds of audio heard, by the name of the API key and by source.",
+            "Seconds of audio heard, by the name of the API key and by source; of the WebSocket in each channel.",
             ["key", "source"],
             registry=registry,
         )
-        self.audio = Counter("stt_audio_seconds", "Seconds of audio heard.", ["source"], registry=registry)
+        self.audio = Counter(
+            "stt_audio_seconds",
+            "Seconds of audio heard; of the WebSocket in each channel.",
+            ["source"],
+            registry=registry,
+        )
         self.live_audio = self.audio.labels("websocket")
         """Looked up once: every connection counts on it."""
         self.in_queue = Gauge(
@@ -105,7 +120,9 @@ class Metrics:
             "stt_dropped_messages", "Audio messages dropped from full in queues.", registry=registry
         )
         self.dropped_audio = Counter(
-            "stt_dropped_audio_seconds", "Seconds of audio dropped from full in queues.", registry=registry
+            "stt_dropped_audio_seconds",
+            "Seconds of audio dropped from full in queues, in each channel.",
+            registry=registry,
         )
         self.dropped_partials = Counter(
             "stt_dropped_partials", "Partials dropped because the out queue was nearly full.", registry=registry

@@ -82,6 +82,8 @@ class SessionOptions:
     nothing was said; else finals without text, and turns that a slow client has no room for, are left out."""
     levels: bool = False
     """Whether `Level` is reported."""
+    channels: int = 1
+    """Channels of the audio, each with utterances of its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What a session is asked (commands) and what it reports (events): plain values without any wire name.
 
 Dialects turn a peer's messages into commands, and events into a peer's messages. Times are ms of the session's audio,
-counted in samples from its first one; dropped audio counts. `channel` is 0 until a session has more than one.
+counted in samples from its first one; dropped audio counts. `channel` counts from 0: the first or only one.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ class WarningCode(StrEnum):
     """The client sent text that is no message of this protocol. It is ignored; only the first is reported."""
     CONFIGURE_REFUSED = "configure_refused"
     """A `configure` message had a value that the server cannot use; the settings stay as they were."""
+    TOO_QUIET = "too_quiet"
+    """Live audio sounds like speech but lies below the detector's threshold; the message says how loud it is. It comes
+    once."""
     TRUNCATED = "truncated"
     """A file holds less audio than it declares; what it holds was transcribed."""
     INCOMPLETE = "incomplete"
@@ -45,7 +48,7 @@ class WarningCode(StrEnum):
     SCALED = "scaled"
     """A file's samples went beyond full scale and were divided by their peak."""
     NO_SPEECH = "no_speech"
-    """Nothing in a file counted as speech; the message says how loud it was."""
+    """Nothing in a file counted as speech; the message says how loud it was, and from which RMS on it would have."""
 
 
 # Commands
@@ -53,22 +56,24 @@ class WarningCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """The next bytes of one channel's audio, in the session's audio format."""
+    """The next bytes of the session's audio: signed 16-bit little-endian at 16 kHz, its channels interleaved."""
 
     data: bytes
-    channel: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """End the utterance now. One `Final` with reason `commit` and this `id` answers it, empty if nothing was said."""
+    """End the utterance now, in each channel.
+
+    One `Final` a channel with reason `commit` and this `id` answers it, empty if nothing was said there.
+    """
 
     id: str | int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Clear:
-    """Drop the open utterance. `Cleared` answers it; finals that are being decoded still come."""
+    """Drop the open utterance of each channel. `Cleared` answers it; finals that are being decoded still come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +192,7 @@ class Final:
     """An utterance's text, which no longer changes."""
 
     segment_seq: int
-    """From 0, one more for each final."""
+    """From 0, one more for each final of its channel."""
     text: str
     start_ms: int
     """First voiced sample."""
@@ -207,7 +212,7 @@ class Final:
     commit_id: str | int | None = None
     """`id` of the commit that this final answers."""
     dropped_ms: int = 0
-    """Audio dropped since the final before, because the engine was late."""
+    """Audio dropped since the channel's final before, because the engine was late."""
     channel: int = 0
 
 
@@ -218,7 +223,8 @@ class Warning:  # noqa: A001 - the word that every dialect uses
     code: WarningCode
     message: str
     """A fact about the request or the audio, in words."""
-    channel: int = 0
+    channel: int | None = None
+    """The one it is about; None: the whole session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,4 +247,5 @@ class Finished:
     """Everything that `Finish` asked for was reported; the connection closes."""
 
 
-Event = SpeechStarted | SpeechStopped | Level | Hypothesis | Final | Warning | Cleared | Configured | Finished
+ChannelEvent = SpeechStarted | SpeechStopped | Level | Hypothesis | Final | Warning
+Event = ChannelEvent | Cleared | Configured | Finished

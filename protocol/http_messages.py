@@ -160,7 +160,7 @@ class Health(BaseModel):
     backend: str
     """Name of the engine."""
     sessions: int
-    """Open WebSocket sessions."""
+    """Open WebSocket sessions; one of two channels counts as two."""
     max_sessions: int
     """STT_MAX_SESSIONS."""
 
@@ -174,7 +174,7 @@ class Readiness(BaseModel):
     """`ready` with status 200; anything else with 503: a new session would be refused now. `saturated`: the engine is
     more than 5 s behind live audio."""
     sessions: int
-    """Open WebSocket sessions."""
+    """Open WebSocket sessions; one of two channels counts as two."""
     max_sessions: int
     """STT_MAX_SESSIONS."""
     seconds_behind: float

@@ -54,7 +54,7 @@ class NativeDialect:
         params = client.parse_connect(query)
         require_supported(params.language, self._server.languages)
         self._params = params
-        source = StreamFormat(params.sample_rate, params.codec)
+        source = StreamFormat(params.sample_rate, params.codec, params.channels)
         self._converter = None if source.is_native else StreamConverter(source)
         return SessionOptions(
             call_id=params.call_id,
@@ -66,6 +66,7 @@ class NativeDialect:
             vad_threshold=params.vad_threshold,
             words=params.words,
             levels="level" in params.events,
+            channels=params.channels,
         )
 
     def refusal(self, error: ServiceError) -> HttpRefusal:
@@ -151,7 +152,7 @@ class NativeDialect:
             case events.Level():
                 return (self._level(event, now).to_json(),)
             case events.Final():
-                return (_final(event, self._call_id, now).to_json(),)
+                return (self._final(event, now).to_json(),)
             case _:
                 return (self._answer(event, now).to_json(),)
 
@@ -159,13 +160,18 @@ class NativeDialect:
         self, event: events.SpeechStarted | events.SpeechStopped, now: float
     ) -> wire.SpeechStarted | wire.SpeechStopped:
         if isinstance(event, events.SpeechStarted):
-            return wire.SpeechStarted(call_id=self._call_id, created_at=now, start_ms=event.start_ms)
-        return wire.SpeechStopped(call_id=self._call_id, created_at=now, end_ms=event.end_ms)
+            return wire.SpeechStarted(
+                call_id=self._call_id, created_at=now, channel=self._channel(event), start_ms=event.start_ms
+            )
+        return wire.SpeechStopped(
+            call_id=self._call_id, created_at=now, channel=self._channel(event), end_ms=event.end_ms
+        )
 
     def _partial(self, event: events.Hypothesis, now: float) -> wire.Partial:
         return wire.Partial(
             call_id=self._call_id,
             created_at=now,
+            channel=self._channel(event),
             segment_seq=event.segment_seq,
             text=event.text,
             stable_chars=event.stable_chars,
@@ -175,10 +181,30 @@ class NativeDialect:
         return wire.Level(
             call_id=self._call_id,
             created_at=now,
+            channel=self._channel(event),
             end_ms=event.end_ms,
             rms=round(event.rms, 1),
             threshold=None if event.threshold is None else round(event.threshold, 1),
             voiced=event.voiced,
+        )
+
+    def _final(self, event: events.Final, now: float) -> wire.Final:
+        return wire.Final(
+            call_id=self._call_id,
+            created_at=now,
+            channel=self._channel(event),
+            segment_seq=event.segment_seq,
+            text=event.text,
+            first_token_ms=event.first_token_ms,
+            latency_ms=event.latency_ms,
+            segment_duration_ms=event.end_ms - event.start_ms,
+            start_ms=event.start_ms,
+            end_ms=event.end_ms,
+            reason=event.reason,
+            language=event.language,
+            words=timed_words(event.words),
+            id=event.commit_id,
+            dropped_ms=event.dropped_ms or None,
         )
 
     def _answer(
@@ -186,7 +212,13 @@ class NativeDialect:
     ) -> wire.Warning | wire.Cleared | wire.Configured | wire.Finished:
         match event:
             case events.Warning():
-                return wire.Warning(call_id=self._call_id, created_at=now, code=event.code, message=event.message)
+                return wire.Warning(
+                    call_id=self._call_id,
+                    created_at=now,
+                    channel=self._channel(event),
+                    code=event.code,
+                    message=event.message,
+                )
             case events.Cleared():
                 return wire.Cleared(call_id=self._call_id, created_at=now)
             case events.Configured():
@@ -218,6 +250,9 @@ class NativeDialect:
         )
         return Close((last.to_json(),), error.close_code, str(error)[:120])
 
+    def _channel(self, event: events.ChannelEvent) -> int | None:
+        return event.channel if self._opened().channels > 1 else None
+
     @property
     def _tells_speech(self) -> bool:
         return "speech" in self._opened().events
@@ -226,22 +261,3 @@ class NativeDialect:
         if self._params is None:
             raise AssertionError("the session is not open")
         return self._params
-
-
-def _final(event: events.Final, call_id: str, now: float) -> wire.Final:
-    return wire.Final(
-        call_id=call_id,
-        created_at=now,
-        segment_seq=event.segment_seq,
-        text=event.text,
-        first_token_ms=event.first_token_ms,
-        latency_ms=event.latency_ms,
-        segment_duration_ms=event.end_ms - event.start_ms,
-        start_ms=event.start_ms,
-        end_ms=event.end_ms,
-        reason=event.reason,
-        language=event.language,
-        words=timed_words(event.words),
-        id=event.commit_id,
-        dropped_ms=event.dropped_ms or None,
-    )

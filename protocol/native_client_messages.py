@@ -27,21 +27,13 @@ from protocol.stream_audio import MAX_RATE, MIN_RATE, TELEPHONE_RATE, StreamCode
 MAX_HOTWORDS = 100
 MAX_HOTWORD_CHARACTERS = 64
 MAX_ID_CHARACTERS = 128
+MAX_CHANNELS = 2
 
 
 def _printable(text: str) -> str:
     if not text.isprintable():
         raise ValueError("must be printable characters")
     return text
-
-
-def _only(wanted: int) -> AfterValidator:
-    def check(value: int) -> int:
-        if value != wanted:
-            raise ValueError(f"must be {wanted}")
-        return value
-
-    return AfterValidator(check)
 
 
 def _split_words(value: object) -> object:
@@ -77,8 +69,9 @@ class ConnectParams(BaseModel):
     codec: StreamCodec = "pcm_s16le"
     """Audio format of binary messages: `pcm_s16le` (signed 16-bit little-endian), `pcm_f32le` (floats from -1 to 1),
     `mulaw` or `alaw` (G.711, with 8000 Hz). A sample may be cut by the end of a message."""
-    channels: Annotated[int, _only(1)] = 1
-    """Channels: 1."""
+    channels: Annotated[int, Field(ge=1, le=MAX_CHANNELS)] = 1
+    """Channels, 1 or 2. Two are interleaved: a sample of the first, then one of the second. Each has its own
+    utterances, and `channel` in every message about them. The connection counts as two sessions."""
     frame_ms: Annotated[int, Field(ge=10, le=1000)] = 20
     """Length in ms of the audio the client means to put in each message; a hint, 10 to 1000."""
     partial_ms: Annotated[int, Field(ge=100, le=10_000)] = 500
@@ -112,7 +105,10 @@ class _ClientMessage(BaseModel):
 
 
 class Commit(_ClientMessage):
-    """End the utterance now. One final with reason `commit` answers it, with an empty text if nothing was said."""
+    """End the utterance now. One final with reason `commit` answers it, with an empty text if nothing was said.
+
+    With two channels it ends the utterance of each, and one final for each channel answers it.
+    """
 
     type: Literal["commit"]
     """`commit`."""

@@ -26,6 +26,11 @@ class _ServerMessage(BaseModel):
         return self.model_dump_json(exclude_none=True)
 
 
+class _ChannelMessage(_ServerMessage):
+    channel: int | None = None
+    """The channel that it is about, 0 or 1; only with `channels=2`."""
+
+
 class Ready(_ServerMessage):
     """The connection is accepted. Audio sent before it is not lost."""
 
@@ -59,7 +64,7 @@ class Ready(_ServerMessage):
     """The messages that `events` asked for."""
 
 
-class SpeechStarted(_ServerMessage):
+class SpeechStarted(_ChannelMessage):
     """Somebody began to speak; sent with `events=speech`."""
 
     type: Literal["speech_started"] = "speech_started"
@@ -68,7 +73,7 @@ class SpeechStarted(_ServerMessage):
     """First voiced sample, in ms of the connection's audio: the same as `start_ms` of the utterance's final."""
 
 
-class SpeechStopped(_ServerMessage):
+class SpeechStopped(_ChannelMessage):
     """The utterance ended and its final is being decoded; sent with `events=speech`."""
 
     type: Literal["speech_stopped"] = "speech_stopped"
@@ -77,7 +82,7 @@ class SpeechStopped(_ServerMessage):
     """End of the last voiced sample, in ms of the connection's audio: the same as `end_ms` of the utterance's final."""
 
 
-class Level(_ServerMessage):
+class Level(_ChannelMessage):
     """How loud 100 ms of audio were, and whether they were voice; sent with `events=level`."""
 
     type: Literal["level"] = "level"
@@ -93,13 +98,13 @@ class Level(_ServerMessage):
     """Whether they hold a frame of 20 ms that counts as voice."""
 
 
-class Partial(_ServerMessage):
+class Partial(_ChannelMessage):
     """The utterance's text so far. Each partial replaces the one before."""
 
     type: Literal["partial"] = "partial"
     """`partial`."""
     segment_seq: int
-    """Number of the utterance, the same as its final's."""
+    """Number of the utterance in its channel, the same as its final's."""
     text: str
     """All words recognised so far."""
     stable_chars: int
@@ -109,13 +114,13 @@ class Partial(_ServerMessage):
     """`false`."""
 
 
-class Final(_ServerMessage):
+class Final(_ChannelMessage):
     """The utterance's text, which no longer changes."""
 
     type: Literal["final"] = "final"
     """`final`."""
     segment_seq: int
-    """Number of the utterance: from 0, one more for each final."""
+    """Number of the utterance: from 0, one more for each final of its channel."""
     text: str
     """The words. Empty after a commit if nothing was said."""
     final: Literal[True] = True
@@ -139,10 +144,10 @@ class Final(_ServerMessage):
     id: str | int | None = None
     """`id` of the commit that this final answers; absent if the commit had none."""
     dropped_ms: int | None = None
-    """Audio dropped since the final before, in ms, because the engine was late; absent if none was."""
+    """Audio dropped since the channel's final before, in ms, because the engine was late; absent if none was."""
 
 
-class Warning(_ServerMessage):  # noqa: A001 - the message's own name
+class Warning(_ChannelMessage):  # noqa: A001 - the message's own name
     """Something that the client should know; the session goes on."""
 
     type: Literal["warning"] = "warning"

@@ -1,4 +1,4 @@
-"""The one audio format inside the server: 16 kHz mono, signed 16-bit little-endian, in 20 ms frames."""
+"""The one audio format inside the server: 16 kHz, signed 16-bit little-endian, in 20 ms frames."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ BYTES_PER_SECOND = SAMPLE_RATE * BYTES_PER_SAMPLE
 
 _TO_SIGNAL = np.float32(1 / 32768)
 _RMS_SCALE = np.float32(32768**2 / FRAME_SAMPLES)
+_DRIFT = np.linalg.qr(np.vander(np.linspace(-1, 1, FRAME_SAMPLES), 3))[0].T.astype(np.float32)
+"""The parabolas of a frame: orthonormal basis, float32 [3, 320]."""
 
 Samples = npt.NDArray[np.int16]
 """PCM as it arrives: shape [n], int16."""
@@ -41,10 +43,12 @@ def to_pcm(signal: Signal) -> bytes:
 def frame_rms(signal: Signal) -> Signal:
     """Root mean square of each whole frame in 16-bit units (0 to 32768): float32 [n] -> float32 [n // 320].
 
-    Each frame's mean is taken off first: a microphone's DC offset, and drift below 20 Hz, are no loudness.
+    The parabola nearest to each frame is taken off first: a microphone's DC offset, and drift below 20 Hz, are no
+    loudness. Of a voice at 100 Hz and above that takes less than 1 dB.
     """
     frames = signal[: len(signal) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
-    frames = frames - frames.mean(axis=1, keepdims=True)
+    # Products of one frame at a time: a product of matrices rounds by the number of frames in the call.
+    frames = frames - np.vecmat(np.matvec(_DRIFT, frames), _DRIFT)
     power: Signal = np.vecdot(frames, frames)
     power *= _RMS_SCALE
     return np.sqrt(power, out=power)
@@ -63,26 +67,29 @@ def samples_of(milliseconds: int) -> int:
 class PcmReader:
     """Turns a connection's binary messages into samples, whatever their lengths. Used by one thread.
 
-    An odd byte is carried over to the next message. A message that was dropped shows as a jump in the offsets and
-    becomes silence of the same length, so that sample numbers stay true to the connection's time. Of a sample that
-    was dropped by half, the low byte is lost with it, and the high byte is kept.
+    Bytes that do not yet make a sample of every channel are carried over to the next message. A message that was
+    dropped shows as a jump in the offsets and becomes silence of the same length, so that sample numbers stay true to
+    the connection's time. Of a sample that was dropped in part, the first bytes are lost, and the others are kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 1) -> None:
+        self._channels = channels
+        self._sample_bytes = channels * BYTES_PER_SAMPLE
+        """Of all channels."""
         self._next = 0
         self._odd = b""
 
     def read(self, offset: int, data: bytes) -> tuple[int, Samples]:
-        """Samples of silence that come first, then the samples (int16 [n]) of `data`.
+        """Samples of silence that come first, then the samples (int16 [channels, n]) of the interleaved `data`.
 
         `offset` is the number of bytes the client sent before `data`.
         """
         silence = 0
         if offset > self._next:
-            silence = offset // BYTES_PER_SAMPLE - self._next // BYTES_PER_SAMPLE
-            self._odd = bytes(offset % BYTES_PER_SAMPLE)
+            silence = offset // self._sample_bytes - self._next // self._sample_bytes
+            self._odd = bytes(offset % self._sample_bytes)
         self._next = offset + len(data)
         data = self._odd + data if self._odd else data
-        whole = len(data) // BYTES_PER_SAMPLE * BYTES_PER_SAMPLE
+        whole = len(data) // self._sample_bytes * self._sample_bytes
         self._odd = data[whole:]
-        return silence, np.frombuffer(data[:whole], "<i2")
+        return silence, np.frombuffer(data[:whole], "<i2").reshape(-1, self._channels).T

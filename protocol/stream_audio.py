@@ -21,16 +21,18 @@ _INT16_SCALE = np.float32(1 / 32768)
 
 @dataclass(frozen=True, slots=True)
 class StreamFormat:
-    """What a client's binary messages hold; one channel."""
+    """What a client's binary messages hold."""
 
     sample_rate: int
     """Hz."""
     codec: StreamCodec
+    channels: int = 1
+    """Interleaved."""
 
     @property
     def is_native(self) -> bool:
         """Whether nothing has to be converted."""
-        return self == StreamFormat(SAMPLE_RATE, "pcm_s16le")
+        return (self.sample_rate, self.codec) == (SAMPLE_RATE, "pcm_s16le")
 
 
 class StreamConverter:
@@ -38,16 +40,22 @@ class StreamConverter:
 
     def __init__(self, source: StreamFormat) -> None:
         self._codec: StreamCodec = source.codec
+        self._channels = source.channels
+        self._sample_bytes = source.channels * _SAMPLE_BYTES[source.codec]
+        """Of all channels."""
         self._partial_sample = b""
-        """The beginning of a sample whose rest comes with the next message."""
+        """The beginning of a sample of all channels whose rest comes with the next message."""
         self._resampler = None
         if source.sample_rate != SAMPLE_RATE:
-            self._resampler = soxr.ResampleStream(source.sample_rate, SAMPLE_RATE, 1, dtype="float32")
+            self._resampler = soxr.ResampleStream(source.sample_rate, SAMPLE_RATE, source.channels, dtype="float32")
 
     def convert(self, data: bytes) -> bytes:
-        """The next bytes of the stream as 16 kHz PCM16LE, as far as it is ready: the resampler looks ahead a few ms."""
+        """The next bytes of the stream as 16 kHz PCM16LE, its channels interleaved.
+
+        As far as it is ready: the resampler looks ahead a few ms.
+        """
         data = self._partial_sample + data
-        whole = len(data) - len(data) % _SAMPLE_BYTES[self._codec]
+        whole = len(data) - len(data) % self._sample_bytes
         self._partial_sample = data[whole:]
         return to_pcm(self._resample(_decode(data[:whole], self._codec), last=False))
 
@@ -61,7 +69,8 @@ class StreamConverter:
     def _resample(self, signal: Signal, *, last: bool) -> Signal:
         if self._resampler is None:
             return signal
-        resampled: Signal = self._resampler.resample_chunk(signal, last=last)
+        frames = signal if self._channels == 1 else signal.reshape(-1, self._channels)
+        resampled: Signal = self._resampler.resample_chunk(frames, last=last)
         return resampled
 
 

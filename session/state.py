@@ -1,4 +1,4 @@
-"""What is known of one session: segment numbers, the partial throttle, and the timings of each utterance.
+"""What is known of one channel: segment numbers, the partial throttle, and the timings of each utterance.
 
 No clock of its own: every `now` is monotonic seconds of the caller.
 """
@@ -64,10 +64,11 @@ class FinalText:
 
 
 class SessionState:
-    """Numbers and throttles one session's hypotheses and finals. Used by one thread."""
+    """Numbers and throttles the hypotheses and finals of one channel. Used by one thread."""
 
-    def __init__(self, partial_ms: int, *, every_turn: bool = False) -> None:
+    def __init__(self, partial_ms: int, channel: int = 0, *, every_turn: bool = False) -> None:
         """`partial_ms`: least time in ms between two hypotheses; `every_turn`: finals without text are reported too."""
+        self._channel = channel
         self._every_turn = every_turn
         self._partial_seconds = partial_ms / 1000
         self._last_partial = float("-inf")
@@ -80,7 +81,7 @@ class SessionState:
         if unchanged or now - self._last_partial < self._partial_seconds:
             return None
         self._last_partial = now
-        return Hypothesis(self.segment_seq, utterance.newest, utterance.stable_chars)
+        return Hypothesis(self.segment_seq, utterance.newest, utterance.stable_chars, self._channel)
 
     def next_final(self, ended: EndedUtterance, result: FinalText, now: float) -> Final | None:
         """The final of an ended utterance, or None if it is empty and nothing waits for it."""
@@ -100,6 +101,7 @@ class SessionState:
             ended=ended.ended,
             words=result.words,
             commit_id=ended.commit_id,
+            channel=self._channel,
         )
         self.segment_seq += 1
         return final

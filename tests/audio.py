@@ -5,6 +5,8 @@ from __future__ import annotations
 import wave
 from pathlib import Path
 
+import numpy as np
+
 from protocol.pcm import samples_of
 
 REFERENCES = Path(__file__).parents[1] / "references"
@@ -25,3 +27,10 @@ def text_of(name: str) -> str:
 def silence(milliseconds: int) -> bytes:
     """Digital silence as PCM16LE."""
     return bytes(2 * samples_of(milliseconds))
+
+
+def interleaved(left: bytes, right: bytes) -> bytes:
+    """Two recordings, PCM16LE, as one of two channels; the shorter ends in silence."""
+    length = max(len(left), len(right))
+    channels = [np.frombuffer(each.ljust(length, b"\0"), "<i2") for each in (left, right)]
+    return np.column_stack(channels).tobytes()

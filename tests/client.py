@@ -32,12 +32,12 @@ class Client:
         for first in range(0, len(pcm), chunk):
             self.socket.send(pcm[first : first + chunk])
 
-    def speak(self, pcm: bytes, chunk: int = 640) -> None:
+    def speak(self, pcm: bytes, chunk: int = 640, channels: int = 1) -> None:
         """Send audio at the speed of speech."""
         due = time.monotonic()
         for first in range(0, len(pcm), chunk):
             piece = pcm[first : first + chunk]
-            due += len(piece) / 32_000
+            due += len(piece) / 32_000 / channels
             time.sleep(max(0.0, due - time.monotonic()))
             self.socket.send(piece)
 

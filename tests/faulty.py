@@ -1,4 +1,6 @@
-"""Servers whose engine has a fault that no real engine shows on demand: `uvicorn --factory tests.faulty:build`.
+"""Servers whose engine has a fault that no real engine shows on demand.
+
+They run as `uvicorn --factory tests.faulty:build`, or `python -m tests.faulty`, which serves as `python app.py` does.
 
 FAULT names it; some last until the file FAULT_FILE exists.
 """
@@ -7,19 +9,22 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 
 from app import create_app
 from backends import registry
 from backends.base import ASRResult, EngineError, StreamOptions
-from protocol.pcm import Signal
+from config import load_settings
+from protocol.pcm import SAMPLE_RATE, Signal
+from transport import serving
 
 
 def _released() -> bool:
@@ -95,6 +100,25 @@ class StuckBackend(FaultyBackend):
             future.set_result(ASRResult(f"{samples} samples"))
 
 
+class SlowBackend(FaultyBackend):
+    """Decodes finals one after another, at FAULT_SPEED times real time, until the release."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._speed = float(os.environ["FAULT_SPEED"])
+        self._decoder = ThreadPoolExecutor(1)
+
+    def decode(self, future: Future[ASRResult], samples: int) -> None:
+        self._decoder.submit(self._decode, future, samples)
+
+    def _decode(self, future: Future[ASRResult], samples: int) -> None:
+        done = time.monotonic() + samples / SAMPLE_RATE / self._speed
+        while time.monotonic() < done and not (_released() or future.cancelled()):
+            time.sleep(0.01)
+        if future.set_running_or_notify_cancel():
+            future.set_result(ASRResult(f"{samples} samples"))
+
+
 class FailingBackend(FaultyBackend):
     """Every final fails."""
 
@@ -145,9 +169,11 @@ def _on_small_disk() -> FaultyBackend:
 
 
 _FAULTS: dict[str, Callable[[], FaultyBackend]] = {
+    "none": FaultyBackend,
     "no_temporary_folder": _without_temporary_folder,
     "small_disk": _on_small_disk,
     "stuck": StuckBackend,
+    "slow": SlowBackend,
     "failing": FailingBackend,
     "wordy": WordyBackend,
     "slow_to_load": SlowToLoadBackend,
@@ -160,4 +186,17 @@ def build() -> FastAPI:
     """The server with the fault named in FAULT; for `uvicorn --factory tests.faulty:build`."""
     fault = _FAULTS[os.environ["FAULT"]]
     registry.BACKENDS = {"mock": registry.BackendSpec(lambda _: fault())}
-    return create_app()
+    app = create_app()
+    app.add_route("/hold-up", _hold_up)
+    return app
+
+
+async def _hold_up(request: Request) -> Response:
+    """Hold up the event loop, as a library that blocks does."""
+    time.sleep(float(request.query_params["seconds"]))  # noqa: ASYNC251 - that is the fault
+    return Response()
+
+
+if __name__ == "__main__":  # as `python app.py` serves
+    options = load_settings().serving()
+    sys.exit(serving.serve(build(), serving.listen(options), options))

@@ -31,7 +31,7 @@ def free_port() -> int:
         return port
 
 
-def eventually(claim: Any, seconds: float = 10.0) -> Any:  # noqa: ANN401 - whatever the claim returns
+def eventually(claim: Any, seconds: float = 60.0) -> Any:  # noqa: ANN401 - whatever the claim returns
     """Poll `claim()` until it is true; returns its value, or fails with the last one."""
     deadline = time.monotonic() + seconds
     while not (value := claim()):
@@ -41,9 +41,9 @@ def eventually(claim: Any, seconds: float = 10.0) -> Any:  # noqa: ANN401 - what
 
 
 class Server:
-    """Runs `uvicorn MODULE` (or `python app.py`) until the context ends; its log is kept in `folder`.
+    """Runs `uvicorn MODULE` until the context ends; its log is kept in `folder`.
 
-    `arguments` follow on uvicorn's command line.
+    With `script` the module itself runs, as `python app.py`. `arguments` follow on the command line.
     """
 
     def __init__(
@@ -60,7 +60,11 @@ class Server:
         self.port = free_port()
         self._wait = wait
         self._log = folder / "server.log"
-        command = [sys.executable, "app.py"]
+        command = (
+            [sys.executable, "app.py"]
+            if module == "app:app"
+            else [sys.executable, "-m", module.split(":", maxsplit=1)[0]]
+        )
         if not script:
             command = [sys.executable, "-m", "uvicorn", module, "--host", "127.0.0.1", "--port", str(self.port)]
             command += ["--ws", ws]
@@ -119,12 +123,15 @@ class Server:
         fault: str,
         settings: Mapping[str, str] = MappingProxyType({}),
         *,
+        script: bool = False,
         wait: bool = True,
+        arguments: Sequence[str] = (),
         ws: str = WS_PROTOCOL,
     ) -> Server:
         """A server with one of the faults of tests/faulty.py; `release` ends it."""
         environment = {"STT_BACKEND": "mock", "FAULT": fault, "FAULT_FILE": str(folder / "released"), **settings}
-        return cls(folder, environment, module="tests.faulty:build", wait=wait, ws=ws)
+        module = "tests.faulty:build"
+        return cls(folder, environment, module=module, script=script, wait=wait, arguments=arguments, ws=ws)
 
     def release(self) -> None:
         """End the fault."""

@@ -66,7 +66,10 @@ class Session(Protocol):
 
 
 class Admission:
-    """Counts what is open and refuses what is too much. Used on the event loop."""
+    """Counts what is open and refuses what is too much. A session counts once for each of its channels.
+
+    Used on the event loop.
+    """
 
     def __init__(
         self,
@@ -83,11 +86,12 @@ class Admission:
         self._metrics = metrics
         self._backend = backend
         self._max_requests = max_requests
-        self._sessions: set[Session] = set()
+        self._sessions: dict[Session, int] = {}
+        """What each counts as."""
         self._requests: set[CancellationToken] = set()
         self._draining = False
         self._left = asyncio.Event()
-        metrics.sessions.set_function(lambda: len(self._sessions))
+        metrics.sessions.set_function(lambda: self.sessions)
         metrics.requests_in_progress.set_function(lambda: len(self._requests))
         metrics.ready.set_function(lambda: float(self.status == "ok"))
         metrics.max_sessions.set(max_sessions)
@@ -114,21 +118,21 @@ class Admission:
     @property
     def saturation(self) -> float:
         """Part of the capacity in use, of sessions or of the engine; from 1 on new sessions are refused."""
-        return max(len(self._sessions) / self.max_sessions, self.seconds_behind / SATURATED_SECONDS)
+        return max(self.sessions / self.max_sessions, self.seconds_behind / SATURATED_SECONDS)
 
     @property
     def readiness(self) -> Readiness:
         """`ready`, or why a new session would be refused now."""
         if self.status != "ok":
             return self.status
-        if len(self._sessions) >= self.max_sessions:
+        if self.sessions >= self.max_sessions:
             return "full"
         return "saturated" if self.seconds_behind >= SATURATED_SECONDS else "ready"
 
     @property
     def sessions(self) -> int:
-        """Open WebSocket sessions."""
-        return len(self._sessions)
+        """Open WebSocket sessions, each counted once for each of its channels."""
+        return sum(self._sessions.values())
 
     def check(self) -> None:
         """Refuse what comes while the server cannot serve.
@@ -143,8 +147,8 @@ class Admission:
             raise ServerBusy("the engine is not ready", RefusalReason.NOT_READY)
 
     @contextmanager
-    def session(self, session: Session, key: str = "") -> Iterator[None]:
-        """Hold a place for a WebSocket session, whose client has the API key of the name `key`.
+    def session(self, session: Session, key: str = "", channels: int = 1) -> Iterator[None]:
+        """Hold a place for each channel of a WebSocket session, whose client has the API key of the name `key`.
 
         Raises:
             KeyLimitReached: the key has as many sessions open as it may have.
@@ -152,35 +156,38 @@ class Admission:
             ServerBusy: the engine is not ready or too far behind, or all places are taken.
         """
         self.check()
-        match self.readiness:
-            case "full":
-                raise ServerBusy(f"full: {self.max_sessions} sessions are open", RefusalReason.FULL)
-            case "saturated":
-                raise ServerBusy(_SATURATED, RefusalReason.SATURATED)
-        self._sessions.add(session)
+        if self.sessions + channels > self.max_sessions:
+            raise ServerBusy(
+                f"full: {self.sessions} of {self.max_sessions} sessions are open{_counts_as(channels)}",
+                RefusalReason.FULL,
+            )
+        if self.readiness == "saturated":
+            raise ServerBusy(_SATURATED, RefusalReason.SATURATED)
+        self._sessions[session] = channels
         try:
-            with self._counted(key):
+            with self._counted(key, channels):
                 yield
         finally:
-            self._sessions.discard(session)
+            del self._sessions[session]
             self._left.set()
 
     @contextmanager
-    def _counted(self, key: str) -> Iterator[None]:
+    def _counted(self, key: str, channels: int) -> Iterator[None]:
         """Count one of a key's sessions; a server without keys counts none."""
         if not key:
             yield
             return
-        if 0 < self._max_key_sessions <= self._key_sessions[key]:
-            raise KeyLimitReached(f"{self._max_key_sessions} sessions of this API key are open, which is its limit")
+        already, most = self._key_sessions[key], self._max_key_sessions
+        if 0 < most < already + channels:
+            raise KeyLimitReached(f"{already} of {most} sessions of this API key are open{_counts_as(channels)}")
         gauge = self._metrics.key_sessions.labels(key)
-        self._key_sessions[key] += 1
-        gauge.inc()
+        self._key_sessions[key] += channels
+        gauge.inc(channels)
         try:
             yield
         finally:
-            self._key_sessions[key] -= 1
-            gauge.dec()
+            self._key_sessions[key] -= channels
+            gauge.dec(channels)
 
     @contextmanager
     def request(self) -> Iterator[CancellationToken]:
@@ -250,3 +257,7 @@ class Admission:
         except TimeoutError:
             return False
         return True
+
+
+def _counts_as(channels: int) -> str:
+    return f", and this one counts as {channels}" if channels > 1 else ""

@@ -18,6 +18,7 @@ from protocol.errors import Forbidden
 from transport.admission import Admission
 from transport.api_keys import Keyring
 from transport.backend_lifecycle import BackendLifecycle
+from transport.loop_lag import LoopLag
 from transport.message_memory import MessageMemory
 from transport.queues import QueueOptions
 from transport.websocket_protocol import ProtocolLookup
@@ -57,6 +58,7 @@ class AppContext:
     """Connections bind it, which costs a tenth of a new logger."""
     protocols: ProtocolLookup
     scheduler: WorkerScheduler
+    loop_lag: LoopLag
     queues: QueueOptions
     socket: SocketOptions
     segmenter: SegmenterOptions
@@ -75,10 +77,11 @@ class AppContext:
         *,
         levels: bool = False,
     ) -> UtterancePipeline:
-        """A pipeline for one audio source, by the server's own options where none are given; any thread."""
+        """A pipeline for one live source, by the server's own options where none are given; any thread."""
         detector = self.make_vad(vad or self.vad)
         open_stream = self.lifecycle.backend.stream
-        return UtterancePipeline(detector, segmenter or self.segmenter, open_stream, options, levels=levels)
+        segmenter = segmenter or self.segmenter
+        return UtterancePipeline(detector, segmenter, open_stream, options, levels=levels, finds_quiet_voice=True)
 
     def server_info(self) -> ServerInfo:
         """What a dialect may know of this server."""

@@ -67,9 +67,9 @@ class Bridge:
 def open_bridge(
     context: AppContext, options: SessionOptions, telemetry: ConnectionTelemetry, ping: Callable[[bytes], None]
 ) -> Bridge:
-    """Build a session's queues and pipeline, and start its worker thread. `ping` sends a ping with a payload."""
+    """Build a session's queues and pipelines, and start its worker thread. `ping` sends a ping with a payload."""
     stall_watch = StallWatch(ping, options.frame_ms)
-    inbound = InboundQueue(context.queues, telemetry, context.scheduler, stall_watch.watch)
+    inbound = InboundQueue(context.queues, telemetry, context.scheduler, stall_watch.watch, options.channels)
     outbound = OutboundQueue(context.queues, telemetry)
     stream = StreamOptions(
         primary_subtag(options.language),
@@ -84,6 +84,6 @@ def open_bridge(
         segmenter = replace(segmenter, silence_ms=options.silence_ms)
     vad = context.vad if options.vad_threshold is None else replace(context.vad, threshold=options.vad_threshold)
     config = SessionConfig(options.language, stream, segmenter, options.every_turn)
-    pipeline = context.new_pipeline(stream, segmenter, vad, levels=options.levels)
-    worker = SessionWorker(inbound, outbound, pipeline, config, telemetry)
+    pipelines = [context.new_pipeline(stream, segmenter, vad, levels=options.levels) for _ in range(options.channels)]
+    worker = SessionWorker(inbound, outbound, pipelines, config, telemetry)
     return Bridge(inbound, outbound, WorkerThread(f"stt-{telemetry.connection_id}", worker.run), stall_watch)

@@ -1,4 +1,4 @@
-"""Whether a client sends audio faster than real time: a file sent unpaced, or a backlog sent again.
+"""Whether a client sends audio faster than real time (a file sent unpaced, a backlog sent again), and when it pauses.
 
 Pure: every `now` is monotonic seconds of the caller.
 """
@@ -10,6 +10,8 @@ AHEAD_SECONDS = 2.0
 spoken meanwhile, so its bursts do not count."""
 IDLE_SECONDS = 1.0
 """A client that is ahead counts as live again once its socket, while being read, has been empty for so long."""
+JITTER_SECONDS = 0.1
+"""A message that comes later than its own length and this after the one before shows that the client paused."""
 
 
 class ClientPace:
@@ -17,13 +19,21 @@ class ClientPace:
 
     def __init__(self) -> None:
         self.ahead = False
+        self.resumes = False
+        """The client paused before the newest audio: its delays before the pause say nothing of those after it."""
+        self._read = self._held_up = 0.0
         self._began: float | None = None
         """When the audio that is compared began."""
         self._seconds = 0.0
         """Audio since then."""
 
-    def received(self, seconds: float, now: float, waited: float) -> None:
-        """So many `seconds` of audio were read at `now`, after the socket had been empty for `waited` seconds."""
+    def received(self, seconds: float, now: float, waited: float, held_up: float) -> None:
+        """So many `seconds` of audio were read at `now`, after the socket had been empty for `waited` seconds.
+
+        `held_up`: for how long the event loop was held up until now, as `LoopLag` counts: that is no pause.
+        """
+        self.resumes = now - self._read - (held_up - self._held_up) > seconds + JITTER_SECONDS
+        self._read, self._held_up = now, held_up
         if self._began is None or (self.ahead and waited >= IDLE_SECONDS):
             self.ahead, self._began, self._seconds = False, now, 0.0
             # The first message was spoken before it came.

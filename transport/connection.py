@@ -49,10 +49,11 @@ class Connection:
         self._unreachable = False
         """A send failed, and the client's close code may still be unread."""
         self._aborted = False
-        self._commits_answered = 0
+        self._commit_finals = 0
+        """Finals sent that answer a commit: one a channel."""
         self._last_sent = time.monotonic()
         """When a message was last sent, monotonic seconds."""
-        self._receiver = Receiver(socket, dialect, telemetry, self._open_bridge)
+        self._receiver = Receiver(socket, dialect, telemetry, context.loop_lag, self._open_bridge)
 
     async def run(self, opened: SessionOptions | ServiceError) -> None:
         """Serve the accepted socket; returns when it is closed and its thread has ended."""
@@ -169,7 +170,7 @@ class Connection:
         """A final with its latency up to now, so that time spent in the queue counts."""
         if not isinstance(event, Final):
             return event
-        self._commits_answered += event.reason is Reason.COMMIT and event.channel == 0
+        self._commit_finals += event.reason is Reason.COMMIT
         final = replace(event, latency_ms=elapsed_ms(event.ended, time.monotonic()))
         speech = final.end_ms > final.start_ms
         self._telemetry.final(final.reason, final.segment_seq, final.first_token_ms, final.latency_ms, speech=speech)
@@ -211,9 +212,11 @@ class Connection:
     def _idle_ends(self) -> list[tuple[float, str]]:
         """When the connection will have been idle for too long, monotonic seconds, and what did not come."""
         limits, receiver, ends = self._context.socket, self._receiver, []
+        if receiver.waits:  # whatever the client has sent since is not read
+            receiver.last_message = receiver.last_audio = time.monotonic()
         if limits.idle_seconds:
             # A client that waits for the final of its commit has nothing to send.
-            waits = receiver.commits > self._commits_answered
+            waits = receiver.commits * self._options.channels > self._commit_finals
             active = time.monotonic() if waits else max(receiver.last_message, self._last_sent)
             ends.append((active + limits.idle_seconds, f"nothing came for {limits.idle_seconds:g} seconds"))
         if limits.max_silent_seconds:

@@ -35,8 +35,9 @@ _SLOWEST = 4.0
 class _DropOldestQueue(janus.Queue[Inbound]):
     """Keeps the newest live audio and every command. The hooks overridden are janus's own, called under its lock."""
 
-    def __init__(self, options: QueueOptions) -> None:
+    def __init__(self, options: QueueOptions, bytes_per_second: int) -> None:
         self._options = options
+        self._max_bytes = options.in_seconds * bytes_per_second
         self.messages = 0
         self._bytes = 0
         self.evicted: list[AudioMessages] = []
@@ -45,9 +46,7 @@ class _DropOldestQueue(janus.Queue[Inbound]):
     @property
     def fill(self) -> float:
         """Of seconds or of messages; 1 is full."""
-        return max(
-            self._bytes / (self._options.in_seconds * BYTES_PER_SECOND), self.messages / self._options.in_messages
-        )
+        return max(self._bytes / self._max_bytes, self.messages / self._options.in_messages)
 
     @property
     def oldest(self) -> Inbound | None:
@@ -91,12 +90,16 @@ class InboundQueue:
         telemetry: ConnectionTelemetry,
         scheduler: WorkerScheduler,
         watch_for_stall: Callable[[float | None], None],
+        channels: int = 1,
     ) -> None:
-        """`watch_for_stall` is called on the event loop with what the worker asks for."""
+        """`watch_for_stall` is called on the event loop with what the worker asks for. `channels` are interleaved."""
         self._options, self._telemetry, self._scheduler = options, telemetry, scheduler
         self._watch_for_stall = watch_for_stall
+        self._channels = channels
+        self._sample_bytes = channels * BYTES_PER_SAMPLE
+        self._bytes_per_second = channels * BYTES_PER_SECOND
         self._loop = asyncio.get_running_loop()
-        self._queue = _DropOldestQueue(options)
+        self._queue = _DropOldestQueue(options, self._bytes_per_second)
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._ended: Literal["drain", "cancel"] | None = None
         self._batch = AudioMessages(0)
@@ -108,22 +111,24 @@ class InboundQueue:
         self.end_reason = Reason.DRAIN
         scheduler.queues += 1
 
-    def put_audio(self, data: bytes, read: float, *, live: bool) -> None:
+    def put_audio(self, data: bytes, read: float, *, live: bool, resumes: bool = False) -> None:
         """Take a message read at `read`, monotonic seconds; a full queue drops its oldest live audio.
+
+        `resumes`: the client paused before it.
 
         Raises:
             ServerOverloaded: too much has been dropped since the queue was last empty.
             BadRequest: too many commands are waiting.
         """
         if data and self._ended is None:
-            if self._batch.live is not live:
+            if resumes or self._batch.live is not live:
                 self._flush()
-                self._batch.live = live
+                self._batch.live, self._batch.resumes = live, resumes
             batch = self._batch
             batch.chunks.append(data)
             batch.arrivals.append(read)
             self._received_bytes += len(data)
-            if self._received_bytes - batch.offset >= BYTES_PER_SECOND:
+            if self._received_bytes - batch.offset >= self._bytes_per_second:
                 self._flush()
             self._schedule_if_due()
         self._raise_error()
@@ -161,7 +166,11 @@ class InboundQueue:
     def pause_seconds(self, data: bytes) -> float:
         """How long to wait after the message `data` of a client that is ahead: the fuller the queue, the longer."""
         slowness = _SLOWEST * (min(self._queue.fill, 1) - _SLOW_FROM) / (1 - _SLOW_FROM)
-        return max(0.0, slowness) * len(data) / BYTES_PER_SECOND
+        return max(0.0, slowness) * self.seconds_of(data)
+
+    def seconds_of(self, data: bytes) -> float:
+        """Length of a message of this connection."""
+        return len(data) / self._bytes_per_second
 
     @property
     def is_full(self) -> bool:
@@ -184,7 +193,7 @@ class InboundQueue:
     @property
     def seconds_until_due(self) -> float:
         """See `WaitingQueue`."""
-        return (self._due_bytes - self._received_bytes) / BYTES_PER_SECOND
+        return (self._due_bytes - self._received_bytes) / self._bytes_per_second
 
     def _flush(self) -> None:
         if self._batch.chunks:
@@ -200,8 +209,9 @@ class InboundQueue:
         self._telemetry.queued("in_queue", queue.messages)
         evicted, queue.evicted = queue.evicted, []  # only this thread puts, and so evicts
         for each in evicted:
-            self._dropped_seconds += _seconds(each)
-            self._telemetry.dropped(len(each.chunks), _seconds(each))
+            seconds = self._seconds(each)
+            self._dropped_seconds += seconds
+            self._telemetry.dropped(len(each.chunks), seconds * self._channels)
         if self._dropped_seconds > self._options.max_drops * DROP_UNIT_SECONDS:
             self._error = ServerOverloaded(f"the engine is late: {self._dropped_seconds:.1f} s of audio were dropped")
         elif queue.messages > self._options.in_messages:
@@ -232,7 +242,7 @@ class InboundQueue:
         taken: list[Inbound] = []
         # An end at once empties the queue in between.
         with contextlib.suppress(janus.SyncQueueEmpty, janus.SyncQueueShutDown):
-            while self._queue.messages and sum(map(_seconds, taken)) < _MAX_TAKEN_SECONDS:
+            while self._queue.messages and sum(map(self._seconds, taken)) < _MAX_TAKEN_SECONDS:
                 taken.append(self._queue.sync_q.get_nowait())
         return taken
 
@@ -241,7 +251,7 @@ class InboundQueue:
         seconds = self._scheduler.poll_seconds(seconds)
         due = sys.maxsize
         if position is not None:
-            due = min(position * BYTES_PER_SAMPLE, self._batch.offset + int(seconds * BYTES_PER_SECOND))
+            due = min(position * self._sample_bytes, self._batch.offset + int(seconds * self._bytes_per_second))
         self._due_bytes = due
         # The event loop compares after it adds, this thread after it sets: at least one of them sees that it is due.
         if self._received_bytes >= due:
@@ -270,13 +280,12 @@ class InboundQueue:
         if self._wake.empty():  # one token is enough: whoever finds it takes everything
             self._wake.put(None)
 
+    def _seconds(self, item: Inbound) -> float:
+        return _audio_bytes(item) / self._bytes_per_second
+
     def __len__(self) -> int:
         return self._queue.messages + len(self._batch.chunks)
 
 
 def _audio_bytes(item: Inbound) -> int:
     return sum(map(len, item.chunks)) if isinstance(item, AudioMessages) else 0
-
-
-def _seconds(item: Inbound) -> float:
-    return _audio_bytes(item) / BYTES_PER_SECOND

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Callable
 
 import janus
 
@@ -23,12 +24,19 @@ LEVELS_UP_TO = 0.4
 
 
 class _Queue(janus.Queue[Event]):
-    """A final, or a cleared utterance, removes the hypotheses before it. The hook overridden is janus's own."""
+    """A final removes the hypotheses of its channel before it, `Cleared` all. The hook overridden is janus's own."""
 
     def _put(self, item: Event) -> None:
-        if isinstance(item, Final | Cleared):
-            self._queue = deque(each for each in self._queue if not isinstance(each, Hypothesis))
+        if isinstance(item, Final):
+            self._remove_hypotheses(lambda channel: channel == item.channel)
+        elif isinstance(item, Cleared):
+            self._remove_hypotheses(lambda _: True)
         self._queue.append(item)
+
+    def _remove_hypotheses(self, of_channel: Callable[[int], bool]) -> None:
+        self._queue = deque(
+            each for each in self._queue if not (isinstance(each, Hypothesis) and of_channel(each.channel))
+        )
 
 
 class OutboundQueue:

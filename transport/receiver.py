@@ -13,11 +13,12 @@ from observability.connection_telemetry import ConnectionTelemetry
 from protocol.dialect import Dialect
 from protocol.errors import InternalError, PayloadTooLarge, ServiceError
 from protocol.events import Audio, Command, Commit, Finish, KeepAlive, Reject, Stall, Unknown, WarningCode
-from protocol.pcm import BYTES_PER_SECOND
 from transport.bridge import Bridge
 from transport.client_pace import ClientPace
 from transport.inbound_queue import InboundQueue
+from transport.loop_lag import LoopLag
 from transport.message_flood import MessageFlood
+from transport.receive_buffer import bound_receive_buffer
 from transport.websocket_protocol import KEEPALIVE_EVENT, PONG_EVENT, SpeechWebSocketProtocol
 
 _FULL_POLL_SECONDS = 0.05
@@ -43,6 +44,11 @@ class AsgiSocket:
         """Whether the client is known to be gone."""
         return self.transport is not None and self.transport.is_closing()
 
+    def hold_back(self, *, held_back: bool) -> None:
+        """Let little wait in the system's buffers, or as usual; nothing with another protocol."""
+        if self.transport is not None and not self.closing:
+            bound_receive_buffer(self.transport, held_back=held_back)
+
     def ping(self, payload: bytes) -> None:
         """Send a ping whose pong comes as an event behind all that came before it; nothing with another protocol."""
         if self.protocol is not None and not self.closing:
@@ -57,12 +63,14 @@ class Receiver:
         socket: AsgiSocket,
         dialect: Dialect,
         telemetry: ConnectionTelemetry,
+        loop_lag: LoopLag,
         open_bridge: Callable[[], Bridge | None],
     ) -> None:
         """`open_bridge` is called with the first message; None: the connection ends without a session."""
         self._socket = socket
         self._dialect = dialect
         self._telemetry = telemetry
+        self._loop_lag = loop_lag
         self._open_bridge = open_bridge
         self._bridge: Bridge | None = None
         self._unknown_messages = MessageFlood()
@@ -75,6 +83,10 @@ class Receiver:
         """When the last sign of life, and the last audio, was read (or the connection opened), monotonic seconds."""
         self.commits = 0
         """Commits received."""
+        self.waits = False
+        """The client is ahead of real time, and what it sent next is not read now."""
+        self._was_held_back = False
+        """Since it was last live."""
 
     @property
     def seconds_behind(self) -> float | None:
@@ -128,16 +140,29 @@ class Receiver:
                 self._take_command(command, bridge.inbound, now)
 
     async def _take_audio(self, data: bytes, bridge: Bridge, now: float) -> None:
-        pace, queue, seconds = self._pace, bridge.inbound, len(data) / BYTES_PER_SECOND
-        pace.received(seconds, now, now - self._free_since)
+        pace, queue, seconds = self._pace, bridge.inbound, bridge.inbound.seconds_of(data)
+        pace.received(seconds, now, now - self._free_since, self._loop_lag.held_up(now))
         bridge.stall_watch.received(seconds, now)
-        queue.put_audio(data, now, live=not pace.ahead)
+        queue.put_audio(data, now, live=not pace.ahead, resumes=pace.resumes)
         if pace.ahead:
-            # Slower and slower rather than not at all, so that pings behind the audio are answered.
-            await asyncio.sleep(queue.pause_seconds(data))
-            while queue.is_full and not self._socket.closing:  # noqa: ASYNC110 - the worker's thread makes room
-                await asyncio.sleep(_FULL_POLL_SECONDS)
+            await self._hold_back(data, queue)
+        elif self._was_held_back:
+            self._was_held_back = False
+            self._socket.hold_back(held_back=False)
         self._free_since = self.last_audio = time.monotonic()
+
+    async def _hold_back(self, data: bytes, queue: InboundQueue) -> None:
+        """Wait as long as a client that is ahead must, after the message `data`."""
+        # Slower and slower rather than not at all, so that pings behind the audio are answered.
+        pause = queue.pause_seconds(data)
+        if pause and not self._was_held_back:
+            self._was_held_back = True
+            self._socket.hold_back(held_back=True)
+        self.waits = True
+        await asyncio.sleep(pause)
+        while queue.is_full and not self._socket.closing:  # noqa: ASYNC110 - the worker's thread makes room
+            await asyncio.sleep(_FULL_POLL_SECONDS)
+        self.waits = False
 
     def _take_command(self, command: Command, queue: InboundQueue, now: float) -> None:
         self._telemetry.commanded(command)

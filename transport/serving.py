@@ -27,6 +27,14 @@ _CLIENT_DEFAULT = "http://localhost:8000"
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 
+_SEGMENT_BYTES = 1460
+"""The TCP segments of Ethernet, on every interface.
+
+On the loopback interface, where a proxy is, they would have 64 KiB, and the peer's send buffer, which grows with them,
+4 MB. A ping waits behind what it holds when the server holds a client back: for a minute at twice real time.
+"""
+
+
 class CannotListen(Exception):
     """The address cannot be listened on; the text is one plain sentence that names the setting."""
 
@@ -49,6 +57,8 @@ class ServingOptions:
     """PEM file of the certificate and its chain; None: no TLS."""
     tls_key: Path | None = None
     """PEM file of its private key."""
+    uvicorn_trusts_proxies: bool = True
+    """Whether uvicorn believes X-Forwarded-For of proxies on this machine, before the application sees a request."""
 
 
 def refuse_several_processes() -> None:
@@ -119,6 +129,8 @@ def listen(options: ServingOptions) -> list[socket.socket]:
             port = sockets[0].getsockname()[1] if sockets else options.port
             dual = address == "::" and socket.has_dualstack_ipv6()
             sockets.append(socket.create_server((address, port), family=family, backlog=2048, dualstack_ipv6=dual))
+            with contextlib.suppress(AttributeError, OSError):  # not on every system
+                sockets[-1].setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _SEGMENT_BYTES)
     except OSError as error:
         for each in sockets:
             each.close()
@@ -190,6 +202,7 @@ def serve(app: FastAPI, sockets: Sequence[socket.socket], options: ServingOption
             timeout_keep_alive=options.keep_alive_seconds,
             ssl_certfile=options.tls_cert,
             ssl_keyfile=options.tls_key,
+            proxy_headers=options.uvicorn_trusts_proxies,
         )
     )
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -63,8 +63,8 @@ async def _serve(scope: Scope, receive: Receive, send: Send, context: AppContext
     connection = Connection(socket, dialect, context, telemetry)
     try:
         context.check_origin(request.headers)
-        with context.admission.session(connection, caller.name):
-            opened = _open(dialect, request)
+        opened = _open(dialect, request)
+        with context.admission.session(connection, caller.name, _channels(opened)):
             if isinstance(opened, HttpRefusal):
                 await refuse_handshake(scope, send, opened, telemetry, RefusalReason.BAD_REQUEST)
             elif await _accept(send, dialect.subprotocol(_offered_subprotocols(scope)), telemetry.connection_id):
@@ -84,6 +84,11 @@ def _open(dialect: Dialect, request: Handshake) -> SessionOptions | HttpRefusal 
         return dialect.open(request)
     except ServiceError as error:
         return error.without_traceback()
+
+
+def _channels(opened: SessionOptions | HttpRefusal | ServiceError) -> int:
+    """What a session counts as; one that is closed at once counts too."""
+    return opened.channels if isinstance(opened, SessionOptions) else 1
 
 
 def _read(scope: Scope, connection_id: str, caller: Caller) -> Handshake:

@@ -22,6 +22,7 @@ from websockets.protocol import State
 
 from protocol.errors import CloseCode
 from transport.message_memory import MessageMemory
+from transport.receive_buffer import bound_receive_buffer
 
 try:
     from websockets.speedups import apply_mask
@@ -79,6 +80,8 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         """The last one, not answered yet."""
         self._shows_life = False
         """What is being read holds pings or empty messages."""
+        self._read_at = 0.0
+        """When something was last read."""
         self._pinged_at = 0.0
         """When `ping` sent its last; 0: never."""
         self._control_frames = 0
@@ -102,6 +105,7 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
     def handle_connect(self, event: Request) -> None:
         """See uvicorn; the application, for which a task is made here, starts in a later pass of the event loop."""
         super().handle_connect(event)
+        bound_receive_buffer(self.transport, held_back=False)
         if not self.close_sent:  # refused
             extensions: Any = self.scope["extensions"]
             extensions[EXTENSION] = self
@@ -128,6 +132,7 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         """See asyncio."""
+        self._read_at = self.loop.time()
         buffer = self._buffer
         buffer += data
         start = 0
@@ -190,6 +195,13 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
             super().handle_pong(Frame(Opcode.PONG, keepalive))
         if payload != keepalive:
             self._queue_event({"type": PONG_EVENT, "bytes": payload})
+
+    def keepalive_timeout(self) -> None:
+        """See uvicorn, which closes here; but the pong may lie in the socket, behind audio that was not read yet."""
+        if self.read_paused or self.loop.time() - self._read_at < (self.ping_timeout or 0):
+            self.pong_timer = self.loop.call_later(self.ping_timeout or 0, self.keepalive_timeout)
+        else:
+            super().keepalive_timeout()
 
     def _queue_event(self, event: dict[str, Any]) -> None:
         """Give the application an event of our own, and let the socket wait until it is taken, as uvicorn does."""

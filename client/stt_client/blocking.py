@@ -49,7 +49,7 @@ class Client:
 
 
 class Stream:
-    """One speaker's live stream. `with` connects; iterating yields events until the last words.
+    """A live stream of one speaker or two. `with` connects; iterating yields events until the last words.
 
     One thread may send while another iterates; `transcribe` does both. Leaving the `with` block cancels what has no
     final yet; `close` waits for it.
@@ -102,12 +102,12 @@ class Stream:
         Raises:
             SttError: the stream has ended.
             TypeError: the array is of another type.
-            ValueError: the array has several channels.
+            ValueError: the array has other channels than the stream.
         """
         self._loop.run(self._opened.send(audio))
 
     def commit(self, id: str | int | None = None) -> None:  # noqa: A002 - the protocol's own name
-        """End the utterance now. One final with reason `commit` and this `id` answers, empty if nothing was said."""
+        """End the utterance now. One final a channel with reason `commit` and this `id` answers, even an empty one."""
         self._loop.run(self._opened.commit(id))
 
     def clear(self) -> None:

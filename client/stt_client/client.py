@@ -69,6 +69,7 @@ class AsyncClient:
         *,
         sample_rate: int = 16_000,
         codec: Codec = "pcm_s16le",
+        channels: int = 1,
         language: str = "auto",
         hotwords: Sequence[str] = (),
         partial_ms: int = 500,
@@ -84,6 +85,7 @@ class AsyncClient:
         Args:
             sample_rate: of the audio, in Hz.
             codec: of the audio: `pcm_s16le` or `pcm_f32le`; arrays are converted to it.
+            channels: 1, or 2 with interleaved samples, each with utterances and events of its own.
             language: `auto`, or a BCP-47 tag.
             hotwords: words to expect.
             partial_ms: least time between two partials.
@@ -103,6 +105,7 @@ class AsyncClient:
             call_id=call_id or uuid.uuid4().hex[:12],
             sample_rate=sample_rate,
             codec=None if codec == "pcm_s16le" else codec,
+            channels=None if channels == 1 else channels,
             language=language,
             hotwords=hotwords,
             partial_ms=partial_ms,
@@ -121,6 +124,7 @@ class AsyncClient:
                 self._connect_seconds,
                 self._reconnect_seconds,
                 keepalive_seconds,
+                channels,
             )
         )
 

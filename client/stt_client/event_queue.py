@@ -59,5 +59,7 @@ class EventQueue:
 def _replaces(event: Event, last: Event) -> bool:
     """Whether nobody needs the last event any more once this one waits behind it."""
     if isinstance(event, Partial) and isinstance(last, Partial):
-        return event.segment_seq == last.segment_seq
-    return isinstance(event, Level | Reconnecting) and type(event) is type(last)
+        return (event.channel, event.segment_seq) == (last.channel, last.segment_seq)
+    if isinstance(event, Level) and isinstance(last, Level):
+        return event.channel == last.channel
+    return isinstance(event, Reconnecting) and isinstance(last, Reconnecting)

@@ -29,7 +29,12 @@ class Word(_Event):
     """The engine's confidence, 0 to 1."""
 
 
-class SpeechStarted(_Event):
+class _ChannelEvent(_Event):
+    channel: int = 0
+    """The channel that it is about; 0 if the stream has one."""
+
+
+class SpeechStarted(_ChannelEvent):
     """Somebody began to speak; sent only to a stream opened with `events=["speech"]`.
 
     Example:
@@ -45,7 +50,7 @@ class SpeechStarted(_Event):
     """First voiced sample."""
 
 
-class SpeechStopped(_Event):
+class SpeechStopped(_ChannelEvent):
     """The utterance ended, and its final is being decoded; sent only to a stream opened with `events=["speech"]`.
 
     Example:
@@ -61,7 +66,7 @@ class SpeechStopped(_Event):
     """End of the last voiced sample."""
 
 
-class Level(_Event):
+class Level(_ChannelEvent):
     """How loud 100 ms of audio were, and whether they were voice; sent only to a stream opened with `events=["level"]`.
 
     One that waits to be read is replaced by the next, and the server leaves levels out while nothing is read.
@@ -85,7 +90,7 @@ class Level(_Event):
     """Whether they hold voice."""
 
 
-class Partial(_Event):
+class Partial(_ChannelEvent):
     """The open utterance's text so far; each replaces the one before.
 
     After `Reconnected` the text of the open utterance begins anew.
@@ -99,14 +104,14 @@ class Partial(_Event):
     type: Literal["partial"] = "partial"
     """`partial`."""
     segment_seq: int
-    """Number of the utterance, the same as its final's."""
+    """Number of the utterance in its channel, the same as its final's."""
     text: str
     """All words recognised so far."""
     stable_chars: int = 0
     """How many characters at the beginning of `text` no later partial of this utterance changes."""
 
 
-class Final(_Event):
+class Final(_ChannelEvent):
     """An utterance's text, which no longer changes.
 
     Example:
@@ -119,7 +124,7 @@ class Final(_Event):
     type: Literal["final"] = "final"
     """`final`."""
     segment_seq: int
-    """Number of the utterance: from 0, one more for each final of the stream."""
+    """Number of the utterance: from 0, one more for each final of the channel."""
     text: str
     """The words. Empty after a commit if nothing was said."""
     start_ms: int
@@ -196,6 +201,8 @@ class ServerWarning(_Event):
     """Kind of the warning, as the protocol lists them."""
     message: str
     """A fact about the request or the audio, in words."""
+    channel: int | None = None
+    """The channel that it is about; None: the whole stream."""
 
 
 class Ready(_Event):
@@ -256,7 +263,7 @@ class Reconnected(_Event):
     """Audio without a final that is sent again."""
 
 
-class AudioLost(_Event):
+class AudioLost(_ChannelEvent):
     """Audio of an open utterance was no longer kept when the connection was lost: its words may be missing.
 
     Example:

@@ -1,8 +1,7 @@
-"""One stream over several connections: what to send again, and which finals to hand out. Pure: no socket, no clock.
+"""One stream over several connections: what to send again, and what to hand out. Pure: no socket, no clock.
 
-A final is provisional if the server ended the utterance only because it restarts (`drain`), or because it closes the
-connection (`closing`) in a way after which the client connects again. Its utterance is sent again from 300 ms before
-its start, and the new server's final replaces it. All other audio is sent again from the end of the last final.
+Audio is sent again from the earliest point that any channel needs. Before its own point a channel is silent, so that
+none of its finals comes twice.
 """
 
 from __future__ import annotations
@@ -11,16 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stt_client import events
+from stt_client.channel_finals import ChannelFinals
 from stt_client.history import History
 from stt_client.messages import ErrorMessage, Finished, ServerMessage, shifted, written
-from stt_client.retry import RETRIED_CODES
 
 KEPT_SECONDS = 60
 """Longest audio that is kept to be sent again."""
 LEAD_SECONDS = 20
 """A stream is sent at most so far ahead of real time, so that what a server has not processed is still kept."""
-PRE_ROLL_MS = 300
-"""Audio before a provisional final that is sent again with it: the voiced start is found behind soft sounds."""
 
 _Passed = (
     events.SpeechStarted
@@ -38,8 +35,8 @@ class Opening:
 
     messages: Sequence[str]
     """To be sent before everything else."""
-    lost: events.AudioLost | None
-    """Audio of an open utterance that is no longer kept."""
+    lost: Sequence[events.AudioLost]
+    """Audio of open utterances that is no longer kept, of each channel."""
     resent_ms: int
     """Audio that was sent before and will be sent again."""
 
@@ -47,9 +44,15 @@ class Opening:
 class ResumableStream:
     """Positions are bytes of the whole stream, times ms of it. Not thread-safe."""
 
-    def __init__(self, sample_rate: int, bytes_per_sample: int) -> None:
-        self._bytes_per_sample = bytes_per_sample
-        self._bytes_per_second = sample_rate * bytes_per_sample
+    def __init__(self, sample_rate: int, bytes_per_sample: int, channels: int = 1) -> None:
+        """`bytes_per_sample`: of one channel; `channels` are interleaved."""
+        self._channel_bytes = bytes_per_sample
+        self._bytes_per_sample = channels * bytes_per_sample
+        """Of all channels."""
+        self._bytes_per_second = sample_rate * self._bytes_per_sample
+        self._channels = tuple(ChannelFinals() for _ in range(channels))
+        self._silent_until = [0] * channels
+        """Position before which this connection is sent silence in each channel."""
         self._history = History()
         self._connected = False
         self._allowance = 0
@@ -58,14 +61,6 @@ class ResumableStream:
         """Where this connection's audio begins."""
         self._furthest = 0
         """Position up to which any connection was sent audio."""
-        self._next_seq = 0
-        self._settled_ms = 0
-        """End of the last final handed out."""
-        self._provisional: events.Final | None = None
-        self._closing: events.Final | None = None
-        """A final whose close code is yet to come."""
-        self._open_text = False
-        """Whether a partial has no final yet."""
         self._configured: events.Configured | None = None
         """Settings that the caller changed."""
         self._repeated_settings = False
@@ -94,7 +89,7 @@ class ResumableStream:
     @property
     def _open_speech(self) -> bool:
         """Whether words were recognised that have no final that counts."""
-        return self._open_text or self._provisional is not None
+        return any(channel.open_speech for channel in self._channels)
 
     def append(self, audio: bytes) -> None:
         """Add audio; `accepts` has said so, and `finish` was not called."""
@@ -120,7 +115,8 @@ class ResumableStream:
 
     def opened(self) -> Opening:
         """Begin a connection."""
-        needed = self._position(self._resume_ms)
+        points = [self._position(channel.resume_ms) for channel in self._channels]
+        needed = min(points)
         self._history.trim(needed)
         self._history.rewind(needed)
         begin = self._history.sent
@@ -128,14 +124,23 @@ class ResumableStream:
         self._allowance = self._history.end
         self._connected, self.error = True, None
         self._repeated_clears = self._history.repeated("clear")
-        lost = events.AudioLost(start_ms=self._resume_ms, end_ms=self._base_ms)
+        self._silent_until = points
+        for channel in self._channels:
+            channel.opened()
         settings = self._configured.model_dump(exclude={"type", "hotwords_used"}) if self._configured else None
         self._repeated_settings = settings is not None
         return Opening(
             [written("configure", **settings)] if settings else [],
-            lost if self._open_speech and begin > needed else None,
+            self._lost(begin),
             self._ms(max(0, self._furthest - begin)),
         )
+
+    def _lost(self, begin: int) -> list[events.AudioLost]:
+        return [
+            events.AudioLost(start_ms=channel.resume_ms, end_ms=self._base_ms, channel=number)
+            for number, channel in enumerate(self._channels)
+            if channel.open_speech and begin > self._silent_until[number]
+        ]
 
     def delay(self, elapsed: float) -> float | None:
         """Seconds until the next message may be sent, `elapsed` seconds after `opened`; None: there is none."""
@@ -146,9 +151,22 @@ class ResumableStream:
 
     def take(self) -> bytes | str:
         """The next message to send: a command, or at most 1 s of audio. `delay` has said that there is one."""
+        begin = self._history.sent
         message = self._history.take(self._bytes_per_second)
         self._furthest = max(self._furthest, self._history.sent)
-        return message
+        return message if isinstance(message, str) else self._without_settled(message, begin)
+
+    def _without_settled(self, audio: bytes, begin: int) -> bytes:
+        """`audio`, which begins at `begin`, with silence where a channel needs nothing sent again."""
+        if begin >= max(self._silent_until):
+            return audio
+        silenced = bytearray(audio)
+        for number, until in enumerate(self._silent_until):
+            for offset in range(number * self._channel_bytes, (number + 1) * self._channel_bytes):
+                first = (offset - begin) % self._bytes_per_sample
+                settled = slice(first, max(first, until - begin), self._bytes_per_sample)
+                silenced[settled] = bytes(len(silenced[settled]))
+        return bytes(silenced)
 
     def received(self, message: ServerMessage) -> list[events.Event]:
         """What a message means to the caller."""
@@ -161,63 +179,33 @@ class ResumableStream:
             case events.Final() as final:
                 return self._final(final)
             case events.Partial() as partial:
-                self._open_text = True
-                return [partial.model_copy(update={"segment_seq": self._next_seq})]
+                return [self._channels[partial.channel].partial(partial)]
             case Finished():
                 self.finished = True
-                return self._hand_out_provisional()
+                return self.abandoned()
             case other:
                 return self._answer(other)
 
     def closed(self, code: int) -> list[events.Event]:
         """The connection has ended with `code`."""
         self._connected = False
-        closing, self._closing = self._closing, None
-        if closing is None:
-            return []
-        return self._hold(closing) if code in RETRIED_CODES else self._hand_out(closing)
+        return self._settle([final for channel in self._channels for final in channel.closed(code)])
 
     def abandoned(self) -> list[events.Event]:
         """No server takes the stream any more: what is provisional is all there will be."""
-        return self._hand_out_provisional()
-
-    # Finals
+        return self._settle([final for channel in self._channels for final in channel.hand_out_provisional()])
 
     def _final(self, final: events.Final) -> list[events.Event]:
-        self._open_text = False
-        if final.reason == "drain":
-            return self._hold(final)
-        if final.reason == "closing":
-            self._closing = final
-            return []
-        return self._hand_out(final)
+        return self._settle(self._channels[final.channel].final(final))
 
-    def _hold(self, final: events.Final) -> list[events.Event]:
-        """Keep a provisional final; of two of the same utterance the one that covers more."""
-        before = self._hand_out_earlier(final)
-        if self._provisional is None or final.end_ms >= self._provisional.end_ms:
-            self._provisional = final
-        return before
-
-    def _hand_out(self, final: events.Final) -> list[events.Event]:
-        before = self._hand_out_earlier(final)
-        self._provisional = None
-        if final.reason == "commit":
+    def _settle(self, finals: Sequence[events.Final]) -> list[events.Event]:
+        """Forget what no channel needs any more, now that `finals` are handed out."""
+        while all(channel.answered_commits for channel in self._channels):
             self._history.answered("commit")
-        self._settled_ms = max(self._settled_ms, final.end_ms)
-        self._history.trim(self._position(self._settled_ms))
-        numbered = final.model_copy(update={"segment_seq": self._next_seq})
-        self._next_seq += 1
-        return [*before, numbered]
-
-    def _hand_out_earlier(self, final: events.Final) -> list[events.Event]:
-        """Hand out the provisional final if `final` is of a later utterance: no server will recognise it again."""
-        earlier = self._provisional is not None and self._provisional.end_ms <= final.start_ms
-        return self._hand_out_provisional() if earlier else []
-
-    def _hand_out_provisional(self) -> list[events.Event]:
-        final, self._provisional = self._provisional, None
-        return self._hand_out(final) if final is not None and final.text else []
+            for channel in self._channels:
+                channel.answered_commits -= 1
+        self._history.trim(self._position(min(channel.settled_ms for channel in self._channels)))
+        return list(finals)
 
     # Answers to commands
 
@@ -231,7 +219,8 @@ class ResumableStream:
         return [event]
 
     def _cleared(self, cleared: events.Cleared) -> list[events.Event]:
-        self._open_text = False
+        for channel in self._channels:
+            channel.cleared()
         if self._repeated_clears:
             self._repeated_clears -= 1
             return []
@@ -252,13 +241,6 @@ class ResumableStream:
     @property
     def _limit(self) -> int:
         return KEPT_SECONDS * self._bytes_per_second
-
-    @property
-    def _resume_ms(self) -> int:
-        """Where a new connection must begin so that no word is lost or said twice."""
-        if self._provisional is None:
-            return self._settled_ms
-        return max(self._settled_ms, self._provisional.start_ms - PRE_ROLL_MS)
 
     def _position(self, ms: int) -> int:
         samples = ms * self._bytes_per_second // self._bytes_per_sample // 1000

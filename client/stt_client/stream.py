@@ -18,7 +18,7 @@ AudioSource = AudioChunk | Iterable[AudioChunk] | AsyncIterable[AudioChunk]
 
 
 class AsyncStream:
-    """One speaker's live stream. `async with` connects; iterating yields events until the last words.
+    """A live stream of one speaker or two. `async with` connects; iterating yields events until the last words.
 
     Used on one event loop. Send and iterate at the same time, or use `transcribe`. Leaving the `async with` block
     cancels what has no final yet; `close` waits for it.
@@ -80,14 +80,14 @@ class AsyncStream:
     async def send(self, audio: AudioChunk) -> None:
         """Send audio: bytes in the stream's codec, or an array of int16 or float samples; of any length.
 
-        Waits while 60 s of audio have not been sent.
+        Two channels are interleaved: an array has the shape [n, 2]. Waits while 60 s of audio have not been sent.
 
         Raises:
             SttError: the stream has ended.
             TypeError: the array is of another type.
-            ValueError: the array has several channels.
+            ValueError: the array has other channels than the stream.
         """
-        data = encoded(audio, self._target.codec)
+        data = encoded(audio, self._target.codec, self._target.channels)
         most = self._target.bytes_per_second
         for first in range(0, len(data), most):
             piece = data[first : first + most]
@@ -100,7 +100,7 @@ class AsyncStream:
             self._connections.pending.set()
 
     async def commit(self, id: str | int | None = None) -> None:  # noqa: A002 - the protocol's own name
-        """End the utterance now. One final with reason `commit` and this `id` answers, empty if nothing was said."""
+        """End the utterance now. One final a channel with reason `commit` and this `id` answers, even an empty one."""
         self._command("commit", id=id)
 
     async def clear(self) -> None:

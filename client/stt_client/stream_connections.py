@@ -31,11 +31,12 @@ class StreamTarget:
     connect_seconds: float
     reconnect_seconds: float
     keepalive_seconds: float
+    channels: int = 1
 
     @property
     def bytes_per_second(self) -> int:
-        """Of the audio."""
-        return self.sample_rate * BYTES_PER_SAMPLE[self.codec]
+        """Of the audio, all channels."""
+        return self.sample_rate * BYTES_PER_SAMPLE[self.codec] * self.channels
 
 
 class StreamConnections:
@@ -45,7 +46,7 @@ class StreamConnections:
         self._target = target
         self._retry = RetrySchedule(monotonic(), target.connect_seconds, target.reconnect_seconds)
         self._keepalive_due = False
-        self.core = ResumableStream(target.sample_rate, BYTES_PER_SAMPLE[target.codec])
+        self.core = ResumableStream(target.sample_rate, BYTES_PER_SAMPLE[target.codec], target.channels)
         self.events = EventQueue()
         self.pending = asyncio.Event()
         """There may be something to send."""
@@ -134,7 +135,7 @@ class StreamConnections:
         self._retry.taken(monotonic())
         self.started.set()
         if again:
-            await self.events.put([Reconnected(resent_ms=opening.resent_ms), *filter(None, [opening.lost])])
+            await self.events.put([Reconnected(resent_ms=opening.resent_ms), *opening.lost])
 
     async def _send(self, connection: Connection, first: Sequence[str]) -> None:
         opened = monotonic()

@@ -198,7 +198,7 @@ class Conversation:
         stream = StreamOptions(primary_subtag(language), partial_ms=partial_ms)
         pipeline = UtterancePipeline(FixedVad(THRESHOLD), segmenter, self.engine.open, stream)
         telemetry = ConnectionTelemetry(self.metrics, structlog.get_logger())
-        self._worker = SessionWorker(self, self, pipeline, SessionConfig(language, stream, segmenter), telemetry)
+        self._worker = SessionWorker(self, self, [pipeline], SessionConfig(language, stream, segmenter), telemetry)
 
     def run(self, *happenings: Callable[[], object]) -> list[Message]:
         """Let each happen once the worker has nothing to do; then what was sent."""

@@ -9,27 +9,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.arrival_times import ArrivalTimes
-from protocol.pcm import samples_of
+from inference.worker_queues import AudioMessages
+from protocol.pcm import SAMPLE_RATE, samples_of
+from transport.client_pace import JITTER_SECONDS
 
 
-def arrivals_of(*notes: tuple[int, float], live: bool = True) -> ArrivalTimes:
-    """Messages that end before these samples, each handed over alone."""
+def arrivals_of(*notes: tuple[int, float], live: bool = True, held_up: int | None = None) -> ArrivalTimes:
+    """Messages that end before these samples, each handed over alone.
+
+    The client paused where one comes late, but not before number `held_up`: there the event loop was held up.
+    """
     arrivals = ArrivalTimes()
-    begin = 0
-    for end, read in notes:
-        arrivals.record(2 * begin, [bytes(2 * (end - begin))], [read], live=live)
-        begin = end
+    begin, last = 0, 0.0
+    for number, (end, read) in enumerate(notes, 1):
+        paused = read - last > (end - begin) / SAMPLE_RATE + JITTER_SECONDS and number != held_up
+        arrivals.record(AudioMessages(2 * begin, [bytes(2 * (end - begin))], [read], live=live, resumes=paused))
+        begin, last = end, read
     return arrivals
 
 
-def spoken(frames: int, first: float, read: Callable[[int, float], float]) -> ArrivalTimes:
+def spoken(frames: int, first: float, read: Callable[[int, float], float], held_up: int | None = None) -> ArrivalTimes:
     """So many messages of 20 ms that arrive live from `first` on; `read` delays the reading of each by its number."""
-    return arrivals_of(*((320 * number, read(number, first + 0.02 * number)) for number in range(1, frames + 1)))
+    notes = ((320 * number, read(number, first + 0.02 * number)) for number in range(1, frames + 1))
+    return arrivals_of(*notes, held_up=held_up)
 
 
 def test_a_delay_of_reading_does_not_hide() -> None:
-    """Messages that the event loop read late, all at once, arrived as they were spoken."""
-    arrivals = spoken(200, 10.0, lambda number, arrived: 13.0 if 50 < number <= 150 else arrived)
+    """Messages that the event loop read late, all at once, arrived as they were spoken: also while some are unread."""
+    arrivals = spoken(120, 10.0, lambda number, arrived: 13.0 if number > 50 else arrived, held_up=51)
     assert arrivals.at_sample(320 * 100) == pytest.approx(12.0)
     assert arrivals.at_sample(320 * 51) == pytest.approx(11.02)
 
@@ -70,7 +77,7 @@ def test_a_long_message_arrives_at_its_end() -> None:
 def test_together() -> None:
     """Messages that were handed over together keep their own arrivals, wherever the first began."""
     arrivals = arrivals_of((320, 1.0))
-    arrivals.record(2 * 640, [bytes(640), bytes(641), bytes(639)], [4.0, 5.0, 6.0], live=True)
+    arrivals.record(AudioMessages(2 * 640, [bytes(640), bytes(641), bytes(639)], [4.0, 5.0, 6.0], live=False))
     assert [arrivals.at_sample(position) for position in (320, 321, 960, 961, 1280, 1281, 1600)] == [
         1,
         4,
@@ -102,7 +109,7 @@ def test_long_message_keeps_what_came_before() -> None:
 def test_gap() -> None:
     """Dropped audio arrived with the message after it."""
     arrivals = arrivals_of((320, 1.0))
-    arrivals.record(2 * (samples_of(60_000) - 320), [bytes(640)], [61.0], live=True)
+    arrivals.record(AudioMessages(2 * (samples_of(60_000) - 320), [bytes(640)], [61.0]))
     assert [arrivals.at_sample(position) for position in (320, 321, samples_of(30_000))] == [1.0, 61.0, 61.0]
 
 
@@ -122,7 +129,7 @@ def test_any_messages(batches: list[list[int]], live: bool) -> None:
     end = 0
     for number, sizes in enumerate(batches):
         times = [number + index / 1000 for index in range(len(sizes))]
-        arrivals.record(end, [bytes(size) for size in sizes], times, live=live)
+        arrivals.record(AudioMessages(end, [bytes(size) for size in sizes], times, live=live))
         for size, read in zip(sizes, times, strict=True):
             end += size
             reads.append((end, read if len(sizes) <= 100 else times[-1]))
@@ -136,5 +143,5 @@ def test_memory_is_bounded() -> None:
     """Thousands of messages that came together cost one entry, and old ones are forgotten."""
     arrivals = ArrivalTimes()
     for number in range(2_000):
-        arrivals.record(320 * number, [b"x"] * 320, [float(number)] * 320, live=True)
+        arrivals.record(AudioMessages(320 * number, [b"x"] * 320, [float(number)] * 320))
     assert len(arrivals._ends) == len(arrivals._reads) < 700  # noqa: SLF001 - memory shows nowhere else

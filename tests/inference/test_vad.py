@@ -46,6 +46,21 @@ def words(count: int, rms: float) -> Signal:
     return np.concatenate([part for _ in range(count) for part in (vowel(0.2, rms), silence(0.06))])
 
 
+def tone(seconds: float, rms: float, *hertz: float) -> Signal:
+    """Frequencies of equal power, in 16-bit units."""
+    time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    waves = sum(np.sin(2 * np.pi * each * time + number) for number, each in enumerate(hertz))
+    return np.asarray(waves * rms * np.sqrt(2 / len(hertz)), np.float32)
+
+
+def speech(name: str, rms: float) -> Signal:
+    """A recording from its first voiced frame on, at this RMS, in a quiet room."""
+    heard = said(name)
+    loudness = np.sqrt(np.mean(np.square(heard), dtype=np.float64))
+    heard = room(heard * np.float32(rms / loudness), silence(1))
+    return heard[utterances(heard)[0].voiced_start :]
+
+
 def said(name: str) -> Signal:
     return np.frombuffer(reference(name), "<i2").astype(np.float32)
 
@@ -206,6 +221,60 @@ def test_sound_between_digital_silences_is_no_room() -> None:
         heard = spans(audio)
         assert len(heard) == count
         assert all(end - start > 0.9 for start, end in heard)
+
+
+DRIFTS = {
+    "DC 1000": lambda time: 1000 + 0 * time,
+    "DC 2000": lambda time: 2000 + 0 * time,
+    "DC that ramps": lambda time: 3000 * time,
+    "DC that steps": lambda time: np.where(time < 1.5, 0, 3000),
+    "1 Hz": lambda time: 3000 * np.sin(2 * np.pi * time),
+    "10 Hz": lambda time: 3000 * np.sin(2 * np.pi * 10 * time),
+    "19 Hz": lambda time: 3000 * np.sin(2 * np.pi * 19 * time),
+}
+
+
+@pytest.mark.parametrize("drift", DRIFTS.values(), ids=DRIFTS)
+def test_a_microphone_that_drifts(drift: Callable[[Signal], Signal]) -> None:
+    """Under speech of RMS 1000 a DC offset or drift below 20 Hz changes two frames at most, and alone is no voice."""
+    heard = np.concatenate((silence(1), speech("weather", 1000.0)))
+    time: Signal = np.arange(len(heard), dtype=np.float32) / np.float32(SAMPLE_RATE)
+    added = np.asarray(drift(time), np.float32)
+    signals = (np.asarray(each / 32768, np.float32) for each in (heard, heard + added, added))
+    still, moved, alone = (EnergyVad(THRESHOLD).frames(each)[1] for each in signals)
+
+    assert sum(still) > 100
+    assert sum(before != after for before, after in zip(still, moved, strict=True)) <= 2
+    assert sum(alone) <= 1
+
+
+SOUNDS = {
+    "hold tone": tone(8, 3000.0, 440),
+    "hold tone as loud as the speech": tone(8, 1000.0, 1000),
+    "dial tone": tone(8, 3000.0, 350, 440),
+    "fax": tone(8, 3000.0, 2100),
+    "busy tone": np.tile(np.concatenate((tone(0.5, 3000.0, 425), silence(0.5))), 8),
+    "ring-back tone": np.concatenate((tone(2, 3000.0, 440, 480), silence(4), tone(2, 3000.0, 440, 480))),
+    "dialling": np.tile(np.concatenate((tone(0.1, 3000.0, 697, 1209), silence(0.1), tone(0.1, 3000.0, 941, 1336))), 25),
+    "mains hum": tone(8, 1000.0, 50, 100, 150, 200),
+    "gain that rises": np.asarray(noise(20, 1.0) * np.geomspace(20, 800, 20 * SAMPLE_RATE), np.float32),
+}
+
+
+@pytest.mark.parametrize("sound", SOUNDS.values(), ids=SOUNDS)
+@pytest.mark.parametrize("name", ["weather", "meeting"])
+def test_speech_that_follows_at_once(name: str, sound: Signal) -> None:
+    """Whatever sound a call begins with, speech is noticed within 200 ms of its end."""
+    heard = room(sound, speech(name, 1000.0))
+    during = [each for each in spans(heard) if each[1] > len(sound) / SAMPLE_RATE + 0.2]
+
+    assert during[0][0] < len(sound) / SAMPLE_RATE + 0.2
+
+
+def test_a_tone_is_followed_by_silence() -> None:
+    """A hold tone that stops ends its utterance and opens no other one."""
+    assert spans(room(tone(8, 3000.0, 440), silence(3))) == []
+    assert len(spans(room(silence(2), tone(8, 3000.0, 440), silence(3)))) == 1
 
 
 def test_commits_do_not_hide_a_fan() -> None:

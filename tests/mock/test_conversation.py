@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -222,7 +223,7 @@ def test_silence_alone_says_nothing(mock_server: Server) -> None:
         ({"call_id": "x" * 129}, "call_id"),
         ({"call_id": "a\nb"}, "call_id"),
         ({"codec": "opus"}, "codec"),
-        ({"channels": 2}, "channels"),
+        ({"channels": 3}, "channels"),
         ({"frame_ms": 9}, "frame_ms"),
         ({"partial_ms": "1e9"}, "partial_ms"),
         ({"language": "e"}, "language"),
@@ -506,3 +507,17 @@ def test_nothing_is_read_after_the_close(mock_server: Server) -> None:
         client.rest()
         with pytest.raises(ConnectionClosed):
             client.commit()
+
+
+def test_a_talker_below_the_threshold_is_warned_once(mock_server: Server) -> None:
+    """Speech that is too quiet to be voiced is answered with one warning that says how loud it is."""
+    quiet = (np.frombuffer(reference("weather"), "<i2") // 32).astype("<i2").tobytes()
+    with session(mock_server.ws()) as client:
+        client.send(quiet * 6, 3200)
+        client.commit()
+        *before, final = client.until("final")
+
+    (warning,) = before
+    assert (warning["type"], warning["code"]) == ("warning", "too_quiet")
+    assert "only 300 counts as voice" in warning["message"]
+    assert final["text"] == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from types import MappingProxyType
 
@@ -38,6 +39,78 @@ def encoded(
             muxer.mux(stream.encode(piece))
         muxer.mux([packet for packet in stream.encode(None) if packet.pts is not None])
     return out.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A container with a codec."""
+
+    container: str
+    """FFmpeg's muxer."""
+    codec: str
+    """FFmpeg's encoder."""
+    rate: int = SAMPLE_RATE
+    """Hz."""
+    options: tuple[tuple[str, str], ...] = ()
+    """The encoder's."""
+    is_lossless: bool = False
+    """Whether 16-bit audio survives at 16 kHz or more."""
+
+    def __str__(self) -> str:
+        return f"{self.container}-{self.codec}"
+
+    @property
+    def file_name(self) -> str:
+        """A name with the container's extension."""
+        return f"a.{self.container}"
+
+    def encoded(self, samples: Samples) -> bytes:
+        """`samples`, int16 [n] at 16 kHz, in a file of this format; Vorbis needs two channels."""
+        channels = np.stack((samples, samples)) if self.codec == "vorbis" else samples
+        return encoded(channels, self.container, self.codec, self.rate, dict(self.options))
+
+
+_VORBIS = (("strict", "experimental"),)
+_AMR = (("b", "12200"),)
+_WMA = (("b", "64000"),)
+FORMATS = (
+    Format("wav", "pcm_s16le", is_lossless=True),
+    Format("wav", "pcm_f32le", 48_000, is_lossless=True),
+    Format("wav", "pcm_s24le", 44_100, is_lossless=True),
+    Format("wav", "pcm_mulaw", 8_000),
+    Format("wav", "pcm_alaw", 8_000),
+    Format("wav", "libmp3lame"),
+    Format("wav", "adpcm_ms"),
+    Format("wav", "adpcm_ima_wav"),
+    Format("wav", "g722"),
+    Format("wav", "g726", 8_000),
+    Format("w64", "pcm_s16le", is_lossless=True),
+    Format("aiff", "pcm_s16be", is_lossless=True),
+    Format("au", "pcm_s16be", is_lossless=True),
+    Format("caf", "pcm_s16le", is_lossless=True),
+    Format("flac", "flac", is_lossless=True),
+    Format("ogg", "flac", is_lossless=True),
+    Format("ogg", "libopus"),
+    Format("ogg", "vorbis", options=_VORBIS),
+    Format("webm", "libopus", 48_000),
+    Format("webm", "vorbis", options=_VORBIS),
+    Format("matroska", "pcm_s16le", is_lossless=True),
+    Format("wv", "wavpack", is_lossless=True),
+    Format("mp4", "alac", is_lossless=True),
+    Format("mp4", "aac", 44_100),
+    Format("ipod", "aac", 44_100),
+    Format("3gp", "libopencore_amrnb", 8_000, _AMR),
+    Format("amr", "libopencore_amrnb", 8_000, _AMR),
+    Format("adts", "aac"),
+    Format("mp3", "libmp3lame"),
+    Format("mp2", "mp2"),
+    Format("ac3", "ac3", 48_000),
+    Format("eac3", "eac3", 48_000),
+    Format("asf", "wmav1", options=_WMA),
+    Format("asf", "wmav2", options=_WMA),
+    Format("g722", "g722"),
+)
+"""Every container, and codecs of each, that this FFmpeg writes and the server reads."""
 
 
 def wav(

@@ -13,7 +13,7 @@ from protocol.channels import ChannelMode
 from protocol.events import WarningCode
 from protocol.pcm import SAMPLE_RATE, Samples, Signal, to_signal
 from tests.audio import REFERENCES
-from tests.protocol.audio_files import encoded, ogg_pages, wav, without_end_of_stream
+from tests.protocol.audio_files import FORMATS, Format, encoded, ogg_pages, wav, without_end_of_stream
 
 with wave.open(str(REFERENCES / "weather.wav")) as _reference:
     SPEECH: Samples = np.frombuffer(_reference.readframes(_reference.getnframes()), "<i2")
@@ -53,37 +53,10 @@ def assert_whole(data: bytes, seconds: float = SECONDS, name: str = "") -> None:
         assert likeness(signal[0]) > 0.6  # AMR is not more like it
 
 
-@pytest.mark.parametrize(
-    ("container", "codec", "rate", "options"),
-    [
-        ("wav", "pcm_f32le", 48_000, {}),
-        ("wav", "pcm_mulaw", 8_000, {}),
-        ("wav", "pcm_s24le", 44_100, {}),
-        ("wav", "libmp3lame", 16_000, {}),
-        ("wav", "adpcm_ms", 16_000, {}),
-        ("wav", "g722", 16_000, {}),
-        ("wav", "g726", 8_000, {}),
-        ("g722", "g722", 16_000, {}),
-        ("w64", "pcm_s16le", 16_000, {}),
-        ("flac", "flac", 16_000, {}),
-        ("webm", "libopus", 48_000, {}),
-        ("mp3", "libmp3lame", 16_000, {}),
-        ("adts", "aac", 16_000, {}),
-        ("ipod", "aac", 44_100, {}),
-        ("mp4", "alac", 16_000, {}),
-        ("3gp", "libopencore_amrnb", 8_000, {"b": "12200"}),
-        ("amr", "libopencore_amrnb", 8_000, {"b": "12200"}),
-        ("asf", "wmav2", 16_000, {"b": "64000"}),
-        ("aiff", "pcm_s16be", 16_000, {}),
-        ("caf", "pcm_s16le", 16_000, {}),
-        ("au", "pcm_s16be", 16_000, {}),
-        ("matroska", "pcm_s16le", 16_000, {}),
-        ("wv", "wavpack", 16_000, {}),
-    ],
-)
-def test_every_container_and_codec(container: str, codec: str, rate: int, options: dict[str, str]) -> None:
+@pytest.mark.parametrize("form", FORMATS, ids=str)
+def test_every_container_and_codec(form: Format) -> None:
     """The same recording in another format is the same sound, as long, and without a warning."""
-    assert_whole(encoded(SPEECH, container, codec, rate, options), name=f"a.{container}")
+    assert_whole(form.encoded(SPEECH), name=form.file_name)
 
 
 @pytest.mark.parametrize("codec", OGG)

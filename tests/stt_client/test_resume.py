@@ -18,15 +18,21 @@ RATE = 1000
 """Hz: a sample is a ms, and 2 bytes."""
 UTTERANCES = [(1000, 3000), (4000, 6500), (7500, 9000), (10_000, 13_000)]
 """Voiced spans of the stream that the server below recognises, in ms."""
+OF_THE_OTHER = [(500, 1500), (2500, 4200), (6000, 12_000), (13_000, 14_000)]
+"""The same of a second channel."""
 LENGTH = 15_000
 
 
 @dataclass
 class SimulatedServer:
-    """Recognises UTTERANCES by the position of the audio; speaks the protocol's messages."""
+    """Recognises `utterances` by the position of the audio; speaks the protocol's messages."""
 
+    utterances: Sequence[tuple[int, int]] = tuple(UTTERANCES)
+    channel: int = 0
     base: int = -1
     """Stream position in ms of the connection's first sample; -1: not yet known."""
+    heard_from: int = 0
+    """Stream position in ms up to which there was only silence."""
     received: int = 0
     seq: int = 0
     done: set[int] = field(default_factory=set)
@@ -35,12 +41,13 @@ class SimulatedServer:
         if self.base < 0:
             self.base = int.from_bytes(audio[:2], "little")
         self.received += len(audio) // 2
-        for number, (start, end) in enumerate(UTTERANCES):
-            covered = self.base <= start and number not in self.done
+        for number, (start, end) in enumerate(self.utterances):
+            covered = max(self.base, self.heard_from) <= start and number not in self.done
             if covered and self.here >= end + 500:
                 yield self.final(number, end, "endpoint", f"u{number}")
-            elif self.base <= start and start + 500 < self.here < end:
-                yield json.dumps({"type": "partial", "segment_seq": self.seq, "text": f"part of u{number}"})
+            elif covered and start + 500 < self.here < end:
+                partial = {"type": "partial", "segment_seq": self.seq, "text": f"part of u{number}"}
+                yield json.dumps(partial | {"channel": self.channel})
 
     @property
     def here(self) -> int:
@@ -49,16 +56,44 @@ class SimulatedServer:
     def final(self, number: int, end: int, reason: str, text: str) -> str:
         self.done.add(number)
         self.seq += 1
-        start = UTTERANCES[number][0]
+        start = self.utterances[number][0]
         message = {"type": "final", "segment_seq": self.seq - 1, "text": text, "reason": reason}
-        return json.dumps(message | {"start_ms": start - self.base, "end_ms": end - self.base})
+        times = {"start_ms": start - self.base, "end_ms": end - self.base}
+        return json.dumps(message | times | {"channel": self.channel})
 
     def stop(self, reason: str) -> Iterator[str]:
         """Its last words: the final of the utterance that is open."""
-        for number, (start, end) in enumerate(UTTERANCES):
-            if self.base >= 0 and self.base <= start < self.here < end + 500 and number not in self.done:
+        for number, (start, end) in enumerate(self.utterances):
+            begin = max(self.base, self.heard_from)
+            if self.base >= 0 and begin <= start < self.here < end + 500 and number not in self.done:
                 complete = self.here >= end
                 yield self.final(number, min(end, self.here), reason, f"u{number}" if complete else f"cut u{number}")
+
+
+class TwoChannels:
+    """A server for each channel of interleaved audio."""
+
+    def __init__(self) -> None:
+        self.channels = [SimulatedServer(), SimulatedServer(OF_THE_OTHER, 1)]
+        for each in self.channels:
+            each.heard_from = 2 * LENGTH
+
+    def push(self, audio: bytes) -> Iterator[str]:
+        samples = memoryview(audio).cast("H")
+        base = max(samples[0], samples[1])
+        for channel, server in enumerate(self.channels):
+            server.base = base if server.base < 0 else server.base
+            server.heard_from = min(server.heard_from, next(filter(None, samples[channel::2]), server.heard_from))
+            yield from server.push(samples[channel::2].tobytes())
+
+    def stop(self, reason: str) -> Iterator[str]:
+        for server in self.channels:
+            yield from server.stop(reason)
+
+
+def both(start: int, end: int) -> bytes:
+    """Two channels whose samples are their own positions."""
+    return b"".join(2 * position.to_bytes(2, "little") for position in range(start, end))
 
 
 def pcm(start: int, end: int) -> bytes:
@@ -66,7 +101,7 @@ def pcm(start: int, end: int) -> bytes:
     return b"".join(position.to_bytes(2, "little") for position in range(start, end))
 
 
-def spoken(stream: ResumableStream, server: SimulatedServer) -> list[Event]:
+def spoken(stream: ResumableStream, server: SimulatedServer | TwoChannels) -> list[Event]:
     """Send everything that is due, and receive the answers."""
     events: list[Event] = []
     while stream.delay(1000) is not None:
@@ -137,6 +172,86 @@ def test_every_utterance_has_one_final_however_often_the_server_goes(ends: list[
     assert [(each.start_ms, each.end_ms) for each in finals(events)] == UTTERANCES
     assert [each.segment_seq for each in finals(events)] == [0, 1, 2, 3]
     assert stream.finished
+
+
+ENDS = st.lists(
+    st.tuples(st.integers(100, LENGTH - 1), st.sampled_from(["drain", "closing", "kill"]), st.booleans()), max_size=12
+)
+
+
+@given(ENDS)
+def test_each_channel_has_each_of_its_finals_once_however_often_the_server_goes(
+    ends: list[tuple[int, str, bool]],
+) -> None:
+    """The audio is sent again from the earliest point that a channel needs, and no final of the other comes twice."""
+    stream, events, sent = ResumableStream(RATE, 2, channels=2), [], 0
+    stream.opened()
+    server = TwoChannels()
+    for position, end, answers in sorted(ends):
+        stream.append(both(sent, position))
+        sent = position
+        if answers:
+            events += spoken(stream, server)
+        if end != "kill":
+            events += received(stream, list(server.stop(end)))
+        events += stream.closed({"drain": 1012, "closing": 1013, "kill": 1006}[end])
+        stream.opened()
+        server = TwoChannels()
+    stream.append(both(sent, LENGTH))
+    stream.finish()
+    events += spoken(stream, server)
+
+    for channel, spans in enumerate((UTTERANCES, OF_THE_OTHER)):
+        heard = [each for each in finals(events) if each.channel == channel]
+        assert [each.text for each in heard] == ["u0", "u1", "u2", "u3"]
+        assert [(each.start_ms, each.end_ms) for each in heard] == spans
+        assert [each.segment_seq for each in heard] == [0, 1, 2, 3]
+    assert stream.finished
+
+
+def test_a_commit_that_one_channel_has_not_answered_is_sent_again_and_answered_once_in_each() -> None:
+    """The other channel's second answer is not handed out."""
+    stream = ResumableStream(RATE, 2, channels=2)
+    stream.opened()
+    stream.append(both(0, 1000))
+    stream.command("commit", id=1)
+    events = stream.received(final(100, 900, reason="commit", id=1, channel=0))
+    stream.closed(1006)
+    stream.opened()
+    sent = [stream.take(), stream.take()]
+    events += stream.received(final(1000, 1000, "", reason="commit", id=1, channel=0))
+    events += stream.received(final(200, 800, reason="commit", id=1, channel=1))
+    stream.closed(1006)
+    stream.opened()
+
+    assert sent[1] == '{"type": "commit", "id": 1}'
+    assert [(each.channel, each.id, each.end_ms) for each in finals(events)] == [(0, 1, 900), (1, 1, 800)]
+    assert isinstance(stream.take(), bytes)
+    assert stream.delay(0) is None
+
+
+@given(st.lists(st.integers(1, 900), max_size=6))
+def test_a_settled_channel_is_sent_again_as_silence(cuts: list[int]) -> None:
+    """However the caller's audio is cut: in the other channel every sample comes again."""
+    stream = ResumableStream(RATE, 2, channels=2)
+    stream.opened()
+    audio = both(0, 1000)
+    for first, last in zip([0, *sorted(cuts)], [*sorted(cuts), len(audio)], strict=True):
+        stream.append(audio[first:last])
+        while stream.delay(0) is not None:
+            stream.take()
+    stream.received(final(100, 600, channel=1))
+    stream.closed(1006)
+    stream.opened()
+    again = b""
+    while stream.delay(0) is not None:
+        message = stream.take()
+        assert isinstance(message, bytes)
+        again += message
+
+    samples = memoryview(again).cast("H")
+    assert list(samples[0::2]) == list(range(1000))
+    assert list(samples[1::2]) == [0] * 600 + list(range(600, 1000))
 
 
 def test_a_provisional_final_is_handed_out_if_no_server_takes_the_stream() -> None:
@@ -290,7 +405,7 @@ def test_audio_of_an_open_utterance_that_is_no_longer_kept_is_reported() -> None
             stream.received(Partial(segment_seq=0, text="well"))
     stream.closed(1006)
 
-    assert stream.opened().lost == AudioLost(start_ms=0, end_ms=5000)
+    assert stream.opened().lost == [AudioLost(start_ms=0, end_ms=5000)]
 
 
 def test_silence_that_is_no_longer_kept_is_not_reported() -> None:
@@ -304,7 +419,7 @@ def test_silence_that_is_no_longer_kept_is_not_reported() -> None:
     stream.closed(1006)
 
     opening = stream.opened()
-    assert opening.lost is None
+    assert opening.lost == []
     assert opening.resent_ms == KEPT_SECONDS * 1000
 
 

@@ -13,7 +13,7 @@ def ahead_after(messages: Iterable[tuple[float, float, float]]) -> bool:
     """Whether a client is ahead after messages of (seconds, read at, waited for)."""
     pace = ClientPace()
     for seconds, now, waited in messages:
-        pace.received(seconds, now, waited)
+        pace.received(seconds, now, waited, 0.0)
     return pace.ahead
 
 
@@ -50,3 +50,24 @@ def test_live_again() -> None:
     assert ahead_after([*file, (0.02, 100.9, 0.9)])
     assert not ahead_after([*file, (0.02, 101.0, 1.0), *live(60, 101.02)])
     assert ahead_after([*file, (0.02, 101.0, 1.0), *file])
+
+
+@pytest.mark.parametrize(
+    ("length", "gap", "held_up", "resumes"),
+    [
+        (0.02, 0.02, 0, False),
+        (0.02, 0.11, 0, False),
+        (0.02, 0.2, 0, True),
+        (1.0, 1.0, 0, False),
+        (1.0, 1.2, 0, True),
+        (0.02, 2.0, 1.95, False),
+        (0.02, 2.0, 1.0, True),
+    ],
+)
+def test_a_pause(length: float, gap: float, held_up: float, resumes: bool) -> None:
+    """Longer than the message's own length and the network's jitter; what the event loop was held up is none."""
+    pace = ClientPace()
+    pace.received(length, 100.0, 0.0, 7.0)
+    assert pace.resumes
+    pace.received(length, 100.0 + gap, gap, 7.0 + held_up)
+    assert pace.resumes is resumes

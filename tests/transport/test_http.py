@@ -75,7 +75,7 @@ def test_http_and_websocket_cut_at_the_same_places(mock_server: Server) -> None:
     assert [segment["text"] for segment in answer["segments"]] == [
         *(REFERENCES / "pauses_meeting.txt").read_text().splitlines()
     ]
-    assert answer["segments"][0]["start_ms"] == 400
+    assert answer["segments"][0]["start_ms"] == 420
 
 
 def test_the_language_goes_by_its_primary_subtag(mock_server: Server) -> None:
@@ -110,7 +110,15 @@ def test_silence_is_said_to_be_silence(mock_server: Server) -> None:
     assert (answer["text"], answer["segments"], answer["duration_ms"]) == ("", [], 2_000)
     (warning,) = answer["warnings"]
     assert warning["code"] == "no_speech"
-    assert "RMS of 100 of 32768" in warning["message"]
+    assert "RMS of 100 of 32768, and only 300 counts as voice" in warning["message"]
+
+
+def test_a_quiet_file_is_told_the_threshold(mock_server: Server) -> None:
+    """The warning of a quiet file names the threshold that was in effect."""
+    quiet = np.frombuffer(reference("weather"), "<i2") // 32
+    content = _encoded(quiet.astype("<i2").tobytes())
+    (warning,) = _post(mock_server, content, "?vad_threshold=200").json()["warnings"]
+    assert "only 200 counts as voice" in warning["message"]
 
 
 def test_a_file_that_ends_early_is_transcribed(mock_server: Server) -> None:

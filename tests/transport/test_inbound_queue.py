@@ -30,9 +30,11 @@ def new_queue(
     options: QueueOptions | None = None,
     scheduler: WorkerScheduler | None = None,
     telemetry: ConnectionTelemetry | None = None,
+    channels: int = 1,
 ) -> InboundQueue:
     telemetry = telemetry or ConnectionTelemetry(Metrics(), structlog.get_logger())
-    return InboundQueue(options or QueueOptions(), telemetry, scheduler or WorkerScheduler(), lambda _: None)
+    scheduler = scheduler or WorkerScheduler()
+    return InboundQueue(options or QueueOptions(), telemetry, scheduler, lambda _: None, channels)
 
 
 def run(test: Callable[[], Coroutine[None, None, None]]) -> None:
@@ -199,6 +201,22 @@ def test_thirty_seconds_of_audio_wait(message: int) -> None:
             queue.put_audio(bytes(message), 1.0, live=True)
         queue.put_command(Commit(), 2.0)  # hands over what is still gathering
         assert len(taken(queue)) == 30 * 32_000 // message * message
+
+    run(conversation)
+
+
+def test_as_many_seconds_of_two_channels_wait() -> None:
+    """The bound is of time: twice the bytes wait, and what is dropped counts in both channels."""
+
+    async def conversation() -> None:
+        metrics = Metrics()
+        telemetry = ConnectionTelemetry(metrics, structlog.get_logger())
+        queue = new_queue(QueueOptions(in_seconds=10), telemetry=telemetry, channels=2)
+        for _ in range(11):
+            queue.put_audio(2 * SECOND, 1.0, live=True)
+        assert len(taken(queue)) == 10 * 2 * len(SECOND)
+        assert metrics.registry.get_sample_value("stt_dropped_audio_seconds_total") == 2
+        assert queue.seconds_of(SECOND) == 0.5
 
     run(conversation)
 

@@ -246,7 +246,7 @@ def test_beyond_the_limit_handshakes_are_refused(folder: Path) -> None:
         counted = server.metric('stt_refused_handshakes_total{status="503"}')
 
     assert third.status_code == 503
-    assert json.loads(third.body) == {"code": 503, "message": "full: 2 sessions are open"}
+    assert json.loads(third.body) == {"code": 503, "message": "full: 2 of 2 sessions are open"}
     assert third.headers["Retry-After"]
     assert counted == 1
 

@@ -71,6 +71,24 @@ def test_a_cleared_utterance_takes_its_partials_along() -> None:
     run(conversation)
 
 
+def test_a_final_leaves_the_partials_of_the_other_channel() -> None:
+    """The other channel's utterance is still open; `cleared` drops the utterances of both."""
+
+    async def conversation() -> None:
+        queue, sent = queue_of(50), list[Event | None]()
+        queue.offer(Hypothesis(0, "replaced", 0, channel=0))
+        queue.offer(Hypothesis(0, "open", 0, channel=1))
+        queue.put(final("first"))
+        sent += [await queue.get(), await queue.get()]
+        queue.offer(Hypothesis(1, "dropped", 0, channel=0))
+        queue.offer(Hypothesis(0, "dropped", 0, channel=1))
+        queue.put(Cleared())
+        sent.append(await queue.get())
+        assert sent == [Hypothesis(0, "open", 0, channel=1), final("first"), Cleared()]
+
+    run(conversation)
+
+
 def test_a_final_waits_for_room_and_ends_with_the_session() -> None:
     """A thread that waits behind other finals goes on when the queue ends."""
 

@@ -125,8 +125,9 @@ def stream(
     hotwords: Hotwords = "",
     words: Annotated[bool, typer.Option("--words", help="Times of words, in JSON.")] = False,
     rate: Annotated[
-        int, typer.Option(min=8_000, max=48_000, help="Hz of the standard input: signed 16-bit little-endian, mono.")
+        int, typer.Option(min=8_000, max=48_000, help="Hz of the standard input: signed 16-bit little-endian.")
     ] = 16_000,
+    channels: Annotated[int, typer.Option(min=1, max=2, help="2: two speakers, one in each channel.")] = 1,
     silence_ms: Annotated[int | None, typer.Option(help="Silence that ends an utterance.")] = None,
     json: Json = False,
     server: Server = None,
@@ -136,11 +137,12 @@ def stream(
 
     stt stream mic
     stt stream talk.wav --language en --server http://localhost:8000
+    stt stream call.wav --channels 2
     arecord -t raw -f S16_LE -r 16000 | stt stream - --json
     """
     request = StreamRequest(language, _split(hotwords), words, silence_ms, json)
     client = _client(server, api_key)
-    raise typer.Exit(asyncio.run(stream_source(client, open_source(source, rate), request)))
+    raise typer.Exit(asyncio.run(stream_source(client, open_source(source, rate, channels), request)))
 
 
 @models.callback()

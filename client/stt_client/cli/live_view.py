@@ -10,12 +10,14 @@ from rich.console import Console
 from stt_client.events import AudioLost, Event, Final, Partial, Reconnected, Reconnecting, ServerWarning
 
 _CLEAR_LINE = "\r\x1b[2K"
+_SPEAKERS = ("left", "right")
 
 
 class LiveView:
     """Writes finals to `out`, partials too if it is a terminal, and what happens to the connection to `errors`."""
 
-    def __init__(self, out: TextIO, errors: TextIO, *, json: bool) -> None:
+    def __init__(self, out: TextIO, errors: TextIO, channels: int = 1, *, json: bool) -> None:
+        self._speakers = _SPEAKERS if channels > 1 else ("",)
         self._out = out
         self._in_place = out.isatty() and not json
         self._console = Console(file=out, highlight=False, soft_wrap=True)
@@ -30,7 +32,7 @@ class LiveView:
             return
         match event:
             case Partial():
-                self._partial(event.text)
+                self._partial(self._named(event))
             case Final():
                 self._final(event)
             case Reconnecting() | Reconnected() | ServerWarning() | AudioLost():
@@ -55,8 +57,13 @@ class LiveView:
             return
         if self._in_place:
             self._console.print(f"{_clock(final.start_ms)}  ", style="cyan", end="", markup=False)
-        self._console.print(final.text, markup=False)
+        self._console.print(self._named(final), markup=False)
         self._out.flush()
+
+    def _named(self, event: Partial | Final) -> str:
+        """The text, behind its speaker if there are two."""
+        speaker = self._speakers[event.channel]
+        return f"{speaker}: {event.text}" if speaker else event.text
 
 
 def _notice(event: Reconnecting | Reconnected | ServerWarning | AudioLost) -> str:

@@ -18,9 +18,9 @@ from stt_client.cli.exits import Failure
 _RATE = 16_000
 """Hz of the microphone, and of files that are decoded here."""
 _RECORDERS = (
-    ("arecord", "-q", "-t", "raw", "-f", "S16_LE", "-r", str(_RATE), "-c", "1"),
-    ("parec", "--raw", "--format=s16le", f"--rate={_RATE}", "--channels=1"),
-    ("rec", "-q", "-t", "raw", "-e", "signed", "-b", "16", "-r", str(_RATE), "-c", "1", "-"),
+    ("arecord", "-q", "-t", "raw", "-f", "S16_LE", "-r", str(_RATE), "-c", "{channels}"),
+    ("parec", "--raw", "--format=s16le", f"--rate={_RATE}", "--channels={channels}"),
+    ("rec", "-q", "-t", "raw", "-e", "signed", "-b", "16", "-r", str(_RATE), "-c", "{channels}", "-"),
 )
 """Programs that write the microphone to their standard output: of ALSA, PulseAudio and SoX."""
 
@@ -31,28 +31,29 @@ class Source:
 
     sample_rate: int
     pieces: Generator[bytes, None, None]
-    """Signed 16-bit little-endian, mono."""
+    """Signed 16-bit little-endian, channels interleaved."""
+    channels: int
     live: bool
     """Whether the pieces come as fast as they are spoken; else they are at hand at once."""
 
 
-def open_source(name: str, rate: int) -> Source:
-    """The source that the command line names.
+def open_source(name: str, rate: int, channels: int = 1) -> Source:
+    """The source that the command line names; with one channel those of a file are mixed.
 
     Raises:
-        Failure: it cannot be read; the text says what to do.
+        Failure: it cannot be read, or a file has not so many channels; the text says what to do.
     """
     if name == "mic":
-        return Source(_RATE, _microphone(), live=True)
+        return Source(_RATE, _microphone(channels), channels, live=True)
     if name == "-":
-        return Source(rate, _raw(sys.stdin.fileno(), rate), live=True)
+        return Source(rate, _raw(sys.stdin.fileno(), rate * channels), channels, live=True)
     path = Path(name)
     if not path.is_file():
         raise Failure(f"There is no file {name}: name a file, - for the standard input, or mic.")
-    return _wave(path) or Source(_RATE, _decoded(path), live=False)
+    return _wave(path, channels) or Source(_RATE, _decoded(path, channels), channels, live=False)
 
 
-def _wave(path: Path) -> Source | None:
+def _wave(path: Path, channels: int) -> Source | None:
     """A WAV file of 16-bit PCM at its own rate; None: it is something else."""
     try:
         recording = wave.open(str(path), "rb")  # noqa: SIM115 - the generator closes it
@@ -61,14 +62,21 @@ def _wave(path: Path) -> Source | None:
     if recording.getsampwidth() != 2 or recording.getframerate() not in range(8_000, 48_001):
         recording.close()
         return None
-    return Source(recording.getframerate(), _frames(recording), live=False)
+    if channels > 1 and recording.getnchannels() != channels:
+        recording.close()
+        raise _wrong_channels(path, recording.getnchannels(), channels)
+    return Source(recording.getframerate(), _frames(recording, channels), channels, live=False)
 
 
-def _frames(recording: wave.Wave_read) -> Generator[bytes, None, None]:
-    channels = recording.getnchannels()
+def _wrong_channels(path: Path, found: int, wanted: int) -> Failure:
+    return Failure(f"{path} has {found} channel{'s' * (found != 1)}, not {wanted}: leave out --channels.")
+
+
+def _frames(recording: wave.Wave_read, channels: int) -> Generator[bytes, None, None]:
+    found = recording.getnchannels()
     with recording:
         while frames := recording.readframes(recording.getframerate() // 10):
-            yield frames if channels == 1 else _mixed(frames, channels)
+            yield frames if found == channels else _mixed(frames, found)
 
 
 def _mixed(frames: bytes, channels: int) -> bytes:
@@ -83,22 +91,25 @@ def _raw(descriptor: int, rate: int) -> Generator[bytes, None, None]:
         yield piece
 
 
-def _decoded(path: Path) -> Generator[bytes, None, None]:
+def _decoded(path: Path, channels: int) -> Generator[bytes, None, None]:
     """Any other file, by PyAV or by FFmpeg's program."""
     if importlib.util.find_spec("av"):
-        return _by_pyav(path)
+        return _by_pyav(path, channels)
     if program := shutil.which("ffmpeg"):
-        return _program([program, "-v", "error", "-i", str(path), "-f", "s16le", "-ar", str(_RATE), "-ac", "1", "-"])
+        form = ("-f", "s16le", "-ar", str(_RATE), "-ac", str(channels))
+        return _program([program, "-v", "error", "-i", str(path), *form, "-"], channels)
     raise Failure(f"{path} is not a WAV file of 16-bit PCM: install ffmpeg, or use `stt transcribe`.")
 
 
-def _by_pyav(path: Path) -> Generator[bytes, None, None]:
+def _by_pyav(path: Path, channels: int) -> Generator[bytes, None, None]:
     import av
 
     try:
         with av.open(str(path)) as container:
-            resampler = av.AudioResampler(format="s16", layout="mono", rate=_RATE)
+            resampler = av.AudioResampler(format="s16", layout="mono" if channels == 1 else "stereo", rate=_RATE)
             for frame in container.decode(audio=0):
+                if channels > 1 and frame.layout.nb_channels != channels:
+                    raise _wrong_channels(path, frame.layout.nb_channels, channels)
                 for resampled in resampler.resample(frame):
                     yield resampled.to_ndarray().tobytes()
             for resampled in resampler.resample(None):
@@ -107,22 +118,22 @@ def _by_pyav(path: Path) -> Generator[bytes, None, None]:
         raise Failure(f"{path} cannot be decoded: {error}.") from error
 
 
-def _microphone() -> Generator[bytes, None, None]:
+def _microphone(channels: int) -> Generator[bytes, None, None]:
     if importlib.util.find_spec("sounddevice"):
-        return _by_sounddevice()
+        return _by_sounddevice(channels)
     for command in _RECORDERS:
         if program := shutil.which(command[0]):
-            return _program([program, *command[1:]])
+            return _program([program, *(each.format(channels=channels) for each in command[1:])], channels)
     raise Failure("No program reads the microphone: run `pip install sounddevice`, or install alsa-utils (arecord).")
 
 
-def _by_sounddevice() -> Generator[bytes, None, None]:
+def _by_sounddevice(channels: int) -> Generator[bytes, None, None]:
     try:
         import sounddevice
     except OSError as error:
         raise Failure(f"The microphone cannot be read: {error}; install libportaudio2.") from error
     try:
-        with sounddevice.RawInputStream(samplerate=_RATE, channels=1, dtype="int16", blocksize=_RATE // 10) as stream:
+        with sounddevice.RawInputStream(_RATE, _RATE // 10, channels=channels, dtype="int16") as stream:
             while True:
                 piece, overflowed = stream.read(_RATE // 10)
                 if overflowed:
@@ -132,14 +143,14 @@ def _by_sounddevice() -> Generator[bytes, None, None]:
         raise Failure(f"The microphone cannot be read: {error}.") from error
 
 
-def _program(command: list[str]) -> Generator[bytes, None, None]:
+def _program(command: list[str], channels: int) -> Generator[bytes, None, None]:
     # In a process group of its own: Ctrl-C on the terminal is for this program alone.
     with subprocess.Popen(  # noqa: S603
         command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, process_group=0
     ) as process:
         try:
             if process.stdout is not None:
-                yield from _raw(process.stdout.fileno(), _RATE)
+                yield from _raw(process.stdout.fileno(), _RATE * channels)
             status = process.wait()
         finally:
             process.terminate()

@@ -39,6 +39,7 @@ async def stream(client: AsyncClient, source: Source, request: StreamRequest) ->
     interrupts = _Interrupts()
     live = client.stream(
         sample_rate=source.sample_rate,
+        channels=source.channels,
         language=request.language,
         hotwords=request.hotwords,
         words=request.words,
@@ -48,7 +49,9 @@ async def stream(client: AsyncClient, source: Source, request: StreamRequest) ->
         with interrupts:
             async with live:
                 interrupts.opened = True
-                await _show(live, source, interrupts.first, LiveView(sys.stdout, sys.stderr, json=request.json))
+                await _show(
+                    live, source, interrupts.first, LiveView(sys.stdout, sys.stderr, source.channels, json=request.json)
+                )
     except asyncio.CancelledError:
         if not interrupts.first.is_set():
             raise
@@ -111,7 +114,7 @@ async def _send(live: AsyncStream, source: Source) -> None:
     async for piece in _read(source):
         await live.send(piece)
         if not source.live:
-            due += len(piece) / 2 / source.sample_rate
+            due += len(piece) / (2 * source.channels * source.sample_rate)
             await asyncio.sleep(due - loop.time())
 
 

@@ -1,0 +1,154 @@
+"""Clients that send ahead of real time, on real servers whose engine is slow: they wait, and lose nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.frames import Frame, Opcode
+from websockets.sync.client import connect as connect_sync
+
+from protocol.pcm import BYTES_PER_SECOND
+from tests.audio import reference, silence
+from tests.client import deaf_client, session
+from tests.server import Server, eventually
+
+UTTERANCE = reference("hello") + silence(700)
+MESSAGE = 640
+MOST_SECONDS = 10
+"""Within which a ping is answered."""
+
+
+@dataclass
+class Visit:
+    """What one client saw."""
+
+    pings: list[float] = field(default_factory=list)
+    """Seconds until each was answered."""
+    finals: list[dict[str, Any]] = field(default_factory=list)
+    memory: list[int] = field(default_factory=list)
+    """Resident bytes of the server."""
+
+
+def _socket(server: Server) -> socket.socket:
+    """A connection with Linux's default congestion control; BBR, chosen by some, buffers 1 MB."""
+    raw = socket.socket()
+    with suppress(AttributeError, OSError):
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
+    raw.connect(("127.0.0.1", server.port))
+    return raw
+
+
+async def _visit(server: Server, utterances: int) -> Visit:
+    """Send so many utterances as fast as the socket takes them, with a ping every 2 s."""
+    visit = Visit()
+    async with connect(server.ws(), sock=_socket(server)) as client:
+        sender = asyncio.create_task(_send(client, UTTERANCE * utterances))
+        watch = asyncio.create_task(_watch(client, server, visit))
+        async for message in client:
+            event = json.loads(message)
+            if event["type"] == "final":
+                visit.finals.append(event)
+        watch.cancel()
+        await sender
+    return visit
+
+
+async def _send(client: ClientConnection, pcm: bytes) -> None:
+    for first in range(0, len(pcm), MESSAGE):
+        await client.send(pcm[first : first + MESSAGE])
+    await client.send('{"type": "finish"}')
+
+
+async def _watch(client: ClientConnection, server: Server, visit: Visit) -> None:
+    while True:
+        visit.pings.append(await (await client.ping()))
+        visit.memory.append(server.resident_bytes())
+        await asyncio.sleep(2)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "speed"),
+    [
+        pytest.param(2, 8, marks=pytest.mark.slow),
+        pytest.param(30, 2, marks=[pytest.mark.soak, pytest.mark.timeout(1800)]),
+    ],
+)
+def test_half_an_hour_sent_at_once_is_heard_and_its_pings_are_answered(folder: Path, minutes: int, speed: int) -> None:
+    """By an unmodified client, at an engine of a few times real time; memory stays as it was."""
+    utterances = minutes * 60 * BYTES_PER_SECOND // len(UTTERANCE)
+    with Server.with_fault(folder, "slow", {"FAULT_SPEED": str(speed)}, script=True) as server:
+        visit = asyncio.run(_visit(server, utterances))
+        dropped = server.metric("stt_dropped_audio_seconds_total")
+
+    assert len(visit.finals) >= utterances
+    assert visit.finals[-1]["end_ms"] > (utterances - 1) * len(UTTERANCE) // 32
+    assert dropped == 0
+    assert max(visit.pings) < MOST_SECONDS
+    assert max(visit.memory) - min(visit.memory) < 20_000_000
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments"),
+    [
+        ({"STT_IDLE_SECONDS": "1", "STT_MAX_SILENT_SECONDS": "1"}, ()),
+        ({}, ("--ws-ping-interval", "1", "--ws-ping-timeout", "1")),
+    ],
+    ids=["idle", "unanswered ping"],
+)
+def test_a_client_that_is_not_read_is_not_given_up(
+    folder: Path, settings: dict[str, str], arguments: tuple[str, ...]
+) -> None:
+    """However slow the engine: what it sent meanwhile, its pongs too, waits in the socket."""
+    settings = {"STT_IN_QUEUE_SECONDS": "3", **settings}
+    with Server.with_fault(folder, "stuck", settings, arguments=arguments) as server, session(server.ws()) as client:
+        sender = threading.Thread(target=client.send, args=(UTTERANCE * 40,))
+        sender.start()
+        eventually(lambda: server.metric("stt_in_queue_messages") >= 3 * BYTES_PER_SECOND / MESSAGE, 30)
+        time.sleep(2.5)  # longer than the limits
+        server.release()
+        finals = client.finals(40)
+        sender.join()
+
+    assert [final["reason"] for final in finals] == ["endpoint"] * 40
+
+
+def test_little_waits_in_the_sockets_of_a_client_that_is_held_back(folder: Path) -> None:
+    """Less than is read in 10 s at twice real time, on both sides together: a ping waits behind it."""
+    settings = {"STT_IN_QUEUE_SECONDS": "3"}
+    with (
+        Server.with_fault(folder, "stuck", settings, script=True) as server,
+        connect_sync(server.ws(), sock=_socket(server)) as client,
+    ):
+        sent, refused = 0, 0
+        pieces = (UTTERANCE[first : first + MESSAGE] for first in range(0, len(UTTERANCE), MESSAGE))
+        frames = b"".join(Frame(Opcode.BINARY, piece).serialize(mask=True) for piece in pieces) * 100
+        while refused < 20:
+            try:
+                sent += client.socket.send(frames[sent : sent + 10_000], socket.MSG_DONTWAIT)
+                refused = 0
+            except BlockingIOError:
+                refused += server.metric("stt_in_queue_messages") >= 3 * BYTES_PER_SECOND / MESSAGE
+                time.sleep(0.05)
+        processed = server.metric('stt_audio_seconds_total{source="websocket"}') * BYTES_PER_SECOND
+
+    assert sent - processed - 3 * BYTES_PER_SECOND < MOST_SECONDS * 2 * BYTES_PER_SECOND
+
+
+def test_a_client_that_answers_no_ping_is_let_go(folder: Path) -> None:
+    """Nothing comes from it, though the server reads."""
+    with (
+        Server.with_fault(folder, "none", arguments=("--ws-ping-interval", "1", "--ws-ping-timeout", "1")) as server,
+        deaf_client(server.ws()),
+    ):
+        eventually(lambda: server.metric("stt_connections_total") == 1)
+        eventually(lambda: server.metric("stt_sessions") == 0)
