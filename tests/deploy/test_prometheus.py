@@ -79,7 +79,7 @@ def test_metrics_of_rules_and_dashboard_are_documented() -> None:
 
 @contextmanager
 def prometheus(folder: Path, targets: list[str]) -> Iterator[httpx.Client]:
-    """A client of a Prometheus that scrapes `targets` and evaluates the rules twice a second; it ends with the context."""
+    """A client of a Prometheus that scrapes `targets` and evaluates the rules twice a second until the context ends."""
     configuration = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
     configuration["global"] = {"scrape_interval": "500ms", "evaluation_interval": "500ms"}
     configuration["rule_files"] = [str(FOLDER / "alerts.yml")]
