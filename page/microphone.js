@@ -1,4 +1,4 @@
-// The microphone as 16-bit samples, each channel for itself.
+// The microphone as 16-bit samples, its channels interleaved.
 
 export class MicrophoneRefused extends Error {
   /** `help`: what the user can do. */
@@ -16,7 +16,7 @@ const REASONS = {
 };
 
 export class Microphone {
-  /** Opens the microphone. `onSamples` gets an Int16Array of each channel every 40 ms; `onEnd` is called if the device goes away. */
+  /** Opens the microphone. `onSamples` gets an Int16Array every 40 ms; `onEnd` is called if the device goes away. */
   static async open(channels, onSamples, onEnd) {
     if (!navigator.mediaDevices?.getUserMedia) throw insecure();
     let stream;

@@ -52,11 +52,11 @@ class Recording {
     let one = null;
     const microphone = await Microphone.open(
       channels,
-      (samples) => (one ? one.write(samples) : early.push(samples)),
+      (samples) => (one ? one.session.write(samples) : early.push(samples)),
       () => one?.stop("The microphone was disconnected."),
     );
     one = new Recording(microphone, channels);
-    for (const samples of early) one.write(samples);
+    for (const samples of early) one.session.write(samples);
     return one;
   }
 
@@ -66,41 +66,38 @@ class Recording {
     this.number = ++recordings;
     this.offsetMs = spokenMs;
     this.starts = [];
-    this.texts = [];
     spokenPart ??= new Part("Microphone");
     spokenPart.showPartials(channels);
     showMeters(channels > 1 ? SPEAKERS : [""]);
-    // A connection is one speaker.
-    this.sessions = Array.from({length: channels}, (_, channel) => new Session({
-      rate: microphone.rate, language: language.value, offsetMs: spokenMs, access,
+    this.session = new Session({
+      rate: microphone.rate, channels, language: language.value, offsetMs: spokenMs, access,
       on: {
-        state: (text, connected) => this.#state(channel, text, connected),
-        message: (message) => this.#take(message, channel),
-        retract: (segment) => spokenPart.remove(this.#key(channel, segment)),
+        state: (text, connected) => this.#state(text, connected),
+        message: (message) => this.#take(message, message.channel ?? 0),
+        retract: (channel, segment) => spokenPart.remove(this.#key(channel, segment)),
         lost: (ms) => spokenPart.note(`${(ms / 1000).toFixed(1)} s were lost while there was no connection.`),
         end: (error) => this.#ended(error),
       },
-    }));
+    });
     this.tick = setInterval(() => ($("clock").textContent = clock(this.#nowMs)), 250);
     navigator.wakeLock?.request("screen").then((lock) => (this.lock = lock), () => {});
   }
 
   get #nowMs() {
-    return this.offsetMs + (this.sessions[0].written * 1000) / this.microphone.rate;
-  }
-
-  write(channels) {
-    channels.forEach((samples, channel) => this.sessions[channel].write(samples));
+    return this.offsetMs + (this.session.written * 1000) / this.microphone.rate;
   }
 
   #key(channel, segment) {
     return `${this.number}/${channel}/${segment}`;
   }
 
-  #state(channel, text, connected) {
-    this.texts[channel] = connected ? "" : text;
-    state.textContent = this.texts.find(Boolean) ?? (this.stopping ? "Finishing" : text);
-    if (!connected) setLevel({rms: 0, voiced: false}, channel);
+  #state(text, connected) {
+    state.textContent = connected && this.stopping ? "Finishing" : text;
+    if (!connected) this.#showSilence();
+  }
+
+  #showSilence() {
+    for (let channel = 0; channel < this.channels; channel++) setLevel({rms: 0, voiced: false}, channel);
   }
 
   #take(message, channel) {
@@ -135,19 +132,16 @@ class Recording {
   /** Stops the microphone and waits for the last words; a second call ends at once. */
   async stop(reason = "") {
     if (reason) notify(reason);
-    if (this.stopping) return this.sessions.forEach((each) => each.abort());
+    if (this.stopping) return this.session.abort();
     this.stopping = true;
     state.textContent = "Finishing";
-    for (let channel = 0; channel < this.channels; channel++) setLevel({rms: 0, voiced: false}, channel);
+    this.#showSilence();
     await this.microphone.stop();
-    for (const each of this.sessions) each.finish();
+    this.session.finish();
     return undefined;
   }
 
   async #ended(error) {
-    if (error) for (const each of this.sessions) each.abort();
-    if (this.over || !this.sessions.every((each) => each.ended)) return;
-    this.over = true;
     clearInterval(this.tick);
     spokenMs = this.#nowMs;
     this.lock?.release();

@@ -16,36 +16,45 @@ const NOT_READY = {
   loading: () => "The server is loading its model",
   dead: () => "The server's engine has failed",
   draining: () => "The server is restarting",
-  full: ({max_sessions: most}) => `The server is full: ${most} of ${most} sessions are open`,
+  full: ({sessions, max_sessions: most}) => `The server is full: ${sessions} of ${most} sessions are open`,
   saturated: () => "The server is too busy",
 };
 
+class Channel {
+  pending = []; // starts (ms) of utterances without a final
+  provisional = null;
+  segments = 0;
+  firstSegment = 0; // of the connection
+  neededMs = 0; // audio before is not sent again
+
+  settle(ms) {
+    this.neededMs = Math.max(this.neededMs, ms);
+  }
+}
+
 /**
  * Events of `on`: `state` (text, connected), `message` (a message of the server, its times in ms of the recording),
- * `retract` (segment: its audio is sent again), `lost` (ms of audio), `end` (error or null; error.key: a key is needed).
+ * `retract` (channel, segment: its audio comes again), `lost` (ms), `end` (error or null; error.key: a key is needed).
  */
 export class Session {
-  constructor({rate, language, offsetMs, access, on}) {
+  constructor({rate, channels, language, offsetMs, access, on}) {
     Object.assign(this, {rate, language, offsetMs, access, on});
-    this.kept = [];
+    this.channels = Array.from({length: channels}, () => new Channel());
+    this.kept = []; // interleaved
     this.keptStart = 0; // first sample kept
     this.written = 0; // samples recorded
     this.base = 0; // sample at which the connection's audio begins
-    this.pending = []; // starts (ms) of utterances without a final
-    this.provisional = null;
     this.failures = [];
     this.refusals = 0;
     this.waits = 0;
-    this.segments = 0;
-    this.firstSegment = 0;
     this.callId = `page-${crypto.getRandomValues(new Uint32Array(1))[0].toString(16)}`;
     this.#connect();
   }
 
-  /** Send samples now, or as soon as there is a connection. */
+  /** Send interleaved samples now, or as soon as there is a connection. */
   write(samples) {
     this.kept.push(samples);
-    this.written += samples.length;
+    this.written += this.#length(samples);
     if (this.open) this.#send(samples);
     while (this.written - this.keptStart > KEPT_SECONDS * this.rate) this.#forgetFirst();
   }
@@ -65,7 +74,7 @@ export class Session {
   #send(samples) {
     this.socket.send(samples);
     const silent = Date.now() - this.receivedAt > 1000 * UNSENT_SECONDS;
-    if (silent && this.socket.bufferedAmount > UNSENT_SECONDS * this.rate * 2) {
+    if (silent && this.socket.bufferedAmount > UNSENT_SECONDS * this.rate * this.channels.length * 2) {
       // A network that is gone may take minutes to show it. A server that is only late reports levels meanwhile.
       this.socket.onclose = null;
       this.socket.close();
@@ -94,15 +103,19 @@ export class Session {
     } catch {
       return {text: "The server cannot be reached", ms: this.#backOff()};
     }
-    if (answer.ok) return null;
-    const ms = Math.max(this.#backOff(), 1000 * (Number(answer.headers.get("retry-after")) || 0));
     const facts = await answer.json().catch(() => ({}));
-    return {text: NOT_READY[facts.status]?.(facts) ?? `The server answers ${answer.status}`, ms};
+    // A channel counts as a session.
+    const full = facts.sessions + this.channels.length > facts.max_sessions;
+    if (answer.ok && !full) return null;
+    const ms = Math.max(this.#backOff(), 1000 * (Number(answer.headers.get("retry-after")) || 0));
+    const status = answer.ok ? "full" : facts.status;
+    return {text: NOT_READY[status]?.(facts) ?? `The server answers ${answer.status}`, ms};
   }
 
   #openSocket(token) {
     const query = new URLSearchParams({
-      call_id: this.callId, sample_rate: this.rate, language: this.language, words: true, events: "speech,level",
+      call_id: this.callId, sample_rate: this.rate, channels: this.channels.length, language: this.language, words: true,
+      events: "speech,level",
     });
     const url = new URL(`v1/stt/ws?${query}`, document.baseURI);
     url.protocol = url.protocol.replace("http", "ws");
@@ -115,6 +128,7 @@ export class Session {
   #take(received) {
     this.receivedAt = Date.now();
     const message = later(received, Math.round((this.base * 1000) / this.rate));
+    const channel = this.channels[message.channel ?? 0];
     switch (message.type) {
       case "ready":
         return this.#opened();
@@ -124,30 +138,32 @@ export class Session {
       case "finished":
         return this.#end(null);
       case "speech_started":
-        this.pending.push(message.start_ms - PRE_ROLL_MS);
+        channel.pending.push(message.start_ms - PRE_ROLL_MS);
         break;
       case "level":
-        if (!message.voiced) this.#forgetBefore(Math.min(message.end_ms - QUIET_MS, ...this.pending));
+        if (!message.voiced) channel.settle(Math.min(message.end_ms - QUIET_MS, ...channel.pending));
+        this.#forgetSettled();
         break;
       case "partial":
-        message.segment = this.firstSegment + message.segment_seq;
+        message.segment = channel.firstSegment + message.segment_seq;
         break;
       case "final":
-        this.#settle(message);
+        this.#settle(message, channel);
     }
     this.on.message(later(message, this.offsetMs));
   }
 
-  #settle(final) {
-    final.segment = this.firstSegment + final.segment_seq;
-    this.segments = Math.max(this.segments, final.segment + 1);
+  #settle(final, channel) {
+    final.segment = channel.firstSegment + final.segment_seq;
+    channel.segments = Math.max(channel.segments, final.segment + 1);
     if (final.reason === "drain" || final.reason === "closing") {
       final.provisional = true;
-      if (final.text) this.provisional = {segment: final.segment, startMs: final.start_ms - PRE_ROLL_MS};
+      if (final.text) channel.provisional = {segment: final.segment, startMs: final.start_ms - PRE_ROLL_MS};
       return;
     }
-    this.pending = this.pending.filter((start) => start > final.start_ms);
-    this.#forgetBefore(final.end_ms);
+    channel.pending = channel.pending.filter((start) => start > final.start_ms);
+    channel.settle(final.end_ms);
+    this.#forgetSettled();
   }
 
   #opened() {
@@ -155,29 +171,40 @@ export class Session {
     this.openedAt = Date.now();
     this.refusals = 0;
     this.error = null;
-    this.pending = [];
-    this.#resendFrom();
-    this.firstSegment = this.segments;
+    this.channels.forEach((channel, number) => this.#reopen(channel, number));
+    this.#resend();
     this.on.state("Listening", true);
     if (this.finishing) this.#sendFinish();
   }
 
-  /** Send what is kept in messages of 1 s: from where the provisional final began, or from the last one's end. */
-  #resendFrom() {
-    const {provisional} = this;
-    if (provisional) {
-      this.provisional = null;
-      const from = Math.max(0, Math.floor((provisional.startMs * this.rate) / 1000));
-      if (from >= this.keptStart) {
-        this.segments = provisional.segment;
-        this.on.retract(provisional.segment);
-      }
+  #reopen(channel, number) {
+    const {provisional} = channel;
+    channel.pending = [];
+    channel.provisional = null;
+    if (provisional && this.#sampleAt(Math.max(0, provisional.startMs)) >= this.keptStart) {
+      channel.segments = provisional.segment;
+      this.on.retract(number, provisional.segment);
     }
+    channel.firstSegment = channel.segments;
+  }
+
+  /** Send what is kept, a second a message; silence where a channel needs none, so that no final comes twice. */
+  #resend() {
     if (this.gap) this.on.lost(Math.round((this.gap * 1000) / this.rate));
     this.gap = 0;
     this.base = this.keptStart;
     const all = concatenated(this.kept);
-    for (let at = 0; at < all.length; at += this.rate) this.socket.send(all.subarray(at, at + this.rate));
+    const count = this.channels.length;
+    this.channels.forEach(({neededMs}, number) => {
+      const end = (this.#sampleAt(neededMs) - this.base) * count;
+      for (let at = number; at < end; at += count) all[at] = 0;
+    });
+    const second = this.rate * count;
+    for (let at = 0; at < all.length; at += second) this.socket.send(all.subarray(at, at + second));
+  }
+
+  #sampleAt(ms) {
+    return Math.floor((ms * this.rate) / 1000);
   }
 
   #sendFinish() {
@@ -219,19 +246,24 @@ export class Session {
     this.timer = setTimeout(() => this.#connect(), ms);
   }
 
-  #forgetBefore(ms) {
-    const sample = Math.floor((ms * this.rate) / 1000);
-    while (this.kept.length && this.keptStart + this.kept[0].length <= sample) this.#drop();
+  /** Drop the audio that no channel needs any more. */
+  #forgetSettled() {
+    const sample = this.#sampleAt(Math.min(...this.channels.map(({neededMs}) => neededMs)));
+    while (this.kept.length && this.keptStart + this.#length(this.kept[0]) <= sample) this.#drop();
+  }
+
+  #length(chunk) {
+    return chunk.length / this.channels.length;
   }
 
   /** Drop the oldest audio for want of room; without a connection it is lost. */
   #forgetFirst() {
-    if (!this.open) this.gap = (this.gap ?? 0) + this.kept[0].length;
+    if (!this.open) this.gap = (this.gap ?? 0) + this.#length(this.kept[0]);
     this.#drop();
   }
 
   #drop() {
-    this.keptStart += this.kept.shift().length;
+    this.keptStart += this.#length(this.kept.shift());
   }
 
   #end(error) {

@@ -6,20 +6,20 @@ class Recorder extends AudioWorkletProcessor {
   constructor({processorOptions: {channels}}) {
     super();
     this.channels = channels;
-    this.length = Math.round(sampleRate * MESSAGE_SECONDS);
+    this.length = Math.round(sampleRate * MESSAGE_SECONDS) * channels;
     this.begin();
     this.ended = false;
     this.port.onmessage = () => this.end();
   }
 
   begin() {
-    this.samples = Array.from({length: this.channels}, () => new Int16Array(this.length));
+    this.samples = new Int16Array(this.length); // interleaved
     this.filled = 0;
   }
 
   end() {
     this.ended = true;
-    this.port.postMessage(this.samples.map((each) => each.slice(0, this.filled)));
+    this.port.postMessage(this.samples.slice(0, this.filled));
     this.port.postMessage(null);
   }
 
@@ -30,10 +30,10 @@ class Recorder extends AudioWorkletProcessor {
     for (let frame = 0; frame < frames; frame++) {
       for (let channel = 0; channel < this.channels; channel++) {
         const sample = (input[channel] ?? input[0])?.[frame] ?? 0;
-        this.samples[channel][this.filled] = Math.max(-32768, Math.min(32767, Math.round(sample * 32768)));
+        this.samples[this.filled++] = Math.max(-32768, Math.min(32767, Math.round(sample * 32768)));
       }
-      if (++this.filled === this.length) {
-        this.port.postMessage(this.samples, this.samples.map((each) => each.buffer));
+      if (this.filled === this.length) {
+        this.port.postMessage(this.samples, [this.samples.buffer]);
         this.begin();
       }
     }

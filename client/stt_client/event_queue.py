@@ -58,6 +58,10 @@ class EventQueue:
 
 def _replaces(event: Event, last: Event) -> bool:
     """Whether nobody needs the last event any more once this one waits behind it."""
-    if isinstance(event, Partial) and isinstance(last, Partial):
-        return event.segment_seq == last.segment_seq
-    return isinstance(event, Level | Reconnecting) and type(event) is type(last)
+    match event, last:
+        case Partial(), Partial():
+            return (event.channel, event.segment_seq) == (last.channel, last.segment_seq)
+        case Level(), Level():
+            return event.channel == last.channel
+        case _:
+            return isinstance(event, Reconnecting) and isinstance(last, Reconnecting)
