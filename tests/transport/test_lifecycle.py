@@ -358,6 +358,22 @@ def test_a_client_ahead_of_real_time_loses_nothing(folder: Path) -> None:
     assert dropped == 0
 
 
+def test_an_idle_client_gets_its_open_utterance_first(folder: Path) -> None:
+    """Where no silence ends an utterance, the final comes before the close for idleness."""
+    with (
+        Server(folder, {"STT_BACKEND": "mock", "STT_IDLE_SECONDS": "1"}) as server,
+        session(server.ws()) as client,
+    ):
+        client.command("configure", endpointing=False)
+        client.until("configured")
+        client.send(reference("hello"), 3200)
+        messages, code = client.rest()
+    final, error = (message for message in messages if message["type"] != "partial")
+
+    assert (final["type"], final["reason"], final["text"]) == ("final", "closing", text_of("hello"))
+    assert code == error["code"] == 1008
+
+
 def _fill_both_places(client: Client, server: Server) -> None:
     """Two utterances whose finals do not come, so that the worker stops reading at the second's endpoint."""
     client.send(2 * _utterance(), 3200)
