@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import soxr  # publishes no type information
@@ -12,19 +12,15 @@ import soxr  # publishes no type information
 from protocol.opus_packets import OPUS_RATE
 from protocol.opus_stream import OpusStream
 from protocol.pcm import SAMPLE_RATE, Signal, to_pcm
+from protocol.sample_codecs import SAMPLE_BYTES, PcmCodec, decode_samples
 
-PcmCodec = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
-"""Codecs whose samples all have the same length."""
 StreamCodec = Literal[PcmCodec, "opus"]
-PCM_CODECS: tuple[PcmCodec, ...] = get_args(PcmCodec)
 MIN_RATE, MAX_RATE = 8_000, 48_000
 """Hz; what telephones, browsers and recorders have."""
 TELEPHONE_RATE = 8_000
 """Hz; the rate of G.711."""
-_SAMPLE_BYTES = {"pcm_s16le": 2, "pcm_f32le": 4, "mulaw": 1, "alaw": 1}
 _BLOCK_BYTES = 48_000
 """A second of 24 kHz: a long message is converted bit by bit, so that the connections beside it need not wait."""
-_INT16_SCALE = np.float32(1 / 32768)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +89,7 @@ class _PcmStream:
     def __init__(self, codec: PcmCodec, channels: int) -> None:
         self._codec: PcmCodec = codec
         self._channels = channels
-        self._sample_bytes = channels * _SAMPLE_BYTES[codec]
+        self._sample_bytes = channels * SAMPLE_BYTES[codec]
         """Of all channels."""
         self._partial_sample = b""
         """The beginning of a sample of all channels whose rest comes with the next message."""
@@ -106,32 +102,5 @@ class _PcmStream:
         whole = len(data) - len(data) % self._sample_bytes
         self._partial_sample = data[whole:]
         for first in range(0, whole, _BLOCK_BYTES):
-            yield _decode(data[first : min(first + _BLOCK_BYTES, whole)], self._codec).reshape(-1, self._channels)
-
-
-def _decode(data: bytes, codec: PcmCodec) -> Signal:
-    if codec == "pcm_f32le":
-        return np.nan_to_num(np.frombuffer(data, "<f4").astype(np.float32), nan=0, posinf=1, neginf=-1)
-    if codec == "pcm_s16le":
-        return np.frombuffer(data, "<i2") * _INT16_SCALE
-    table = _MULAW if codec == "mulaw" else _ALAW
-    return table[np.frombuffer(data, np.uint8)]
-
-
-def _mulaw_table() -> Signal:
-    """ITU-T G.711, table 2a: 14-bit values in the upper bits of 16."""
-    code = ~np.arange(256, dtype=np.uint8)
-    exponent, mantissa = (code >> 4 & 7).astype(np.int32), (code & 15).astype(np.int32)
-    size = ((mantissa << 3) + 132 << exponent) - 132
-    return np.where(code & 128, -size, size).astype(np.float32) * _INT16_SCALE
-
-
-def _alaw_table() -> Signal:
-    """ITU-T G.711, table 1a: 13-bit values in the upper bits of 16; every second bit is inverted."""
-    code = np.arange(256, dtype=np.uint8) ^ 0x55
-    exponent, mantissa = (code >> 4 & 7).astype(np.int32), (code & 15).astype(np.int32)
-    size = np.where(exponent > 0, (mantissa << 4) + 264 << np.maximum(exponent - 1, 0), (mantissa << 4) + 8)
-    return np.where(code & 128, size, -size).astype(np.float32) * _INT16_SCALE
-
-
-_MULAW, _ALAW = _mulaw_table(), _alaw_table()
+            block = data[first : min(first + _BLOCK_BYTES, whole)]
+            yield decode_samples(block, self._codec).reshape(-1, self._channels)

@@ -6,12 +6,10 @@ import asyncio
 import time
 from collections import deque
 
-CHECK_SECONDS = 0.1
-"""Time between two checks."""
+CHECK_SECONDS = 0.05
+"""Time between two checks: by so much less than it was, at most, a hold-up is noticed."""
 WINDOW_SECONDS = 60.0
 """How long a lag is remembered: longer than the time between two scrapes."""
-_HOLD_UP_SECONDS = 0.02
-"""A longer lag is a hold-up."""
 
 
 class LoopLag:
@@ -35,7 +33,7 @@ class LoopLag:
         while self._lags and self._lags[-1][1] <= lag:
             self._lags.pop()
         self._lags.append((now, lag))
-        self._held_up += _most(lag)
+        self._held_up += max(0.0, lag)
         self._due = now + CHECK_SECONDS
 
     def longest(self, now: float) -> float:
@@ -46,10 +44,5 @@ class LoopLag:
         return max(0.0, longest, now - self._due)
 
     def held_up(self, now: float) -> float:
-        """For how many seconds the loop was held up until now, at most: it only grows."""
-        return self._held_up + _most(now - self._due)
-
-
-def _most(lag: float) -> float:
-    """A hold-up may have begun just after the check before."""
-    return lag + CHECK_SECONDS if lag > _HOLD_UP_SECONDS else 0.0
+        """For how many seconds the loop was held up until now, all lags together: it only grows."""
+        return self._held_up + max(0.0, now - self._due)

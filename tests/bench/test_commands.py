@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from bench.common.report import table
-from bench.common.server_process import server_settings
-from bench.load.contended import busy_cores
-from tests.processes import descendants
 from tests.server import ROOT
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the bench tools need Linux")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the bench tools need Linux"),
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+]
 
 SMALL = ["--streams", "2", "--rounds", "1", "--seconds", "1", "--warm", "0.2"]
 RUNS = {
@@ -49,7 +49,7 @@ def tool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tool]:
     }
 
     def done(name: str) -> dict[str, Any]:
-        out, errors = started[name].communicate(timeout=100)
+        out, errors = started[name].communicate(timeout=500)
         assert started[name].returncode == 0, errors
         assert out.strip()
         ran: dict[str, Any] = json.loads((folder / name).read_text())
@@ -97,14 +97,6 @@ def test_contended(tool: Tool) -> None:
     assert [(row["dropped"], row["errors"]) for row in rows] == [(0, 0), (0, 0)]
 
 
-def test_busy_cores_end() -> None:
-    """The spinning processes are ended with their context."""
-    before = descendants(os.getpid())
-    with busy_cores(sorted(os.sched_getaffinity(0))[:1]):
-        assert len(descendants(os.getpid()) - before) == 1
-    assert descendants(os.getpid()) - before == set()
-
-
 def test_connects(tool: Tool) -> None:
     """Connections open and close without an error."""
     (row,) = tool("connects")["rows"]
@@ -131,20 +123,3 @@ def test_cost(tool: Tool) -> None:
     """Live streams and a file have their CPU; the mock's engine costs nothing beyond itself."""
     (row,) = tool("cost")["rows"]
     assert (row["engine_cpu"], row["file_speed"] > 0, row["start_s"] > 0) == (0, True, True)
-
-
-def test_table() -> None:
-    """Columns line up, and what was not measured is a dash."""
-    assert table([{"a": 1, "bb": None}, {"a": 10.5, "bb": "x"}]) == "   a  bb\n   1   -\n10.5   x"
-
-
-def test_settings() -> None:
-    """Extra settings are NAME=VALUE, with or without the prefix."""
-    settings = server_settings("mock", 9, ["VAD_SILENCE_MS=400", "STT_IDLE_SECONDS=0"])
-    assert (settings["STT_VAD_SILENCE_MS"], settings["STT_IDLE_SECONDS"], settings["STT_MAX_SESSIONS"]) == (
-        "400",
-        "0",
-        "9",
-    )
-    with pytest.raises(SystemExit, match="NAME=VALUE"):
-        server_settings("mock", 9, ["VAD_SILENCE_MS"])

@@ -27,6 +27,8 @@ def encoded(
         stream = muxer.add_stream(codec, rate=rate, options=dict(options))
         assert isinstance(stream, av.AudioStream)
         stream.layout = layout
+        if codec == "wavpack":  # whose own choice has 8 bits
+            stream.format = "s16p"
         frame = av.AudioFrame.from_ndarray(samples.T.reshape(1, -1).copy(), format="s16", layout=layout)
         frame.sample_rate = SAMPLE_RATE
         resampler = av.AudioResampler(format=stream.format, layout=layout, rate=rate)

@@ -14,7 +14,8 @@ from protocol import events
 from protocol.dialect import Handshake, ServerInfo
 from protocol.native import NativeDialect
 from protocol.pcm import SAMPLE_RATE
-from protocol.stream_audio import PCM_CODECS, StreamConverter, StreamFormat
+from protocol.sample_codecs import PCM_CODECS
+from protocol.stream_audio import StreamConverter, StreamFormat
 from tests.stream_formats import codec_context, encoded
 
 SECONDS = 0.5

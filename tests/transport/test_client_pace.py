@@ -62,6 +62,7 @@ def test_live_again() -> None:
         (1.0, 1.2, 0, True),
         (0.02, 2.0, 1.95, False),
         (0.02, 2.0, 1.0, True),
+        (0.02, 1.0, 0.5, True),
     ],
 )
 def test_a_pause(length: float, gap: float, held_up: float, resumes: bool) -> None:

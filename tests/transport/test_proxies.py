@@ -21,6 +21,7 @@ from websockets.typing import Origin
 from tests.audio import reference, silence, text_of
 from tests.certificate import certificate
 from tests.client import Client
+from tests.nginx import nginx_command
 from tests.protocol.audio_files import wav
 from tests.server import ROOT, Server, eventually, free_port
 
@@ -51,21 +52,10 @@ class Address:
 
 def nginx(folder: Path, port: int, server: Server, cert: Path, key: Path) -> list[str]:
     """The command that runs nginx with our file; it is written into `folder`."""
-    program = shutil.which("nginx", path=PATHS)
-    if program is None:
-        pytest.skip("nginx is not installed: apt-get install nginx")
     text = (ROOT / "deploy" / "nginx" / "one-server.conf").read_text()
     text = text.replace("listen 443 ssl;", f"listen 127.0.0.1:{port} ssl;").replace("/etc/nginx/speech.pem", str(cert))
     text = text.replace("/etc/nginx/speech.key", str(key)).replace("127.0.0.1:8000", f"127.0.0.1:{server.port}")
-    (folder / "one-server.conf").write_text(text)
-    paths = "".join(
-        f"{name}_temp_path {folder}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    (folder / "nginx.conf").write_text(
-        f"daemon off;\npid {folder}/nginx.pid;\nerror_log {folder}/error.log;\nevents {{}}\n"
-        f"http {{\naccess_log off;\n{paths}include {folder}/one-server.conf;\n}}\n"
-    )
-    return [program, "-p", str(folder), "-c", str(folder / "nginx.conf")]
+    return nginx_command(folder, text)
 
 
 def caddy(folder: Path, port: int, server: Server, cert: Path, key: Path) -> list[str]:

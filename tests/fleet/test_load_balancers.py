@@ -18,7 +18,8 @@ from websockets.exceptions import InvalidStatus
 from stt_client import AsyncClient, AsyncStream, Final
 from tests.audio import reference, text_of
 from tests.certificate import certificate
-from tests.fleet.programs import NGINX, needs_haproxy, needs_nginx
+from tests.fleet.programs import needs_haproxy
+from tests.nginx import nginx_command
 from tests.server import ROOT, eventually, free_port
 from tools.fleet.processes import Fleet, FleetPorts
 
@@ -41,7 +42,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
     cert, key = certificate(folder)
     both = folder / "both.pem"
     both.write_bytes(cert.read_bytes() + key.read_bytes())
-    settings = [{"STT_BACKEND": "mock", "STT_MAX_SESSIONS": str(places)} for places in PLACES]
+    common = {"STT_BACKEND": "mock", "STT_TRUSTED_PROXIES": "127.0.0.1,::1"}
+    settings = [common | {"STT_MAX_SESSIONS": str(places)} for places in PLACES]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PROXY_CERT", str(both))
         patch.setenv("PROXY_TLS_BIND", f"127.0.0.1:{tls_port}")
@@ -57,15 +59,7 @@ def nginx(folder: Path, fleet: Fleet) -> Iterator[str]:
     text = text.replace("listen 80;", f"listen 127.0.0.1:{port};")
     for number, server in enumerate(fleet.servers, 1):
         text = text.replace(f"10.0.0.1{number}:8000", server.url.removeprefix("http://"))
-    (folder / "load-balancer.conf").write_text(text)
-    (folder / "nginx.conf").write_text(
-        f"daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;\n"
-        f"events {{}} http {{ access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;\n"
-        f"fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;\n"
-        f"include {folder}/load-balancer.conf; }}\n"
-    )
-    assert NGINX is not None
-    with subprocess.Popen([NGINX, "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf")]) as process:
+    with subprocess.Popen(nginx_command(folder, text)) as process:
         try:
             url = f"http://127.0.0.1:{port}"
             eventually(lambda: process.poll() is None and _answers(url))
@@ -101,7 +95,6 @@ def test_haproxy_fills_unequal_servers_exactly(address: Address) -> None:
     eventually(lambda: _sessions(address.fleet) == [0, 0, 0])
 
 
-@needs_nginx
 def test_nginx_fills_unequal_servers_exactly(address: Address, folder: Path) -> None:
     """The same by refusals alone: nginx asks the next server."""
     with nginx(folder, address.fleet) as url:
@@ -125,7 +118,6 @@ def test_haproxy_ends_tls(address: Address) -> None:
     assert asyncio.run(both()) == ([text_of("hello")], text_of("price"))
 
 
-@needs_nginx
 def test_nginx_passes_streams_and_uploads_on(address: Address, folder: Path) -> None:
     """Both are transcribed."""
 
@@ -154,11 +146,13 @@ def test_uploads_go_to_full_servers_too(address: Address) -> None:
 
 
 def test_the_page_may_use_the_proxys_address(address: Address) -> None:
-    """The proxy passes Host on, so a page that came through it is the server's own."""
+    """The proxy passes Host on, so a page that came through it is the server's own, and no header makes another so."""
     url = address.fleet.url
     assert httpx.get(f"{url}/").headers["content-type"].startswith("text/html")
     answer = httpx.get(f"{url}/health", headers={"Origin": url})
     assert answer.headers["access-control-allow-origin"] == url
+    evil = {"Origin": "https://evil.example", "X-Forwarded-Host": "evil.example"}
+    assert "access-control-allow-origin" not in httpx.get(f"{url}/health", headers=evil).headers
 
 
 def test_metrics_are_not_those_of_a_server_by_chance(address: Address) -> None:

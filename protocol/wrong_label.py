@@ -1,0 +1,171 @@
+"""What is likely wrong with a stream's label, told from its first seconds. Pure numpy.
+
+Samples read in the right way are smooth: each is near the one before. Read in the wrong way they are like white noise.
+So a fault is named only where the samples are rough as they were labelled and smooth as something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from protocol import speech_speed
+from protocol.pcm import Signal
+from protocol.sample_codecs import PCM_CODECS, SAMPLE_BYTES, PcmCodec, decode_samples
+
+LOOK_SECONDS = 4.0
+"""Audio that is looked at, from the first sound on."""
+QUIET = 0.01
+"""Level, of full scale, up to which nothing can be told."""
+
+_BIG_ENDIAN, _SHIFTED = "big-endian", "shifted"
+_IN_WORDS = {
+    _BIG_ENDIAN: "big-endian",
+    _SHIFTED: "shifted by one byte (one is missing, or one is too many)",
+}
+_G711: tuple[PcmCodec, PcmCodec] = ("mulaw", "alaw")
+_UNREAL = 9.0
+"""Roughness that stands for floats that are no samples."""
+_ROUGH, _ROUGHEST, _SMOOTH, _SMOOTHER = 0.5, 1.4, 0.3, 3.0
+"""Roughness of samples that are read in a wrong way, at least and at most; in the right way, at most; the least ratio.
+Only a high tone is rougher."""
+_LOUD = 0.1
+"""Level, of full scale, that random bits have at least."""
+_ROUGH_G711, _SMOOTHER_G711 = 0.9, 1.15
+"""The same for one kind of G.711 read as the other, which is not as rough."""
+_EQUAL = 0.25
+"""Difference of the shares of bytes at which halves are alike: 2 is the largest."""
+_LOOKED_AT = 64_000
+"""Bytes in which samples that were read in a wrong way show."""
+_RANDOM_BITS = 7.9
+"""Bits of information a byte has in compressed audio; in Gaussian noise as loud as it can be about 7.4."""
+_SMALL_FLOAT, _LARGE_FLOAT = 1e-9, 8.0
+"""Few samples of real audio lie beyond."""
+_PAIR_RATIO = 0.15
+"""Difference within pairs of samples, by that between pairs, at which both channels are alike."""
+_MIRROR_RATIO = 8.0
+"""Energy at both ends of the spectrum, by that in the middle, of two channels in turn."""
+_ALIKE = 0.7
+"""Correlation of the levels of both ends."""
+_FRAME = 512
+_MIN_SAMPLES = 4_000
+_MIN_RANDOM_BYTES = 20_000
+_FEW = 0.02
+_FULL_SCALE = np.float32(32768)
+_TOO_FAST = 2.0
+"""From `speech_speed.excess`."""
+
+
+def likely_fault(data: bytes, codec: PcmCodec, rate: int, *, channels: int = 1) -> str | None:
+    """What is likely wrong, in words; None: nothing is known to be.
+
+    `data` are the first seconds of sound, from a whole sample on, labelled with `codec`, `rate` in Hz and `channels`.
+    """
+    data = data[: len(data) - len(data) % (channels * SAMPLE_BYTES[codec])]
+    signal = decode_samples(data, codec)[::channels]
+    if not _is_sound(signal):
+        return None
+    found = _misread(data[:_LOOKED_AT], codec)
+    if found is None and channels == 1 and _two_channels(signal):
+        found = "the audio looks like two channels in turn, not like one"
+    if found is None and speech_speed.excess(signal, rate) > _TOO_FAST:
+        found = f"the speech is much too fast: the audio looks like one of a lower sample_rate than {rate} Hz"
+    return found
+
+
+def _is_sound(signal: Signal) -> bool:
+    return len(signal) >= _MIN_SAMPLES and float(np.abs(signal).max()) > QUIET
+
+
+def _misread(data: bytes, codec: PcmCodec) -> str | None:
+    """What the bytes are, where they are not `codec`."""
+    roughness = {name: _roughness(signal) for name, signal in _readings(data, codec) if _is_sound(signal)}
+    if codec not in roughness and codec != "pcm_f32le":
+        return None  # not a sound in what is looked at
+    name = min(roughness, key=lambda each: roughness[each], default=codec)
+    g711 = min(_G711, key=lambda each: roughness.get(each, _UNREAL))
+    rough = roughness.get(codec, _UNREAL)
+    if codec in _G711 and rough < _ROUGH_G711 and roughness.get(g711, _UNREAL) < rough / _SMOOTHER_G711:
+        return _described(g711, codec)
+    if _looks_compressed(data):
+        return f"the bytes look compressed or encrypted, not like {codec}"
+    if codec == "pcm_s16le" and roughness.get(g711, _UNREAL) < rough and _has_equal_halves(data):
+        return _described(g711, codec)
+    is_noise = _ROUGH < rough < _ROUGHEST and _level(decode_samples(data, codec)) > _LOUD
+    if (is_noise or rough == _UNREAL) and roughness.get(name, _UNREAL) < min(_SMOOTH, rough / _SMOOTHER):
+        return _described(name, codec)
+    return None
+
+
+def _described(reading: str, codec: PcmCodec) -> str:
+    return f"the samples look {_IN_WORDS.get(reading, f'like {reading}')}, not like {codec}"
+
+
+def _readings(data: bytes, codec: PcmCodec) -> Iterator[tuple[str, Signal]]:
+    """What the bytes may be, and the samples that they then are."""
+    whole = data[: len(data) // 4 * 4]
+    if codec == "pcm_s16le":
+        yield _BIG_ENDIAN, np.frombuffer(whole, ">i2").astype(np.float32) / _FULL_SCALE
+        yield _SHIFTED, decode_samples(whole[1:-1], codec)
+    for each in PCM_CODECS:
+        signal = decode_samples(whole, each)
+        if each != "pcm_f32le" or _are_real_floats(signal):
+            yield each, signal
+
+
+def _are_real_floats(signal: Signal) -> bool:
+    sizes = np.abs(signal)
+    return bool(np.mean((sizes > _LARGE_FLOAT) | ((sizes < _SMALL_FLOAT) & (sizes > 0))) < _FEW)
+
+
+def _level(signal: Signal) -> float:
+    return float(np.sqrt(np.mean(np.square(np.clip(signal, -1, 1)))))
+
+
+def _roughness(signal: Signal) -> float:
+    """1 for white noise, near 0 for smooth samples, 2 for a change of sign from each to the next."""
+    clipped = np.clip(signal, -1, 1)
+    variance = float(clipped.var())
+    return float(np.mean(np.diff(clipped) ** 2)) / (2 * variance) if variance > 0 else 0.0
+
+
+def _shares(data: bytes) -> npt.NDArray[np.floating]:
+    """How often each byte comes, as a share of all."""
+    shares: npt.NDArray[np.floating] = np.bincount(np.frombuffer(data, np.uint8), minlength=256) / len(data)
+    return shares
+
+
+def _looks_compressed(data: bytes) -> bool:
+    shares = _shares(data)
+    bits = -float(np.sum(shares * np.log2(np.maximum(shares, 1 / len(data)))))
+    return len(data) >= _MIN_RANDOM_BYTES and bits > _RANDOM_BITS
+
+
+def _has_equal_halves(data: bytes) -> bool:
+    """Whether even and odd bytes have the same values, unlike the low and high bytes of a sample; not of silence."""
+    return _shares(data)[0] < _FEW and float(np.abs(_shares(data[::2]) - _shares(data[1::2])).sum()) < _EQUAL
+
+
+def _two_channels(signal: Signal) -> bool:
+    even, odd = signal[0 : len(signal) // 2 * 2 : 2], signal[1::2]
+    if min(_roughness(even), _roughness(odd)) > _SMOOTH:
+        return False
+    within, between = float(np.mean((even - odd[: len(even)]) ** 2)), float(np.mean((odd[:-1] - even[1:]) ** 2))
+    if within < _PAIR_RATIO * between:
+        return True
+    return _is_mirrored(signal)
+
+
+def _is_mirrored(signal: Signal) -> bool:
+    """Whether the upper half of the spectrum rises and falls with the lower half, as of two channels in turn."""
+    frames = np.lib.stride_tricks.sliding_window_view(signal, _FRAME)[:: _FRAME // 2]
+    power = np.abs(np.fft.rfft(frames * np.hanning(_FRAME).astype(np.float32), axis=1)) ** 2 + _FEW * _FEW
+    eighth = _FRAME // 16
+    low, high = power[:, 1:eighth].sum(axis=1), power[:, -eighth:].sum(axis=1)
+    middle = power[:, 3 * eighth : 5 * eighth].sum(axis=1) / 2
+    if min(low.sum(), high.sum()) < _MIRROR_RATIO * middle.sum():
+        return False
+    levels = np.log(low), np.log(high)
+    return min(each.std() for each in levels) > 0 and float(np.corrcoef(*levels)[0, 1]) > _ALIKE
