@@ -17,7 +17,7 @@ import soxr
 from bench.common.word_error_rate import Score, rate, score
 from protocol.pcm import SAMPLE_RATE
 from protocol.stream_audio import StreamFormat
-from tests.audio import REFERENCES, reference, silence, text_of
+from tests.audio import REFERENCES, interleaved, reference, silence, text_of
 from tests.client import Message, conversation, session
 from tests.server import ROOT, Server
 from tests.stream_formats import encoded
@@ -99,6 +99,22 @@ def test_references_are_recognised_in_the_formats_of_browsers_and_telephones(
     scores = [score(text_of(name), _said(_stream(server, reference(name), source))) for name in SENTENCES]
 
     assert (rate(scores) or 0.0) <= 0.1
+
+
+def test_two_people_on_one_connection_are_recognised_each_for_itself(server: Server) -> None:
+    """Each channel has the words that it has alone, and none of the other's, also in opposite phase."""
+    left, right = sorted(single_english_clips(), key=lambda clip: clip.path.stat().st_size)[:2]
+    inverted = (-np.frombuffer(left.pcm(), "<i2")).tobytes()
+    alone = [_said(_stream(server, clip.pcm())) for clip in (left, right)]
+    for other, words in ((right.pcm(), alone[1]), (inverted, alone[0])):
+        with session(server.ws(language="en", channels=2)) as client:
+            client.send(interleaved(left.pcm(), other), 3_203)
+            client.command("finish")
+            messages = client.until("finished")
+        together = [[each for each in messages if each.get("channel") == channel] for channel in (0, 1)]
+
+        assert [_said(each) for each in together] == [alone[0], words]
+        assert all(words for words in alone)
 
 
 def test_partials_appear_while_people_speak(server: Server) -> None:
