@@ -37,7 +37,7 @@ def rightly(signal: Signal) -> Iterator[Labelled]:
     yield Labelled("8 kHz, resampled to 16", to_pcm(_resampled(narrow, SAMPLE_RATE, 8_000)), "pcm_s16le", SAMPLE_RATE)
     yield Labelled("telephone band at 16 kHz", to_pcm(telephone(signal)), "pcm_s16le", SAMPLE_RATE)
     yield Labelled("clipped", to_pcm(signal * 12), "pcm_s16le", SAMPLE_RATE)
-    yield Labelled("quiet", to_pcm(signal / 16), "pcm_s16le", SAMPLE_RATE)
+    yield Labelled("quiet", to_pcm(signal * np.float32(1 / 16)), "pcm_s16le", SAMPLE_RATE)
     noise = np.random.default_rng(1).normal(0, signal.std() * 0.56, len(signal)).astype(np.float32)
     yield Labelled("in noise at 5 dB", to_pcm(signal + noise), "pcm_s16le", SAMPLE_RATE)
     yield Labelled("15 % faster", to_pcm(_resampled(signal, 13_913)), "pcm_s16le", SAMPLE_RATE)

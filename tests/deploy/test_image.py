@@ -19,6 +19,7 @@ from tests.audio import REFERENCES, reference
 from tests.client import session
 from tests.deploy.containerfile import FILE, Stage, stages
 from tests.deploy.programs import program, run
+from tests.http_client import HTTP
 from tests.server import ROOT, eventually, free_port
 from tests.weights import model_dir, weights
 
@@ -172,7 +173,7 @@ def test_the_image_transcribes_and_drains(root: Path, folder: Path) -> None:
         url = f"127.0.0.1:{settings['STT_PORT']}"
         run(*contained(root, stages()["cpu"].command("HEALTHCHECK"), settings))
         with (REFERENCES / "meeting.wav").open("rb") as recording:
-            file = httpx.post(f"http://{url}/v1/stt/transcribe", files={"file": recording}, timeout=60)
+            file = HTTP.post(f"http://{url}/v1/stt/transcribe", files={"file": recording}, timeout=60)
         with session(f"ws://{url}/v1/stt/ws?call_id=image&sample_rate=16000&events=speech") as caller:
             caller.send(reference("hello"))
             caller.commit()

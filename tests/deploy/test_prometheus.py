@@ -18,6 +18,7 @@ import yaml
 from tests.audio import reference, silence
 from tests.client import session
 from tests.deploy.programs import DEPLOY, program, run
+from tests.http_client import HTTP
 from tests.server import ROOT, Server, eventually, free_port
 from tools import grafana_dashboard
 
@@ -128,7 +129,7 @@ def test_prometheus_answers_every_expression(folder: Path) -> None:
             each.mkdir()
         servers = [stack.enter_context(Server(each, {"STT_BACKEND": "mock"})) for each in folders]
         for server in servers:
-            run(program("promtool", DEBIAN), "check", "metrics", text=httpx.get(f"{server.http}/metrics").text)
+            run(program("promtool", DEBIAN), "check", "metrics", text=HTTP.get(f"{server.http}/metrics").text)
         client = stack.enter_context(prometheus(folder, [f"127.0.0.1:{server.port}" for server in servers]))
         callers = [stack.enter_context(session(server.ws())) for server in servers]
         eventually(lambda: len(query(client, "stt_sessions == 1")) == 2, 60)

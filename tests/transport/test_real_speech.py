@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 import soxr
@@ -19,6 +18,7 @@ from protocol.pcm import SAMPLE_RATE
 from protocol.stream_audio import StreamFormat
 from tests.audio import REFERENCES, interleaved, reference, silence, text_of
 from tests.client import Message, conversation, session
+from tests.http_client import HTTP
 from tests.server import ROOT, Server
 from tests.stream_formats import encoded
 from tests.weights import settings_of
@@ -132,7 +132,7 @@ def test_partials_appear_while_people_speak(server: Server) -> None:
 @pytest.mark.parametrize("language", ["de", "zh-CN"])
 def test_other_languages_are_refused_by_name(server: Server, language: str) -> None:
     """A language that is not English gets 1008 and 422 with its name."""
-    uploaded = httpx.post(f"{server.http}/v1/stt/transcribe?language={language}", files={"file": b"RIFF"}, timeout=30)
+    uploaded = HTTP.post(f"{server.http}/v1/stt/transcribe?language={language}", files={"file": b"RIFF"}, timeout=30)
     with conversation(server.ws(language=language)) as client:
         (error,), code = client.rest()
 
@@ -154,9 +154,7 @@ def test_real_speech_is_recognised(server: Server) -> None:
 
 
 def _upload(server: Server, path: Path) -> str:
-    answer = httpx.post(
-        f"{server.http}/v1/stt/transcribe?language=en-US", files={"file": path.read_bytes()}, timeout=60
-    )
+    answer = HTTP.post(f"{server.http}/v1/stt/transcribe?language=en-US", files={"file": path.read_bytes()}, timeout=60)
     text: str = answer.json()["text"]
     return text
 
