@@ -23,7 +23,7 @@ def _ignore() -> None:
 
 @dataclass(frozen=True, slots=True)
 class StreamOptions:
-    """What an utterance's speaker asked for."""
+    """Options of one utterance's stream."""
 
     language: str | None = None
     """Primary language subtag in lower case (`en`), already checked against the backend; None: the engine decides."""

@@ -185,7 +185,7 @@ class _MockStream:
         return self._frames - self._updated_at >= WORD_FRAMES
 
     def _guess(self, rms: Signal) -> int | None:
-        """The recording; matched again only when the last match no longer fits: matching is the dearest part."""
+        """The recording; matched again only when the last match no longer fits: matching costs most."""
         if self._row is None or not self._references.fits(self._row, rms):
             self._row = self._references.match(rms)
         return self._row

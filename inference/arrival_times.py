@@ -41,12 +41,12 @@ class ArrivalTimes:
         self._live = array("b", [False])
         """Whether its client sends no faster than real time."""
         self._resumes = array("b", [False])
-        """Whether the client paused before it: delays from before the pause say nothing of those after it."""
+        """Whether the client paused before it, which makes delays from before the pause invalid."""
 
     def record(self, messages: AudioMessages) -> None:
         """Take note of messages. Those of a client that is ahead of real time count as arrived when they were read."""
         offset, reads = messages.offset, messages.arrivals
-        # Counted to these messages' beginning: however long they are, those before may still be asked for.
+        # Counted back from where these messages begin, so that long ones evict nothing that is still needed.
         old = bisect_left(self._ends, offset - _MEMORY * self._sample_bytes)
         if old >= _FORGET:
             del self._ends[:old], self._reads[:old], self._live[:old], self._resumes[:old]

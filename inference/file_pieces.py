@@ -1,4 +1,4 @@
-"""A file's decoded audio in, its utterances out: cut where live audio is cut, before any engine hears of it."""
+"""A file's decoded audio in, its utterances out: cut where live audio is cut, before it reaches an engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that decode and cut uploads beside the server: what a hostile file does happens to one of them."""
+"""Processes that decode and cut uploads beside the server: a malicious file can crash only one of them."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class OpenUtterance:
         """Of the last `memory` frames at least."""
         self.voiced = [frame.voiced for frame in frames]
         self.voiced_before = start
-        """End of the last voiced frame that is forgotten."""
+        """End of the last voiced frame among those already discarded."""
         self.voiced_end = max(frame.end for frame in frames if frame.voiced)
         self.paused_at: int | None = None
         self._memory = memory

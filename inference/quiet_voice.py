@@ -1,4 +1,4 @@
-"""Finds voice that is too quiet for the threshold: a talker gets no text, and should know why."""
+"""Finds voice that is too quiet for the threshold: the speaker gets no text, and a warning says why."""
 
 from __future__ import annotations
 

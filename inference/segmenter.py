@@ -106,7 +106,7 @@ class Segmenter:
 
     @property
     def keep_from(self) -> int:
-        """First sample that an action still to come may ask for (besides what an open utterance was given)."""
+        """Samples before this position may be discarded."""
         if self._open is None:
             window = ONSET_WINDOW * FRAME_SAMPLES + samples_of(PRE_ROLL_MS)
             return max(self._floor, self.position - window)
@@ -145,7 +145,7 @@ class Segmenter:
         return actions
 
     def end(self, reason: Reason, tail: int = 0, loudness: float = 0.0, *, voiced: bool = False) -> list[Action]:
-        """End the open utterance now, promoting an onset still being debounced; nothing to end: no `Closed`.
+        """End the open utterance now. An onset with too few voiced frames becomes one and ends too. Else no `Closed`.
 
         `tail` is the number of samples (under a frame) since the last whole frame; they are judged as one short
         frame, and the next frame starts after them.
@@ -262,7 +262,7 @@ def _frames_in(samples: int) -> int:
 
 
 def _run(voiced: Sequence[bool], first: int) -> int:
-    """First frame after `first` that is not as it is."""
+    """Index of the first later frame whose voicing differs from that of `first`."""
     try:
         return voiced.index(not voiced[first], first)
     except ValueError:

@@ -55,7 +55,7 @@ class _PendingFinal:
 class SessionChannel:
     """Segments and decodes the audio of one channel. Used by the session's worker thread.
 
-    Positions are samples since the session began. A command may be obeyed only when there is no backlog.
+    Positions are samples since the session began. Call `obey` only while `has_backlog` is false.
     """
 
     def __init__(

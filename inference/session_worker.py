@@ -55,7 +55,7 @@ class SessionWorker:
         self._stall_seconds: float | None = None
         """Absence of audio that is watched for."""
         self._concluded: Reason | None = None
-        """Why the last utterances were ended: nothing more is read."""
+        """Why the session ends; once it is set, nothing more is read."""
 
     def run(self) -> None:
         """Work until the source is cancelled, or the last final is delivered after `Finish` or the source's end.
@@ -108,7 +108,7 @@ class SessionWorker:
             return True
         step = next(self._steps, None)
         if step is None:
-            # Asked before taking: what is queued before the end must be processed before it.
+            # Read before `take`: otherwise messages that come in between would be lost.
             exhausted = self._source.exhausted
             self._steps = self._blocks(self._source.take())
             step = next(self._steps, None)
@@ -123,7 +123,10 @@ class SessionWorker:
         return step is not None
 
     def _process_backlog(self) -> bool:
-        """Process what the ends of utterances have left, so that all channels are as far; whether there was any."""
+        """Process the samples that ends of utterances have left, so that all channels reach the same position.
+
+        Returns whether there were any.
+        """
         late = [channel for channel in self._channels if channel.has_backlog]
         for channel in late:
             channel.feed(_NOTHING)

@@ -45,7 +45,7 @@ UtteranceEvent = UtteranceStarted | UtteranceEnded
 
 
 def shifted_words(result: ASRResult, offset_ms: int) -> tuple[Word, ...] | None:
-    """A result's words, timed from `offset_ms` before the utterance's first sample; None where there are none."""
+    """A result's words with `offset_ms` added to each time; None where there are none."""
     if result.words is None:
         return None
     return tuple(
@@ -167,7 +167,7 @@ class UtterancePipeline:
     def _segment(self) -> list[Action]:
         """Judge what was not judged yet, and feed it up to the first end of an utterance.
 
-        A detector remembers what it heard, so that every frame is judged once, though it may be fed later.
+        Detectors are stateful, so every frame is judged once, though it may be fed later.
         """
         before = self._segmenter.position
         loudness, voiced = self._judge(before + len(self._unfed[0]) * FRAME_SAMPLES)

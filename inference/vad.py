@@ -95,7 +95,8 @@ does."""
 DOUBT_FRAMES = 50
 """A frame of less than half their mean within 1 s shows that they were a vowel, not noise."""
 DIGITAL_SILENCE = 1.0
-"""RMS in 16-bit units below which no microphone is open: dropped audio, or a muted client. It is no noise floor."""
+"""RMS in 16-bit units below which the input is digital silence: dropped audio, or a muted client. It is no noise
+floor."""
 
 
 class NoiseFloor:

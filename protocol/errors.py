@@ -17,7 +17,7 @@ class CloseCode(IntEnum):
     POLICY = 1008
     """Bad parameters, bad message, overflow, idle, or a client that does not read."""
     TOO_BIG = 1009
-    """A message over 256 KiB."""
+    """A message over 256 KiB, or over 24 MiB on `/v1/realtime`."""
     INTERNAL = 1011
     """The server failed; the log has the connection's id."""
     RESTARTING = 1012

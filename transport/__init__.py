@@ -1,1 +1,1 @@
-"""Sockets: the only room with asyncio, janus, FastAPI and uvicorn."""
+"""WebSocket and HTTP: the only package that imports asyncio, janus, FastAPI or uvicorn."""

@@ -15,7 +15,7 @@ from protocol.errors import KeyLimitReached, RefusalReason, ServerBusy, ServerRe
 from transport.backend_lifecycle import BackendLifecycle
 
 DRAIN_RESERVE_SECONDS = 1.0
-"""Part of the drain's time kept for telling those who are not done that it is over."""
+"""Part of the drain's time kept for sending hypotheses as finals to sessions that are not done."""
 
 _READ_PASSES = 4
 """Passes of the event loop in which audio that already lies in the sockets is read, queued and taken."""
@@ -191,7 +191,7 @@ class Admission:
 
     @contextmanager
     def request(self) -> Iterator[CancellationToken]:
-        """Hold a place for an HTTP transcription, which is called off where the drain cannot wait for it.
+        """Hold a place for an HTTP transcription, which is cancelled when the drain runs out of time.
 
         Raises:
             ServerRestarting: the server drains.

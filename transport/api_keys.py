@@ -21,7 +21,7 @@ from protocol.errors import TokenForbidden, Unauthorized
 MIN_KEY_CHARACTERS = 16
 """A token is signed with a secret derived from its key: whoever holds one can try keys without asking the server."""
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-"""A metric's label and a log line have it."""
+"""Of a key; it appears in labels of metrics and in the log."""
 _KEY = re.compile(r"[!-~]+")
 _FILE_PREFIX = "@"
 _WATCH_SECONDS = 2.0
@@ -45,7 +45,7 @@ class Caller:
     session: Mapping[str, Any] = field(default_factory=dict)
     """The session that the token was issued for; empty: any."""
     has_token: bool = False
-    """Whether a token stood for the key."""
+    """Whether the caller used a token in place of the key."""
 
 
 def caller_of(scope: Scope) -> Caller:

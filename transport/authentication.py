@@ -1,4 +1,4 @@
-"""Who may ask: one check of the API key for every HTTP route and every WebSocket, before anything else is looked at."""
+"""The check of the API key, for every HTTP route and every WebSocket, before all other handling."""
 
 from __future__ import annotations
 

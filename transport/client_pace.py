@@ -9,7 +9,7 @@ AHEAD_SECONDS = 2.0
 """A client that has sent so much more audio than time has passed is ahead. A late network never delivers more than was
 spoken meanwhile, so its bursts do not count."""
 IDLE_SECONDS = 1.0
-"""A client that is ahead counts as live again once its socket, while being read, has been empty for so long."""
+"""A client that is ahead counts as live again once nothing arrived for so long while its socket was being read."""
 JITTER_SECONDS = 0.1
 """A message that comes later than its own length and this after the one before shows that the client paused."""
 
@@ -20,7 +20,7 @@ class ClientPace:
     def __init__(self) -> None:
         self.ahead = False
         self.resumes = False
-        """The client paused before the newest audio: its delays before the pause say nothing of those after it."""
+        """Whether the client paused before the newest audio, which makes delays from before the pause invalid."""
         self._read = self._held_up = 0.0
         self._began: float | None = None
         """When the audio that is compared began."""

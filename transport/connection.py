@@ -22,7 +22,7 @@ _CLOSE_SECONDS = 1.0
 _CLOSING_SECONDS = 10.0
 """How long the last finals may take when the server closes a connection; then hypotheses take their place."""
 _PEER_GONE = (OSError, RuntimeError)
-"""How a peer that vanished shows in a send: RuntimeError means that nothing can be sent after a close."""
+"""Exceptions of a send when the peer is gone: RuntimeError means that nothing can be sent after a close."""
 
 
 class Connection:
@@ -39,7 +39,7 @@ class Connection:
         self._bridge: Bridge | None = None
         """Built with the first message: it is most of what a connection costs, and some clients only connect."""
         self._bridge_decided = asyncio.Event()
-        """There is a bridge, or there will be none."""
+        """Set once there is a bridge, or it is known that there will be none."""
         self._idle_timer: asyncio.TimerHandle | None = None
         self._closing_timers: list[asyncio.TimerHandle] = []
         self._error: ServiceError | None = None

@@ -25,7 +25,7 @@ from transport.queues import DROP_UNIT_SECONDS, QueueOptions
 from transport.worker_scheduler import WorkerScheduler
 
 _MAX_TAKEN_SECONDS = 2.0
-"""Audio that the worker takes at a time, so that the queue is the bound."""
+"""Audio that the worker takes at a time, so that a backlog stays in the bounded queue."""
 _SLOW_FROM = 0.5
 """Fill from which a client that is ahead is read more slowly."""
 _SLOWEST = 4.0

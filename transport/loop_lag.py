@@ -7,7 +7,7 @@ import time
 from collections import deque
 
 CHECK_SECONDS = 0.05
-"""Time between two checks: by so much less than it was, at most, a hold-up is noticed."""
+"""Time between two checks; a delay is reported short by at most this."""
 WINDOW_SECONDS = 60.0
 """How long a lag is remembered: longer than the time between two scrapes."""
 

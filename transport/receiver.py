@@ -23,7 +23,7 @@ from transport.receive_buffer import bound_receive_buffer
 from transport.websocket_protocol import KEEPALIVE_EVENT, PONG_EVENT, SpeechWebSocketProtocol
 
 _FULL_POLL_SECONDS = 0.05
-"""How often a client that is held back is looked after: whether there is room, or it is gone."""
+"""Time between two checks whether a client that is held back has room in the queue, or is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Receiver:
         self.ignores = False
         """The session ends, or the client finished it: only the client's close is awaited."""
         self.last_message = self.last_audio = time.monotonic()
-        """When the last sign of life, and the last audio, was read (or the connection opened), monotonic seconds."""
+        """When the last message or keepalive, and the last audio, was read (or the connection opened), monotonic s."""
         self.commits = 0
         """Commits received."""
         self.waits = False
@@ -124,7 +124,7 @@ class Receiver:
 
     async def _take_event(self, message: Message, now: float) -> None:
         if message["type"] == PONG_EVENT:
-            # A pong is no sign of life: client libraries answer pings for programs that hang.
+            # A pong does not restart the idle timer: client libraries answer pings for programs that hang.
             if self._bridge is not None and self._bridge.stall_watch.shows_stall(message["bytes"]):
                 self.flush()
                 self._take_command(Stall(), self._bridge.inbound, now)

@@ -34,7 +34,7 @@ class GracefulShutdown:
         self._signals = 0
 
     def install(self) -> None:
-        """Stand in front of the handlers installed now; does nothing where there are none to hand on to."""
+        """Wrap the signal handlers that are installed now; does nothing where there are none."""
         if threading.current_thread() is not threading.main_thread():
             return
         for number in _SIGNALS:

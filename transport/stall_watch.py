@@ -1,7 +1,8 @@
 """Notices that a client has stopped sending audio in the middle of an utterance: it muted, or sends speech only.
 
-A late network looks the same at first. But a pong overtakes no audio, so a ping that is answered without any audio
-before its pong shows that nothing is on its way. A late network answers late, behind its audio.
+A late network looks the same at first. But a pong cannot arrive before audio that was sent before it, so a ping that is
+answered without any audio before its pong shows that nothing is on its way. A late network answers late, behind its
+audio.
 """
 
 from __future__ import annotations

@@ -78,8 +78,8 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         """Whether the rest of a message is still to come in frames of its own."""
         self._ping = b""
         """The last one, not answered yet."""
-        self._shows_life = False
-        """What is being read holds pings or empty messages."""
+        self._saw_keepalive = False
+        """Whether pings or empty messages came in this read."""
         self._read_at = 0.0
         """When something was last read."""
         self._pinged_at = 0.0
@@ -98,9 +98,9 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         self._read_size = 0
         """Bytes of the one that it is reading."""
         self._sizes: deque[int] = deque()
-        """Of the others."""
+        """Sizes in bytes of the other messages."""
         self.read_later: Callable[[Callable[[], None]], None] | None = None
-        """Calls what it is given when the socket is to be read again, once the application has all that was read."""
+        """If set, called with the function that resumes reading, once the application has all that was read."""
 
     def handle_connect(self, event: Request) -> None:
         """See uvicorn; the application, for which a task is made here, starts in a later pass of the event loop."""
@@ -151,8 +151,8 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         del buffer[:start]
         if not self._count_memory():
             self._fail(CloseCode.TRY_LATER, "too many long messages at once")
-        if self._shows_life:
-            self._shows_life = False
+        if self._saw_keepalive:
+            self._saw_keepalive = False
             self._queue_event({"type": KEEPALIVE_EVENT})
 
     def allow_messages(self, max_bytes: int, memory: ByteBudget) -> None:
@@ -213,11 +213,11 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
                 self.transport.pause_reading()
 
     def _receive_frame(self, buffer: bytearray, start: int, begin: int, end: int) -> None:
-        """Take the frame from `start` to `end`, of which the payload begins at `begin`; `start`: it is refused."""
+        """Take the frame from `start` to `end`, whose payload begins at `begin`; `begin == start`: refuse it."""
         kind, refused, empty = buffer[start], begin == start, begin == end
         if (kind & _CONTROL or empty) and not self._allows_control_frame():
             return
-        self._shows_life = self._shows_life or kind == _PING or (empty and not kind & _CONTROL)
+        self._saw_keepalive = self._saw_keepalive or kind == _PING or (empty and not kind & _CONTROL)
         if kind in (_BINARY, _TEXT) and not (self._fragmented or refused or empty):
             payload = apply_mask(buffer[begin:end], buffer[begin - 4 : begin])
             if kind == _BINARY:

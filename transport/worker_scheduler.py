@@ -1,4 +1,4 @@
-"""One clock for all connections: which worker threads are woken, which sockets are read, and when.
+"""Scheduler of all connections: which worker threads are woken, which sockets are read, and when.
 
 Threads that are awake together wait for Python's interpreter lock together, and the event loop waits behind them: so
 few work at once, and each wakes the next. What each rule brings is in docs/notes/waking-threads.md.
@@ -45,13 +45,16 @@ class WaitingQueue(Protocol):
 
 
 class WorkerScheduler:
-    """Wakes workers in the order in which their audio became due. `asleep` is for any thread, the rest for the loop."""
+    """Wakes workers in the order in which their audio became due.
+
+    Any thread may call `asleep`, only the event loop the rest.
+    """
 
     def __init__(self) -> None:
         self.queues = 0
         """Open queues."""
         self._lock = threading.Lock()
-        """Guards the next two."""
+        """Guards `_due` and `_awake`."""
         self._due: deque[WaitingQueue] = deque()
         self._awake: dict[WaitingQueue, float] = {}
         """Since when, monotonic seconds."""

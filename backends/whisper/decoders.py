@@ -19,7 +19,7 @@ FATAL_FAILURES = 3
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a job came to."""
+    """Result of a job."""
 
     transcript: Transcript
     seconds: float

@@ -54,7 +54,7 @@ _MULTILINGUAL_VOCABULARY = 51_865
 
 
 class Window(Enum):
-    """How much is encoded of what an utterance does not fill."""
+    """How much silence behind an utterance is encoded."""
 
     SHORT = "short"
     """A second of silence, and the decoder sees at least 20 or 30 s."""

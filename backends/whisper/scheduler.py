@@ -66,7 +66,7 @@ class Scheduler(Generic[Item]):
         self._partial_cost = 0.0
         """Mean seconds of a partial's decode; 0: none was decoded."""
         self._overtaken = False
-        """Whether a final took the core of a partial in work, whose seconds then say nothing of its cost."""
+        """Whether a final took the core of a partial in work, whose seconds are then ignored."""
 
     @property
     def jobs(self) -> list[Item]:

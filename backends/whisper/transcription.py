@@ -52,7 +52,7 @@ class Transcript:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
-    """What one decode of a span came to, before it is judged."""
+    """Result of one decode of a span, before it is judged."""
 
     hypothesis: Hypothesis
     text: str

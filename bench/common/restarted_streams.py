@@ -60,7 +60,7 @@ def _words(text: str) -> list[str]:
     return re.findall(r"[a-z']+", text.lower())
 
 
-async def _say(stream: AsyncStream, pcm: bytes) -> None:
+async def _stream(stream: AsyncStream, pcm: bytes) -> None:
     """Send audio at the speed of speech."""
     due = time.monotonic()
     for first in range(0, len(pcm), _MESSAGE_BYTES):
@@ -80,7 +80,7 @@ async def _read(stream: AsyncStream, call: Call, final_came: asyncio.Event) -> N
 async def _converse(
     stream: AsyncStream, recordings: Sequence[Recording], call: Call, go_on: Callable[[], bool]
 ) -> None:
-    """Say one recording after another, each when the final of the one before has come, while `go_on()`.
+    """Send one recording after another, each when the final of the one before has come, while `go_on()`.
 
     So a busy machine makes a conversation slower, and never puts more audio before a server than one utterance.
     """
@@ -91,7 +91,7 @@ async def _converse(
             recording = recordings[len(call.spoken) % len(recordings)]
             call.spoken.append(recording)
             final_came.clear()
-            await _say(stream, recording.pcm + _SILENCE)
+            await _stream(stream, recording.pcm + _SILENCE)
             async with asyncio.timeout(FINAL_SECONDS):
                 await final_came.wait()
         await stream.finish()

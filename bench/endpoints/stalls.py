@@ -65,7 +65,7 @@ def _forward(source: socket.socket, target: socket.socket, held: threading.Event
 
 
 def muted(port: int, pcm: bytes) -> float:
-    """Say it and stop; ms from the last message to the final."""
+    """Send the recording and stop; ms from the last message to the final."""
     with connect(f"ws://127.0.0.1:{port}/v1/stt/ws?call_id=muted&sample_rate=16000") as client:
         for at in _paced(pcm):
             client.send(pcm[at : at + _FRAME])

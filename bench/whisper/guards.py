@@ -22,7 +22,7 @@ import numpy as np
 from backends.whisper.model import Model, Window, choose_hardware
 from backends.whisper.scheduler import FIRST_PARTIAL_SECONDS
 from backends.whisper.transcription import Request, decode_finals, decode_once, decode_partials
-from bench.common.offline_segmentation import segment as hear
+from bench.common.offline_segmentation import segment
 from bench.common.recordings import read_pcm
 from bench.common.word_error_rate import normalise
 from bench.whisper.sounds import sounds
@@ -31,7 +31,7 @@ from protocol.pcm import SAMPLE_RATE, Samples, Signal, to_signal
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class DecodeRecord:
     """One decode of one utterance."""
 
     kind: str
@@ -68,7 +68,7 @@ def main() -> None:
         given.json.write_text(json.dumps([asdict(each) for each in found]))
 
 
-def _sounds(model: Model, each: int, seed: int, *, windows: bool) -> Iterator[Heard]:
+def _sounds(model: Model, each: int, seed: int, *, windows: bool) -> Iterator[DecodeRecord]:
     opened: Counter[str] = Counter()
     for kind, samples in sounds(each, seed):
         utterances = _utterances(samples)
@@ -80,7 +80,7 @@ def _sounds(model: Model, each: int, seed: int, *, windows: bool) -> Iterator[He
     print(f"sounds that open the detector, of {each} each: {dict(opened)}, together {opened.total()}")
 
 
-def _words(model: Model, folder: Path, *, windows: bool) -> Iterator[Heard]:
+def _words(model: Model, folder: Path, *, windows: bool) -> Iterator[DecodeRecord]:
     for path in sorted(folder.glob("*.wav")):
         word = path.stem.rsplit("-", 1)[0]
         for signal in _utterances(np.frombuffer(read_pcm(path), "<i2"))[:1]:
@@ -91,15 +91,15 @@ def _utterances(samples: Samples) -> list[Signal]:
     silence = np.zeros(SAMPLE_RATE, np.int16)
     padded = np.concatenate((silence, samples, silence))
     signal = to_signal(padded)
-    return [signal[each.start : each.end] for each in hear(padded, EnergyVad(VadOptions().threshold)).utterances]
+    return [signal[each.start : each.end] for each in segment(padded, EnergyVad(VadOptions().threshold)).utterances]
 
 
-def _final(model: Model, kind: str, signal: Signal, word: str | None, *, windows: bool) -> Iterator[Heard]:
+def _final(model: Model, kind: str, signal: Signal, word: str | None, *, windows: bool) -> Iterator[DecodeRecord]:
     request, seconds = Request(signal, "en"), len(signal) / SAMPLE_RATE
     (once,) = decode_once(model, [request], 5, Window.SHORT)
     (final,) = decode_finals(model, [request], 5)
     hypothesis = once.hypothesis
-    yield Heard(
+    yield DecodeRecord(
         kind, "final", seconds, once.text, final.text, hypothesis.no_speech_prob, hypothesis.mean_log_prob, word
     )
     if windows:
@@ -107,18 +107,18 @@ def _final(model: Model, kind: str, signal: Signal, word: str | None, *, windows
         shown = "" if whole.hallucination else whole.text
         hypothesis = whole.hypothesis
         prob, log_prob = hypothesis.no_speech_prob, hypothesis.mean_log_prob
-        yield Heard(kind, "window", seconds, whole.text, shown, prob, log_prob, word)
+        yield DecodeRecord(kind, "window", seconds, whole.text, shown, prob, log_prob, word)
 
 
-def _partial(model: Model, kind: str, signal: Signal) -> Heard:
+def _partial(model: Model, kind: str, signal: Signal) -> DecodeRecord:
     request = Request(signal, "en")
     (once,) = decode_once(model, [request], 1, Window.SHORT)
     (partial,) = decode_partials(model, [request])
     prob, log_prob = once.hypothesis.no_speech_prob, once.hypothesis.mean_log_prob
-    return Heard(kind, "partial", len(signal) / SAMPLE_RATE, once.text, partial.text, prob, log_prob)
+    return DecodeRecord(kind, "partial", len(signal) / SAMPLE_RATE, once.text, partial.text, prob, log_prob)
 
 
-def _report(found: list[Heard], *, listed: bool) -> None:
+def _report(found: list[DecodeRecord], *, listed: bool) -> None:
     for way in ("final", "partial", "window"):
         chosen = [each for each in found if each.way == way and each.expected is None]
         if chosen:

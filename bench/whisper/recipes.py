@@ -22,7 +22,7 @@ from whisper_normalizer.english import EnglishTextNormalizer
 from backends.whisper.model import Model, Window, choose_hardware
 from backends.whisper.transcription import Decoded, Request, decode_finals, decode_once
 from bench.common.noisy_scenes import pink
-from bench.common.offline_segmentation import segment as hear
+from bench.common.offline_segmentation import segment
 from bench.common.recordings import Recording as Clip
 from bench.common.recordings import load
 from bench.common.word_error_rate import edits
@@ -105,7 +105,7 @@ def _spoken(clip: Clip, noise_db: float | None) -> Spoken:
         noisy = (signal + noise).astype(np.float32)
     else:
         noisy = signal
-    cuts = hear(samples, EnergyVad(VadOptions().threshold)).utterances
+    cuts = segment(samples, EnergyVad(VadOptions().threshold)).utterances
     return Spoken(clip, [noisy[each.start : each.end] for each in cuts])
 
 
