@@ -134,8 +134,6 @@ def test_subtitles_wrap(whisper_server: Server, open_browser: OpenBrowser) -> No
         assert len(cues) >= 4
 
 
-@pytest.mark.soak
-@pytest.mark.timeout(400)
 def test_a_restart_loses_no_word(folder: Path, open_browser: OpenBrowser, speech: Path) -> None:
     """The server restarts in mid-sentence: every word is there once."""
     port = free_port()
