@@ -44,6 +44,9 @@ class WarningCode(StrEnum):
     DAMAGED = "damaged"
     """Opus packets, Ogg pages or WebM clusters were lost or cannot be read; what can be is transcribed. A packet that
     cannot be decoded counts as silence. Only the first fault is reported."""
+    WRONG_LABEL = "wrong_label"
+    """The first seconds of sound are not what the query says, most likely: the message names the fault. Nothing is
+    dropped for it, and only one is reported."""
     TRUNCATED = "truncated"
     """A file holds less audio than it declares; what it holds was transcribed."""
     INCOMPLETE = "incomplete"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from urllib.parse import parse_qsl
 
 from pydantic import ValidationError
@@ -22,7 +22,9 @@ from protocol.dialect import (
 )
 from protocol.errors import BadRequest, CloseCode, ServiceError
 from protocol.languages import require_supported
-from protocol.stream_audio import StreamConverter, StreamFormat
+from protocol.native_audio import ClientAudio
+from protocol.pcm import SAMPLE_RATE
+from protocol.stream_audio import StreamFormat
 from protocol.timed_word import timed_words
 
 MAX_MESSAGE_BYTES = 256 * 1024
@@ -39,10 +41,7 @@ class NativeDialect:
         self._call_id = ""
         self._connection_id = ""
         self._params: client.ConnectParams | None = None
-        self._converter: StreamConverter | None = None
-        """None: the audio is what the server works with."""
-        self._reports_fault = True
-        """No fault of the audio has been reported."""
+        self._audio = ClientAudio(StreamFormat(SAMPLE_RATE, "pcm_s16le"))
 
     def open(self, handshake: Handshake) -> SessionOptions | HttpRefusal:
         """Check the query.
@@ -56,8 +55,7 @@ class NativeDialect:
         params = client.parse_connect(query)
         require_supported(params.language, self._server.languages)
         self._params = params
-        source = StreamFormat(params.sample_rate, params.codec, params.channels)
-        self._converter = None if source.is_native else StreamConverter(source)
+        self._audio = ClientAudio(StreamFormat(params.sample_rate, params.codec, params.channels))
         return SessionOptions(
             call_id=params.call_id,
             language=params.language,
@@ -98,31 +96,14 @@ class NativeDialect:
         """Binary is audio, text is one of the client's messages; so is binary that holds such a text."""
         if isinstance(message, bytes):
             if message[:1] != b"{" or message[-1:] != b"}":
-                return self._audio(message)
+                return self._audio.take(message)
             command = self._read(message)
-            return self._audio(message) if isinstance(command, events.Unknown) else self._in_order(command)
-        return self._in_order(self._read(message))
-
-    def _audio(self, data: bytes) -> Iterable[events.Command]:
-        return (events.Audio(data),) if self._converter is None else self._converted(data, self._converter)
-
-    def _converted(self, data: bytes, converter: StreamConverter) -> Iterator[events.Command]:
-        for pcm in converter.convert(data):
-            yield events.Audio(pcm)
-        if converter.faults and self._reports_fault:
-            self._reports_fault = False
-            yield events.Reject(events.WarningCode.DAMAGED, converter.faults[0])
-
-    def _in_order(self, command: events.Command) -> Sequence[events.Command]:
-        """The command behind all audio that came before it."""
-        if isinstance(command, events.Commit | events.Clear | events.Finish):
-            return (*self.flush(), command)
-        return (command,)
+            return self._audio.take(message) if isinstance(command, events.Unknown) else self._audio.in_order(command)
+        return self._audio.in_order(self._read(message))
 
     def flush(self) -> Sequence[events.Audio]:
         """What the resampler holds back."""
-        held = b"" if self._converter is None else self._converter.flush()
-        return (events.Audio(held),) if held else ()
+        return self._audio.flush()
 
     def _read(self, message: str | bytes) -> events.Command:
         try:

@@ -38,7 +38,7 @@ _ROUGH_G711, _SMOOTHER_G711 = 0.9, 1.15
 _EQUAL = 0.25
 """Difference of the shares of bytes at which halves are alike: 2 is the largest."""
 _LOOKED_AT = 64_000
-"""Bytes in which samples that were read in a wrong way show."""
+"""Bytes in which samples that were read in a wrong way show, and samples in which two channels do."""
 _RANDOM_BITS = 7.9
 """Bits of information a byte has in compressed audio; in Gaussian noise as loud as it can be about 7.4."""
 _SMALL_FLOAT, _LARGE_FLOAT = 1e-9, 8.0
@@ -63,16 +63,18 @@ def likely_fault(data: bytes, codec: PcmCodec, rate: int, *, channels: int = 1) 
 
     `data` are the first seconds of sound, from a whole sample on, labelled with `codec`, `rate` in Hz and `channels`.
     """
-    data = data[: len(data) - len(data) % (channels * SAMPLE_BYTES[codec])]
-    signal = decode_samples(data, codec)[::channels]
-    if not _is_sound(signal):
-        return None
-    found = _misread(data[:_LOOKED_AT], codec)
-    if found is None and channels == 1 and _two_channels(signal):
-        found = "the audio looks like two channels in turn, not like one"
-    if found is None and speech_speed.excess(signal, rate) > _TOO_FAST:
-        found = f"the speech is much too fast: the audio looks like one of a lower sample_rate than {rate} Hz"
-    return found
+    width = SAMPLE_BYTES[codec]
+    samples = np.frombuffer(data[: len(data) // (width * channels) * width * channels], np.uint8)
+    each = [part.tobytes() for part in samples.reshape(-1, channels, width).transpose(1, 0, 2)]
+    signals = {part: signal for part in each if _is_sound(signal := decode_samples(part, codec).clip(-1, 1))}
+    for part in signals:
+        if found := _misread(part[:_LOOKED_AT], codec):
+            return found
+    if channels == 1 and any(map(_two_channels, signals.values())):
+        return "the audio looks like two channels in turn, not like one"
+    if any(speech_speed.excess(signal, rate) > _TOO_FAST for signal in signals.values()):
+        return f"the speech is much too fast: the audio looks like one of a lower sample_rate than {rate} Hz"
+    return None
 
 
 def _is_sound(signal: Signal) -> bool:
@@ -155,7 +157,7 @@ def _two_channels(signal: Signal) -> bool:
     within, between = float(np.mean((even - odd[: len(even)]) ** 2)), float(np.mean((odd[:-1] - even[1:]) ** 2))
     if within < _PAIR_RATIO * between:
         return True
-    return _is_mirrored(signal)
+    return _is_mirrored(signal[:_LOOKED_AT])
 
 
 def _is_mirrored(signal: Signal) -> bool:

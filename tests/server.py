@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from tests.http_client import HTTP
 from tests.processes import descendants
 
 ROOT = Path(__file__).parents[1]
@@ -112,7 +113,7 @@ class Server:
         """Status of /health; 0 while nothing listens."""
         assert self.process.poll() is None, self.output()
         try:
-            return httpx.get(f"{self.http}/health").status_code
+            return HTTP.get(f"{self.http}/health").status_code
         except httpx.TransportError:
             return 0
 
@@ -151,7 +152,7 @@ class Server:
 
     def metric(self, name: str) -> float:
         """A metric's value now, with its labels if it has any; 0.0 if it was never set."""
-        text = httpx.get(f"{self.http}/metrics").text
+        text = HTTP.get(f"{self.http}/metrics").text
         found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
         return float(found[1]) if found else 0.0
 

@@ -28,7 +28,7 @@ class Call:
     finals: list[Final] = field(default_factory=list)
     gaps: list[float] = field(default_factory=list)  # seconds from each loss of the connection until it was replaced
     lost_ms: int = 0  # audio that the library could not send again
-    _went_at: float | None = None
+    _lost_at: float | None = None
 
     @property
     def audio_seconds(self) -> float:
@@ -49,11 +49,11 @@ class Call:
                 self.finals.append(event)
             case AudioLost():
                 self.lost_ms += event.end_ms - event.start_ms
-            case Reconnecting() if self._went_at is None:
-                self._went_at = time.monotonic()
-            case Reconnected() if self._went_at is not None:
-                self.gaps.append(time.monotonic() - self._went_at)
-                self._went_at = None
+            case Reconnecting() if self._lost_at is None:
+                self._lost_at = time.monotonic()
+            case Reconnected() if self._lost_at is not None:
+                self.gaps.append(time.monotonic() - self._lost_at)
+                self._lost_at = None
 
 
 def _words(text: str) -> list[str]:
@@ -85,16 +85,16 @@ async def _converse(
     So a busy machine makes a conversation slower, and never puts more audio before a server than one utterance.
     """
     final_came = asyncio.Event()
-    reader = asyncio.create_task(_read(stream, call, final_came))
-    while go_on():
-        recording = recordings[len(call.spoken) % len(recordings)]
-        call.spoken.append(recording)
-        final_came.clear()
-        await _say(stream, recording.pcm + _SILENCE)
-        async with asyncio.timeout(FINAL_SECONDS):
-            await final_came.wait()
-    await stream.finish()
-    await reader
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_read(stream, call, final_came))
+        while go_on():
+            recording = recordings[len(call.spoken) % len(recordings)]
+            call.spoken.append(recording)
+            final_came.clear()
+            await _say(stream, recording.pcm + _SILENCE)
+            async with asyncio.timeout(FINAL_SECONDS):
+                await final_came.wait()
+        await stream.finish()
 
 
 async def converse_during(
@@ -109,8 +109,8 @@ async def converse_during(
         recordings: of one utterance each.
 
     Raises:
-        SttError: a stream failed.
-        TimeoutError: a final did not come within `FINAL_SECONDS`.
+        ExceptionGroup: of `SttError` where a stream failed, of `TimeoutError` where a final did not come within
+            `FINAL_SECONDS`, of what `disturb` raises.
     """
     calls = [Call() for _ in range(streams)]
     connected = asyncio.Barrier(streams + 1)

@@ -19,6 +19,7 @@ from tests.audio import REFERENCES, reference
 from tests.client import session
 from tests.deploy.containerfile import FILE, Stage, stages
 from tests.deploy.programs import program, run
+from tests.http_client import HTTP
 from tests.server import ROOT, eventually, free_port
 from tests.weights import model_dir, weights
 
@@ -143,23 +144,25 @@ def server(root: Path, folder: Path, settings: dict[str, str]) -> Iterator[tuple
         command[1:1] = ["--info-fd", str(told.fileno())]
         process = subprocess.Popen(command, stdout=output, stderr=output, pass_fds=[told.fileno()])
     try:
-        eventually(lambda: answers(settings["STT_PORT"], process, log), 100)
+        with httpx.Client(base_url=f"http://127.0.0.1:{settings['STT_PORT']}") as client:
+            eventually(lambda: answers(client, process, log), 200)
         yield process, json.loads(facts.read_text())["child-pid"]
     finally:
         process.kill()
         process.wait()
 
 
-def answers(port: str, process: subprocess.Popen[bytes], log: Path) -> bool:
+def answers(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> bool:
     """Whether the server is ready."""
     assert process.poll() is None, log.read_text()
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/health").status_code == httpx.codes.OK
+        return client.get("/health").status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_the_image_transcribes_and_drains(root: Path, folder: Path) -> None:
     """On a read-only root, as nobody, without a shell: a streamed final, an upload, and after SIGTERM a last final."""
     weights("tiny.en")
@@ -170,7 +173,7 @@ def test_the_image_transcribes_and_drains(root: Path, folder: Path) -> None:
         url = f"127.0.0.1:{settings['STT_PORT']}"
         run(*contained(root, stages()["cpu"].command("HEALTHCHECK"), settings))
         with (REFERENCES / "meeting.wav").open("rb") as recording:
-            file = httpx.post(f"http://{url}/v1/stt/transcribe", files={"file": recording}, timeout=60)
+            file = HTTP.post(f"http://{url}/v1/stt/transcribe", files={"file": recording}, timeout=60)
         with session(f"ws://{url}/v1/stt/ws?call_id=image&sample_rate=16000&events=speech") as caller:
             caller.send(reference("hello"))
             caller.commit()

@@ -19,6 +19,7 @@ from stt_client import AsyncClient, AsyncStream, Final
 from tests.audio import reference, text_of
 from tests.certificate import certificate
 from tests.fleet.programs import needs_haproxy
+from tests.http_client import HTTP
 from tests.nginx import nginx_command
 from tests.server import ROOT, eventually, free_port
 from tools.fleet.processes import Fleet, FleetPorts
@@ -70,13 +71,13 @@ def nginx(folder: Path, fleet: Fleet) -> Iterator[str]:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/health").is_success
+        return HTTP.get(f"{url}/health").is_success
     except httpx.TransportError:
         return False
 
 
 def _sessions(fleet: Fleet) -> list[int]:
-    return [httpx.get(f"{server.url}/health").json()["sessions"] for server in fleet.servers]
+    return [HTTP.get(f"{server.url}/health").json()["sessions"] for server in fleet.servers]
 
 
 async def _fill(url: str, fleet: Fleet, places: int) -> tuple[list[int], int]:
@@ -128,7 +129,7 @@ def test_nginx_passes_streams_and_uploads_on(address: Address, folder: Path) -> 
 
     with nginx(folder, address.fleet) as url:
         assert asyncio.run(both(url)) == ([text_of("hello")], text_of("price"))
-        assert httpx.get(f"{url}/metrics").status_code == 404
+        assert HTTP.get(f"{url}/metrics").status_code == 404
 
 
 def test_uploads_go_to_full_servers_too(address: Address) -> None:
@@ -148,14 +149,14 @@ def test_uploads_go_to_full_servers_too(address: Address) -> None:
 def test_the_page_may_use_the_proxys_address(address: Address) -> None:
     """The proxy passes Host on, so a page that came through it is the server's own, and no header makes another so."""
     url = address.fleet.url
-    assert httpx.get(f"{url}/").headers["content-type"].startswith("text/html")
-    answer = httpx.get(f"{url}/health", headers={"Origin": url})
+    assert HTTP.get(f"{url}/").headers["content-type"].startswith("text/html")
+    answer = HTTP.get(f"{url}/health", headers={"Origin": url})
     assert answer.headers["access-control-allow-origin"] == url
     evil = {"Origin": "https://evil.example", "X-Forwarded-Host": "evil.example"}
-    assert "access-control-allow-origin" not in httpx.get(f"{url}/health", headers=evil).headers
+    assert "access-control-allow-origin" not in HTTP.get(f"{url}/health", headers=evil).headers
 
 
 def test_metrics_are_not_those_of_a_server_by_chance(address: Address) -> None:
     """The proxy does not pass /metrics on; its own state is on a port for this machine."""
-    assert httpx.get(f"{address.fleet.url}/metrics").status_code == 404
-    assert "haproxy_server_status" in httpx.get(f"{address.fleet.statistics_url}metrics").text
+    assert HTTP.get(f"{address.fleet.url}/metrics").status_code == 404
+    assert "haproxy_server_status" in HTTP.get(f"{address.fleet.statistics_url}metrics").text

@@ -10,12 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 
 from stt_client import Client, Final, StreamClosed
 from tests.audio import reference, text_of
 from tests.fleet.programs import needs_haproxy
+from tests.http_client import HTTP
 from tests.processes import descendants, runs
 from tests.server import ROOT, eventually
 from tools.fleet.processes import SERVERS
@@ -59,7 +59,7 @@ def test_the_fleet_restarts_what_dies_rolls_out_and_drains(folder: Path) -> None
         eventually(lambda: "all servers were restarted" in log.read_text(), READY_SECONDS)
         family = descendants(program.pid)
         assert not [pid for pid in first if runs(pid)]
-        assert httpx.get(f"{url}/health").status_code == 200
+        assert HTTP.get(f"{url}/health").status_code == 200
 
         finals: list[Final] = []
         with Client(url, reconnect_seconds=0).stream() as stream:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -21,6 +22,11 @@ RECORDINGS = load(Path(__file__).parents[2] / "references", single=True)
 def _differences(call: Call) -> list[object]:
     """What was said and what came, for the message of a failed test."""
     return [[each.text for each in call.spoken], call.finals, call.lost_ms]
+
+
+def tell(text: str) -> None:
+    """Show it though the test passes; on stderr, which pytest's worker processes share."""
+    sys.stderr.write(f"\n{text}\n")
 
 
 def restart_all_under_streams(folder: Path, number: signal.Signals) -> str:
@@ -50,7 +56,7 @@ def test_restarts_of_all_servers_cost_no_word(
     """Of 100 live streams each utterance has one final, whole and in its place, while every server restarts."""
     told = restart_all_under_streams(folder, number)
     with capsys.disabled():
-        print(f"\n{told}")  # noqa: T201 - the longest gap is what an operator asks for
+        tell(told)
 
 
 @needs_haproxy
@@ -62,4 +68,4 @@ def test_ten_times_in_a_row(folder: Path, number: signal.Signals, capsys: pytest
     for _ in range(10):
         told = restart_all_under_streams(folder, number)
         with capsys.disabled():
-            print(f"\n{told}")  # noqa: T201 - the longest gap is what an operator asks for
+            tell(told)

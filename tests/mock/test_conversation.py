@@ -9,7 +9,6 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -17,6 +16,7 @@ from websockets.sync.client import connect
 
 from tests.audio import reference, silence, text_of
 from tests.client import Message, conversation, refused, session
+from tests.http_client import HTTP
 from tests.server import Server, eventually
 
 
@@ -296,7 +296,7 @@ def test_a_message_over_256_kib_ends_the_connection(mock_server: Server) -> None
 def test_pages_of_other_origins_are_refused(mock_server: Server, origin: str) -> None:
     """Another page, or what is no origin at all, gets 403, on the socket before the upgrade."""
     handshake = refused(mock_server.ws(), origin=origin)
-    uploaded = httpx.post(f"{mock_server.http}/v1/stt/transcribe", headers={"origin": origin}, files={"file": b"RIFF"})
+    uploaded = HTTP.post(f"{mock_server.http}/v1/stt/transcribe", headers={"origin": origin}, files={"file": b"RIFF"})
 
     assert handshake.status_code == uploaded.status_code == 403
     assert json.loads(handshake.body) == uploaded.json()
@@ -476,7 +476,7 @@ def test_metrics_tell_and_do_not_name(mock_server: Server) -> None:
 
     assert mock_server.metric('stt_audio_seconds_total{source="websocket"}') > heard + 2
     assert mock_server.metric('stt_segments_total{reason="endpoint"}') == ended + 1
-    assert "very-particular-name" not in httpx.get(f"{mock_server.http}/metrics").text
+    assert "very-particular-name" not in HTTP.get(f"{mock_server.http}/metrics").text
 
 
 def test_every_log_line_of_a_connection_has_its_ids(folder: Path) -> None:

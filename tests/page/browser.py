@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 from websockets.sync.client import connect
 
+from tests.http_client import HTTP
 from tests.server import eventually
 
 CHROMIUM = shutil.which("chromium")
@@ -64,7 +65,7 @@ class Browser:
     @staticmethod
     def _tabs(port: str) -> list[dict[str, Any]]:
         try:
-            answer = httpx.get(f"http://127.0.0.1:{port}/json").json()
+            answer = HTTP.get(f"http://127.0.0.1:{port}/json").json()
         except httpx.TransportError:
             return []
         return [target for target in answer if target["type"] == "page"]

@@ -154,3 +154,28 @@ def without_end_of_stream(data: bytes) -> bytes:
     """An OGG file as Android's own writer leaves it."""
     *pages, last = ogg_pages(data)
     return b"".join(pages) + with_checksum(last[:5] + bytes([last[5] & ~4]) + last[6:])
+
+
+def film(samples: Samples) -> bytes:
+    """An MP4 of one grey picture a second with `samples`, int16 [n] at 16 kHz, as its sound; none: without sound."""
+    out = io.BytesIO()
+    with av.open(out, "w", format="mp4") as muxer:
+        pictures = muxer.add_stream("mpeg4", rate=1)
+        assert isinstance(pictures, av.VideoStream)
+        pictures.width = pictures.height = 64
+        sound = muxer.add_stream("alac", rate=SAMPLE_RATE, layout="mono") if len(samples) else None
+        for number in range(5):
+            picture = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 50 * number, np.uint8), "rgb24")
+            picture.pts = number
+            muxer.mux(pictures.encode(picture))
+        muxer.mux(pictures.encode(None))
+        if isinstance(sound, av.AudioStream):
+            frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), "s16", "mono")
+            frame.sample_rate = SAMPLE_RATE
+            fifo = av.AudioFifo()
+            for converted in av.AudioResampler(sound.format, "mono", SAMPLE_RATE).resample(frame):
+                fifo.write(converted)
+            while (piece := fifo.read(sound.codec_context.frame_size or 1024, partial=True)) is not None:
+                muxer.mux(sound.encode(piece))
+            muxer.mux(sound.encode(None))
+    return out.getvalue()

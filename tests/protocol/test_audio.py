@@ -13,7 +13,7 @@ from protocol.channels import ChannelMode
 from protocol.events import WarningCode
 from protocol.pcm import SAMPLE_RATE, Samples, Signal, to_signal
 from tests.audio import REFERENCES
-from tests.protocol.audio_files import FORMATS, Format, encoded, ogg_pages, wav, without_end_of_stream
+from tests.protocol.audio_files import FORMATS, Format, encoded, film, ogg_pages, wav, without_end_of_stream
 
 with wave.open(str(REFERENCES / "weather.wav")) as _reference:
     SPEECH: Samples = np.frombuffer(_reference.readframes(_reference.getnframes()), "<i2")
@@ -193,6 +193,17 @@ def test_what_is_no_audio(data: bytes, name: str) -> None:
     """Text, playlists and references are rejected whatever they are called."""
     with pytest.raises(AudioRejected, match="is not audio"):
         read(data, name=name)
+
+
+def test_of_a_video_the_sound_is_read() -> None:
+    """Pictures are ignored."""
+    assert_whole(film(SPEECH))
+
+
+def test_a_film_without_sound() -> None:
+    """Pictures alone are no audio."""
+    with pytest.raises(AudioRejected, match="is not audio"):
+        read(film(SPEECH[:0]))
 
 
 def test_a_file_without_samples() -> None:

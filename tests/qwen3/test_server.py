@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
 import numpy as np
 
 from backends.qwen3.backend import Qwen3Backend
@@ -13,6 +12,7 @@ from bench.common.recordings import wav
 from protocol.pcm import SAMPLE_RATE, to_pcm
 from tests.audio import silence
 from tests.client import session
+from tests.http_client import HTTP
 from tests.qwen3.client_sessions import CHUNK, UTTERANCES, compare_final_latency, finals_of, joined_text, utterance
 from tests.qwen3.conftest import make_speech
 from tests.server import Server, eventually
@@ -90,13 +90,13 @@ def test_ten_minutes_without_a_pause(server: Server) -> None:
 
 def test_a_client_that_vanishes(server: Server) -> None:
     """Its session ends, and other sessions are served."""
-    before = httpx.get(f"{server.http}/health").json()["sessions"]
+    before = HTTP.get(f"{server.http}/health").json()["sessions"]
     for seed in range(8):
         with session(server.ws()) as client:
             client.send(utterance(seed)[: 4 * 2 * SAMPLE_RATE], CHUNK)
             client.until("partial")
             client.vanish()
-    eventually(lambda: httpx.get(f"{server.http}/health").json()["sessions"] == before)
+    eventually(lambda: HTTP.get(f"{server.http}/health").json()["sessions"] == before)
     assert joined_text(finals_of(server, utterance(1), live=False))
 
 
@@ -104,6 +104,6 @@ def test_a_file_of_any_length(server: Server) -> None:
     """A long upload is cut at silences, and each piece has a text."""
     pcm = b"".join(utterance(seed, 5.0) for seed in range(20))
     upload = {"file": ("talk.wav", wav(pcm))}
-    answer = httpx.post(f"{server.http}/v1/stt/transcribe", files=upload, timeout=120).json()
+    answer = HTTP.post(f"{server.http}/v1/stt/transcribe", files=upload, timeout=120).json()
     assert answer["duration_ms"] == round(len(pcm) / 32)
     assert len([segment for segment in answer["segments"] if segment["text"]]) >= 20

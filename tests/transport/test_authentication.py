@@ -17,6 +17,7 @@ from websockets.sync.client import connect
 from tests.audio import REFERENCES, reference, text_of
 from tests.certificate import certificate
 from tests.client import Client, refused
+from tests.http_client import HTTP
 from tests.server import Server, eventually
 from transport.api_keys import Keyring, KeysRefused
 from transport.serving import is_reachable, uvicorn_host
@@ -65,7 +66,7 @@ PROTECTED = [
 def test_every_route_needs_a_key(locked_server: Server, method: str, path: str) -> None:
     """401 without a key and with a wrong one, in the error form of the path's dialect."""
     for headers in ({}, _bearer("wrong-key-0123456789")):
-        answer = httpx.request(method, f"{locked_server.http}{path}", headers=headers)
+        answer = HTTP.request(method, f"{locked_server.http}{path}", headers=headers)
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
         assert "API key" in str(answer.json())
         if path.startswith(("/v1/audio", "/v1/models", "/v1/realtime")):
@@ -78,19 +79,19 @@ def test_every_route_needs_a_key(locked_server: Server, method: str, path: str) 
 @pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready", "/metrics"])
 def test_health_and_metrics_need_no_key(locked_server: Server, path: str) -> None:
     """Probes and Prometheus go on as before."""
-    assert httpx.get(f"{locked_server.http}{path}").status_code == 200
+    assert HTTP.get(f"{locked_server.http}{path}").status_code == 200
 
 
 def test_the_page_needs_no_key(locked_server: Server) -> None:
     """It asks for the key itself: `/` and its files are not 401."""
-    assert httpx.get(f"{locked_server.http}/").status_code != 401
-    assert httpx.get(f"{locked_server.http}/page/page.js").status_code != 401
+    assert HTTP.get(f"{locked_server.http}/").status_code != 401
+    assert HTTP.get(f"{locked_server.http}/page/page.js").status_code != 401
 
 
 def test_a_preflight_needs_no_key(locked_server: Server) -> None:
     """A browser asks before it sends the key."""
     headers = {"origin": locked_server.http, "access-control-request-method": "POST"}
-    assert httpx.options(f"{locked_server.http}/v1/stt/transcribe", headers=headers).status_code == 204
+    assert HTTP.options(f"{locked_server.http}/v1/stt/transcribe", headers=headers).status_code == 204
 
 
 BASIC = base64.b64encode(f"user:{WEB}".encode()).decode()
@@ -133,7 +134,7 @@ def test_usage_is_counted_by_the_name_of_the_key(locked_server: Server) -> None:
         client.commit()
         client.until("final")
         assert locked_server.metric('stt_key_sessions{key="phone"}') == 1
-    upload = httpx.post(
+    upload = HTTP.post(
         f"{locked_server.http}/v1/stt/transcribe",
         files={"file": (REFERENCES / "hello.wav").read_bytes()},
         headers=_bearer(PHONE),
@@ -152,21 +153,21 @@ def test_usage_is_counted_by_the_name_of_the_key(locked_server: Server) -> None:
 def test_a_token_stands_for_its_key(locked_server: Server) -> None:
     """It opens sockets in the name of its key, and does not issue tokens itself."""
     url = f"{locked_server.http}/v1/stt/token"
-    answer = httpx.post(url, headers=_bearer(WEB), json={"seconds": 60})
+    answer = HTTP.post(url, headers=_bearer(WEB), json={"seconds": 60})
     token = answer.json()["token"]
 
     assert answer.headers["cache-control"] == "no-store"
-    assert httpx.post(url, headers=_bearer(token)).status_code == 403
+    assert HTTP.post(url, headers=_bearer(token)).status_code == 403
     with connect(locked_server.ws(), subprotocols=["stt", f"stt-token.{token}"]):  # type: ignore[list-item] # str is fine
         assert locked_server.metric('stt_key_sessions{key="web"}') >= 1
-    assert httpx.post(url, headers=_bearer(WEB), json={"seconds": 5}).status_code == 422
+    assert HTTP.post(url, headers=_bearer(WEB), json={"seconds": 5}).status_code == 422
 
 
 def test_no_key_is_written_anywhere(locked_server: Server) -> None:
     """After all of the above, at DEBUG: neither keys nor tokens in the log, in answers or in metrics."""
-    token = httpx.post(f"{locked_server.http}/v1/stt/token", headers=_bearer(WEB)).json()["token"]
-    wrong = httpx.get(f"{locked_server.http}/v1/models?api_key={WEB}", headers=_bearer("wrong-key-0123456789")).text
-    shown = locked_server.output() + httpx.get(f"{locked_server.http}/metrics").text + wrong
+    token = HTTP.post(f"{locked_server.http}/v1/stt/token", headers=_bearer(WEB)).json()["token"]
+    wrong = HTTP.get(f"{locked_server.http}/v1/models?api_key={WEB}", headers=_bearer("wrong-key-0123456789")).text
+    shown = locked_server.output() + HTTP.get(f"{locked_server.http}/metrics").text + wrong
     digest = hashlib.sha256(WEB.encode()).hexdigest()
 
     assert not [secret for secret in (PHONE, WEB, BASIC, token, digest, "wrong-key") if secret in shown]
@@ -181,7 +182,7 @@ def test_keys_are_read_from_a_file_that_changes(folder: Path) -> None:
         url = f"{server.http}/v1/stt/token"
 
         def status(key: str) -> int:
-            return httpx.post(url, headers=_bearer(key)).status_code
+            return HTTP.post(url, headers=_bearer(key)).status_code
 
         before = status(PHONE), status(WEB)
         file.write_text(f"web={WEB}\n")
@@ -214,7 +215,7 @@ def test_keys_may_stand_in_the_query_and_metrics_may_need_one(folder: Path) -> N
     settings = {"STT_API_KEY_IN_QUERY": "true", "STT_METRICS_KEY_REQUIRED": "true"}
     with Server(folder, KEYS | settings) as server:
         opened = _status(server.ws(api_key=WEB))
-        statuses = [httpx.get(f"{server.http}/metrics{query}").status_code for query in ("", f"?api_key={WEB}")]
+        statuses = [HTTP.get(f"{server.http}/metrics{query}").status_code for query in ("", f"?api_key={WEB}")]
         assert WEB not in server.output()
 
     assert opened == 101

@@ -14,6 +14,7 @@ import soundfile
 
 from protocol.pcm import to_signal
 from tests.audio import REFERENCES, reference, silence, text_of
+from tests.http_client import HTTP
 from tests.server import Server, eventually
 
 
@@ -31,7 +32,7 @@ def _events(text: str) -> list[dict[str, Any]]:
 
 
 def _post(server: Server, path: str, content: bytes = HELLO, **data: Any) -> httpx.Response:  # noqa: ANN401 - form fields
-    return httpx.post(f"{server.http}{path}", files={"file": ("a.wav", content)}, data=data, timeout=30)
+    return HTTP.post(f"{server.http}{path}", files={"file": ("a.wav", content)}, data=data, timeout=30)
 
 
 def test_segments_and_progress_come_as_events(mock_server: Server) -> None:
@@ -58,7 +59,7 @@ def test_events_come_while_the_file_is_decoded(folder: Path) -> None:
     with Server(folder, {"STT_BACKEND": "mock", "STT_HTTP_CONCURRENCY": "1"}) as server:
         url = f"{server.http}/v1/audio/transcriptions"
         files = {"file": ("a.wav", _wav(pcm))}
-        with httpx.stream("POST", url, files=files, data={"stream": "true"}, timeout=30) as answer:
+        with HTTP.stream("POST", url, files=files, data={"stream": "true"}, timeout=30) as answer:
             lines = answer.iter_lines()
             first = _events(next(lines))[0]
             in_work = server.metric("stt_http_requests_in_progress")
@@ -102,7 +103,7 @@ def test_openais_answer_and_headers(mock_server: Server) -> None:
     """The transcript, `x-request-id`, and an error with its parameter."""
     answer = _post(mock_server, "/v1/audio/transcriptions", model="anything")
     refused = _post(mock_server, "/v1/audio/transcriptions", model="anything", response_format="diarized_json")
-    no_file = httpx.post(f"{mock_server.http}/v1/audio/transcriptions", data={"model": "x"})
+    no_file = HTTP.post(f"{mock_server.http}/v1/audio/transcriptions", data={"model": "x"})
     translation = _post(mock_server, "/v1/audio/translations", model="whisper-1")
 
     assert answer.json()["text"] == text_of("hello")
@@ -115,16 +116,16 @@ def test_openais_answer_and_headers(mock_server: Server) -> None:
 
 def test_models(mock_server: Server) -> None:
     """The engine and its aliases; an unknown one is 404 in OpenAI's form, and so is an unknown path."""
-    listed = httpx.get(f"{mock_server.http}/v1/models").json()
+    listed = HTTP.get(f"{mock_server.http}/v1/models").json()
     ids = [each["id"] for each in listed["data"]]
-    unknown = httpx.get(f"{mock_server.http}/v1/models/nope")
+    unknown = HTTP.get(f"{mock_server.http}/v1/models/nope")
 
     assert listed["object"] == "list"
     assert ids[0] == "mock"
     assert "whisper-1" in ids
-    assert httpx.get(f"{mock_server.http}/v1/models/{ids[1]}").json() == listed["data"][1]
+    assert HTTP.get(f"{mock_server.http}/v1/models/{ids[1]}").json() == listed["data"][1]
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "model_not_found")
     for path in ("/v1/audio/speech", "/v1/models/a/b"):
-        missing = httpx.get(f"{mock_server.http}{path}")
+        missing = HTTP.get(f"{mock_server.http}{path}")
         assert (missing.status_code, missing.json()["error"]["type"]) == (404, "invalid_request_error")
         assert missing.headers["x-request-id"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 
-import httpx
 import pytest
 from starlette.datastructures import Headers
 from starlette.types import Scope
@@ -14,6 +13,7 @@ from websockets.sync.client import connect
 from websockets.typing import Origin
 
 from config import Settings
+from tests.http_client import HTTP
 from tests.server import Server
 from transport.forwarded import TrustedProxies
 
@@ -73,7 +73,7 @@ def test_the_origin_is_compared_with_the_host_that_a_trusted_proxy_names(
     settings = {"STT_BACKEND": "mock", "STT_TRUSTED_PROXIES": trusted}
     headers = {"X-Forwarded-Host": "speech.example.com", "X-Forwarded-For": "1.2.3.4"}
     with Server(folder, settings, script=True) as server:
-        answer = httpx.get(f"{server.http}/health", headers={"Origin": ORIGIN, **headers})
+        answer = HTTP.get(f"{server.http}/health", headers={"Origin": ORIGIN, **headers})
         status_of_handshake = 101
         try:
             with connect(server.ws(), origin=Origin(ORIGIN), additional_headers=headers):

@@ -16,6 +16,7 @@ import soundfile
 
 from protocol.pcm import to_signal
 from tests.audio import REFERENCES, reference, silence, text_of
+from tests.http_client import HTTP
 from tests.processes import runs
 from tests.server import Server, eventually
 
@@ -23,7 +24,7 @@ SENTENCES = sorted(path.stem for path in REFERENCES.glob("*.wav"))
 
 
 def _post(server: Server, content: bytes, query: str = "", name: str = "a.wav") -> httpx.Response:
-    return httpx.post(f"{server.http}/v1/stt/transcribe{query}", files={"file": (name, content)}, timeout=30)
+    return HTTP.post(f"{server.http}/v1/stt/transcribe{query}", files={"file": (name, content)}, timeout=30)
 
 
 def _wav(name: str = "hello") -> bytes:
@@ -151,7 +152,7 @@ def test_options_in_query_and_form(mock_server: Server, as_form: bool) -> None:
 
     def ask(**options: str) -> httpx.Response:
         where = {"data": options} if as_form else {"params": options}
-        return httpx.post(f"{mock_server.http}/v1/stt/transcribe", files={"file": _wav()}, **where)  # type: ignore[arg-type]
+        return HTTP.post(f"{mock_server.http}/v1/stt/transcribe", files={"file": _wav()}, **where)  # type: ignore[arg-type]
 
     assert ask(vad_threshold="32000").json()["text"] == ""
     assert ask(vad_silence_ms="5000", hotwords="a,b", words="true").json()["text"] == text_of("hello")
@@ -162,7 +163,7 @@ def test_options_in_query_and_form(mock_server: Server, as_form: bool) -> None:
 
 def test_an_unknown_form_field_is_named(mock_server: Server) -> None:
     """A misspelt field of the form is not ignored."""
-    refused = httpx.post(f"{mock_server.http}/v1/stt/transcribe", files={"file": _wav()}, data={"vad_treshold": "1"})
+    refused = HTTP.post(f"{mock_server.http}/v1/stt/transcribe", files={"file": _wav()}, data={"vad_treshold": "1"})
     assert refused.status_code == 422
     assert refused.json()["message"].startswith("vad_treshold: ")
 
@@ -179,7 +180,7 @@ def test_an_unknown_form_field_is_named(mock_server: Server) -> None:
 )
 def test_a_body_without_a_file_is_refused(mock_server: Server, request_: dict[str, object]) -> None:
     """422 says what the body must be."""
-    refused = httpx.post(f"{mock_server.http}/v1/stt/transcribe", **request_)  # type: ignore[arg-type]
+    refused = HTTP.post(f"{mock_server.http}/v1/stt/transcribe", **request_)  # type: ignore[arg-type]
 
     assert refused.status_code == 422
     assert "multipart/form-data" in refused.json()["message"]
@@ -261,22 +262,22 @@ def test_the_work_of_a_client_that_left_stops(folder: Path) -> None:
     """A disconnected client's place is free again though its final never came."""
     with Server.with_fault(folder, "stuck", {"STT_HTTP_CONCURRENCY": "1"}) as server:
         with pytest.raises(httpx.ReadTimeout):
-            httpx.post(f"{server.http}/v1/stt/transcribe", files={"file": _wav()}, timeout=0.5)
+            HTTP.post(f"{server.http}/v1/stt/transcribe", files={"file": _wav()}, timeout=0.5)
         eventually(lambda: server.metric("stt_http_requests_in_progress") == 0)
         assert server.metric('stt_http_requests_total{status="499"}') == 1
 
 
 def test_health_and_schema(mock_server: Server) -> None:
     """/health names the backend; the API describes itself."""
-    health = httpx.get(f"{mock_server.http}/health")
-    schema = httpx.get(f"{mock_server.http}/openapi.json").json()
+    health = HTTP.get(f"{mock_server.http}/health")
+    schema = HTTP.get(f"{mock_server.http}/openapi.json").json()
 
     assert health.status_code == 200
     assert health.json()["status"] == "ok"
     assert health.json()["backend"] == "mock"
     ours = {"/v1/stt/transcribe", "/v1/stt/token", "/health", "/health/ready", "/health/live", "/metrics"}
     assert ours <= set(schema["paths"])
-    assert httpx.get(f"{mock_server.http}/metrics").headers["content-type"].startswith("text/plain")
+    assert HTTP.get(f"{mock_server.http}/metrics").headers["content-type"].startswith("text/plain")
 
 
 def test_a_slow_upload_holds_no_place(folder: Path) -> None:

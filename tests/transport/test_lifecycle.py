@@ -13,12 +13,12 @@ import threading
 import time
 from pathlib import Path
 
-import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.audio import REFERENCES, reference, silence, text_of
 from tests.client import Client, conversation, deaf_client, refused, session
+from tests.http_client import HTTP
 from tests.server import ROOT, Server, eventually
 
 
@@ -60,9 +60,9 @@ def test_during_the_drain_nobody_comes_in_and_finals_are_awaited(folder: Path) -
         speaker.send(_utterance(), 3200)
         eventually(lambda: server.metric("stt_in_queue_messages") == 0)
         server.signal(signal.SIGTERM)
-        eventually(lambda: httpx.get(f"{server.http}/health").json()["status"] == "draining")
-        health = httpx.get(f"{server.http}/health")
-        upload = httpx.post(f"{server.http}/v1/stt/transcribe", files={"file": b"RIFF"})
+        eventually(lambda: HTTP.get(f"{server.http}/health").json()["status"] == "draining")
+        health = HTTP.get(f"{server.http}/health")
+        upload = HTTP.post(f"{server.http}/v1/stt/transcribe", files={"file": b"RIFF"})
         late = refused(server.ws())
         server.release()
         messages, end = speaker.rest()
@@ -102,7 +102,7 @@ def test_the_drain_ends_in_time(folder: Path) -> None:
 
 def _post_hello(server: Server, answers: list[int]) -> None:
     wav = (REFERENCES / "hello.wav").read_bytes()
-    answers.append(httpx.post(f"{server.http}/v1/stt/transcribe", files={"file": wav}, timeout=30).status_code)
+    answers.append(HTTP.post(f"{server.http}/v1/stt/transcribe", files={"file": wav}, timeout=30).status_code)
 
 
 def test_a_second_signal_ends_at_once(folder: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_second_signal_ends_at_once(folder: Path) -> None:
         speaker.send(_utterance(), 3200)
         eventually(lambda: server.metric("stt_in_queue_messages") == 0)
         server.signal(signal.SIGTERM)
-        eventually(lambda: httpx.get(f"{server.http}/health").json()["status"] == "draining")
+        eventually(lambda: HTTP.get(f"{server.http}/health").json()["status"] == "draining")
         server.signal(signal.SIGTERM)
         server.process.wait(5)
 
@@ -124,7 +124,7 @@ def test_a_running_request_may_finish(folder: Path) -> None:
         request.start()
         eventually(lambda: server.metric("stt_http_requests_in_progress") == 1)
         server.signal(signal.SIGTERM)
-        eventually(lambda: httpx.get(f"{server.http}/health").json()["status"] == "draining")
+        eventually(lambda: HTTP.get(f"{server.http}/health").json()["status"] == "draining")
         server.release()
         request.join(20)
         server.process.wait(10)
@@ -146,9 +146,9 @@ def test_while_loading_the_server_listens_and_says_no(folder: Path) -> None:
     """/health and handshakes get 503 until the engine is warm; /health/live is 200 throughout."""
     with Server.with_fault(folder, "slow_to_load", wait=False) as server:
         eventually(server.answers)
-        health = httpx.get(f"{server.http}/health")
-        live = httpx.get(f"{server.http}/health/live")
-        upload = httpx.post(f"{server.http}/v1/stt/transcribe", files={"file": b"RIFF"})
+        health = HTTP.get(f"{server.http}/health")
+        live = HTTP.get(f"{server.http}/health/live")
+        upload = HTTP.post(f"{server.http}/v1/stt/transcribe", files={"file": b"RIFF"})
         late = refused(server.ws())
         server.release()
         server.wait_ready()
@@ -169,7 +169,7 @@ def test_an_engine_that_dies(folder: Path) -> None:
         speaker.send(reference("hello")[:48_000], 3200)
         speaker.until("partial")
         server.release()
-        eventually(lambda: httpx.get(f"{server.http}/health").status_code == 503)
+        eventually(lambda: HTTP.get(f"{server.http}/health").status_code == 503)
         late = refused(server.ws())
         endings = [silent.rest(), speaker.rest()]
 
@@ -221,7 +221,7 @@ def test_an_engine_that_fails_is_our_fault(folder: Path) -> None:
         with session(server.ws(call_id="unlucky")) as client:
             client.send(_utterance(), 3200)
             (*_, error), code = client.rest()
-        upload = httpx.post(f"{server.http}/v1/stt/transcribe", files={"file": (REFERENCES / "hello.wav").read_bytes()})
+        upload = HTTP.post(f"{server.http}/v1/stt/transcribe", files={"file": (REFERENCES / "hello.wav").read_bytes()})
 
     assert error["code"] == code == 1011
     assert error["message"] == "internal error"
@@ -356,6 +356,22 @@ def test_a_client_ahead_of_real_time_loses_nothing(folder: Path) -> None:
 
     assert [final["text"] for final in finals] == [text_of("hello")] * 20
     assert dropped == 0
+
+
+def test_an_idle_client_gets_its_open_utterance_first(folder: Path) -> None:
+    """Where no silence ends an utterance, the final comes before the close for idleness."""
+    with (
+        Server(folder, {"STT_BACKEND": "mock", "STT_IDLE_SECONDS": "1"}) as server,
+        session(server.ws()) as client,
+    ):
+        client.command("configure", endpointing=False)
+        client.until("configured")
+        client.send(reference("hello"), 3200)
+        messages, code = client.rest()
+    final, error = (message for message in messages if message["type"] != "partial")
+
+    assert (final["type"], final["reason"], final["text"]) == ("final", "closing", text_of("hello"))
+    assert code == error["code"] == 1008
 
 
 def _fill_both_places(client: Client, server: Server) -> None:

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 import soxr
 from websockets.sync.client import ClientConnection, connect
 
 from tests.audio import reference, silence, text_of
+from tests.http_client import HTTP
 from tests.server import Server
 
 COMPLETED = "conversation.item.input_audio_transcription.completed"
@@ -157,7 +157,7 @@ def test_a_client_secret_opens_its_session(mock_server: Server) -> None:
         "expires_after": {"anchor": "created_at", "seconds": 60},
         "session": {"type": "transcription", **NULL_TURNS},
     }
-    secret = httpx.post(url, json=body).json()
+    secret = HTTP.post(url, json=body).json()
     subprotocols = ["realtime", f"openai-insecure-api-key.{secret['value']}"]
     with connect(f"ws://127.0.0.1:{mock_server.port}/v1/realtime", subprotocols=subprotocols) as socket:  # type: ignore[arg-type] # str is fine
         created = json.loads(socket.recv(10))
@@ -168,5 +168,5 @@ def test_a_client_secret_opens_its_session(mock_server: Server) -> None:
     assert created["session"]["audio"]["input"]["turn_detection"] is None
     assert chosen == "realtime"
     for wrong in ({"expires_after": {"seconds": 5}}, {"session": {"audio": {"input": {"format": {"type": "x"}}}}}):
-        refused = httpx.post(url, json=wrong)
+        refused = HTTP.post(url, json=wrong)
         assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_value")

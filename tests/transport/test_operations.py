@@ -22,6 +22,7 @@ from observability.version import VERSION
 from protocol.errors import ServerBusy
 from tests.audio import REFERENCES, reference
 from tests.client import conversation, refused, session
+from tests.http_client import HTTP
 from tests.server import ROOT, Server, eventually
 from transport.admission import Admission
 from transport.backend_lifecycle import BackendLifecycle
@@ -74,10 +75,10 @@ def test_a_server_whose_engine_is_late_lets_nobody_in(behind: list[float | None]
 def test_load_balancers_see_a_full_server(folder: Path) -> None:
     """/health stays 200, /health/ready is 503 with Retry-After; gauges of sessions and saturation agree."""
     with Server(folder, MOCK | {"STT_MAX_SESSIONS": "1"}) as server:
-        before = httpx.get(f"{server.http}/health/ready")
+        before = HTTP.get(f"{server.http}/health/ready")
         with session(server.ws()):
-            full = httpx.get(f"{server.http}/health/ready")
-            health = httpx.get(f"{server.http}/health")
+            full = HTTP.get(f"{server.http}/health/ready")
+            health = HTTP.get(f"{server.http}/health")
             saturation, most = server.metric("stt_saturation"), server.metric("stt_max_sessions")
             refused(server.ws())
             counted = server.metric('stt_refusals_total{protocol="websocket",reason="full"}')
@@ -92,7 +93,7 @@ def test_a_loading_server_is_not_ready(folder: Path) -> None:
     """Nor is one whose engine died; its rebirth is counted as a restart."""
     with Server.with_fault(folder, "slow_to_load", wait=False) as server:
         eventually(server.answers, 100)
-        ready = httpx.get(f"{server.http}/health/ready")
+        ready = HTTP.get(f"{server.http}/health/ready")
         server.release()
         server.wait_ready()
     assert (ready.status_code, ready.json()["status"]) == (503, "loading")
@@ -104,7 +105,7 @@ def test_engine_restarts_are_counted(folder: Path) -> None:
         with session(server.ws()) as caller:
             server.release()
             caller.rest()  # the death was noticed
-        assert httpx.get(f"{server.http}/health/ready").json()["status"] == "dead"
+        assert HTTP.get(f"{server.http}/health/ready").json()["status"] == "dead"
         assert refused(server.ws()).status_code == 503
         (folder / "released").unlink()
         eventually(lambda: server.metric("stt_engine_restarts_total") == 1)
@@ -116,7 +117,7 @@ def test_calls_go_on_in_the_lame_duck_time(folder: Path) -> None:
     with Server(folder, settings, script=True) as server:
         with session(server.ws()) as caller:
             server.signal(signal.SIGTERM)
-            eventually(lambda: httpx.get(f"{server.http}/health/ready").json()["status"] == "draining")
+            eventually(lambda: HTTP.get(f"{server.http}/health/ready").json()["status"] == "draining")
             late = refused(server.ws())
             caller.send(reference("hello"), 3200)
             caller.commit()
@@ -146,7 +147,7 @@ def test_the_lame_duck_time_ends(folder: Path) -> None:
 
 def test_metrics_begin_at_zero(mock_server: Server) -> None:
     """Series exist before their first event; build, process and Python are told."""
-    page = httpx.get(f"{mock_server.http}/metrics").text
+    page = HTTP.get(f"{mock_server.http}/metrics").text
 
     for series in (
         'stt_closes_total{by="server",code="1011"} 0.0',
@@ -222,14 +223,14 @@ def test_a_connection_has_one_id_everywhere(folder: Path) -> None:
 def _big(server: Server) -> httpx.Response:
     with (REFERENCES / "hello.wav").open("rb") as file:
         content = file.read()
-    return httpx.post(f"{server.http}/v1/stt/transcribe", files={"file": content + bytes(1_500_000)}, timeout=60)
+    return HTTP.post(f"{server.http}/v1/stt/transcribe", files={"file": content + bytes(1_500_000)}, timeout=60)
 
 
 def test_without_a_temporary_folder_large_uploads_get_507(folder: Path) -> None:
     """The log says so at the start; small uploads and everything else work."""
     with Server.with_fault(folder, "no_temporary_folder") as server:
         large = _big(server)
-        small = httpx.post(
+        small = HTTP.post(
             f"{server.http}/v1/stt/transcribe", files={"file": (REFERENCES / "hello.wav").read_bytes()}, timeout=60
         )
         warned = [line["event"] for line in server.log() if line["level"] == "warning"]
@@ -250,7 +251,7 @@ def test_a_disk_that_fills_up_answers_507(folder: Path) -> None:
 @pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready", "/metrics"])
 def test_head_is_answered(mock_server: Server, path: str) -> None:
     """Uptime checkers send HEAD."""
-    answer = httpx.head(f"{mock_server.http}{path}")
+    answer = HTTP.head(f"{mock_server.http}{path}")
     assert (answer.status_code, answer.content) == (200, b"")
 
 
@@ -258,10 +259,10 @@ def test_every_error_has_the_documented_body(mock_server: Server) -> None:
     """No such path, not this method, and a WebSocket's path without Upgrade; each has a line in the log."""
     base = mock_server.http
     answers = [
-        httpx.get(f"{base}/nowhere"),
-        httpx.get(f"{base}/v1/stt/transcribe"),
-        httpx.get(f"{base}/v1/stt/ws?call_id=x"),
-        httpx.options(f"{base}/v1/stt/transcribe"),
+        HTTP.get(f"{base}/nowhere"),
+        HTTP.get(f"{base}/v1/stt/transcribe"),
+        HTTP.get(f"{base}/v1/stt/ws?call_id=x"),
+        HTTP.options(f"{base}/v1/stt/transcribe"),
     ]
 
     assert [answer.status_code for answer in answers] == [404, 405, 426, 405]
@@ -280,11 +281,11 @@ def test_pages_of_allowed_origins_may_read_the_answers(folder: Path) -> None:
         url = f"{server.http}/v1/stt/transcribe"
         asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
         files = {"file": (REFERENCES / "hello.wav").read_bytes()}
-        preflight = httpx.options(url, headers={"Origin": PAGE, **asked})
-        upload = httpx.post(url, headers={"Origin": PAGE}, files=files, timeout=60)
-        health = httpx.get(f"{server.http}/health", headers={"Origin": PAGE})
-        other = httpx.options(url, headers={"Origin": "https://evil.example", **asked})
-        plain = httpx.get(f"{server.http}/health")
+        preflight = HTTP.options(url, headers={"Origin": PAGE, **asked})
+        upload = HTTP.post(url, headers={"Origin": PAGE}, files=files, timeout=60)
+        health = HTTP.get(f"{server.http}/health", headers={"Origin": PAGE})
+        other = HTTP.options(url, headers={"Origin": "https://evil.example", **asked})
+        plain = HTTP.get(f"{server.http}/health")
 
     assert (preflight.status_code, upload.status_code, health.status_code) == (204, 200, 200)
     for answer in (preflight, upload, health):
@@ -300,10 +301,10 @@ def test_a_path_prefix_works_stripped_and_not(folder: Path) -> None:
     """Whatever the proxy in front does with it, for HTTP and the WebSocket."""
     with Server(folder, MOCK | {"STT_PATH_PREFIX": "/speech"}, script=True) as server:
         for prefix in ("", "/speech"):
-            assert httpx.get(f"{server.http}{prefix}/health").status_code == 200
+            assert HTTP.get(f"{server.http}{prefix}/health").status_code == 200
             with session(server.ws().replace("/v1", f"{prefix}/v1", 1)):
                 pass
-        assert httpx.get(f"{server.http}/speechless/health").status_code == 404
+        assert HTTP.get(f"{server.http}/speechless/health").status_code == 404
 
 
 def test_an_idle_connection_is_kept(folder: Path) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.client import refused
+from tests.http_client import HTTP
 from tests.server import ROOT, Server
 
 FILES = sorted((ROOT / "page").iterdir())
@@ -24,8 +24,8 @@ def test_the_page_is_small() -> None:
 def test_every_file_is_served_as_it_is(mock_server: Server, path: Path) -> None:
     """With its type, a strict policy, and 304 for a browser that has it."""
     url = f"{mock_server.http}/page/{path.name}"
-    answer = httpx.get(url)
-    again = httpx.get(url, headers={"if-none-match": answer.headers["etag"]})
+    answer = HTTP.get(url)
+    again = HTTP.get(url, headers={"if-none-match": answer.headers["etag"]})
 
     assert answer.content == path.read_bytes()
     kinds = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
@@ -39,11 +39,11 @@ def test_every_file_is_served_as_it_is(mock_server: Server, path: Path) -> None:
 
 def test_the_root_is_the_page(mock_server: Server) -> None:
     """`GET /` and `HEAD /`."""
-    answer = httpx.get(f"{mock_server.http}/")
+    answer = HTTP.get(f"{mock_server.http}/")
 
     assert answer.content == (ROOT / "page" / "index.html").read_bytes()
     assert "content-security-policy" in answer.headers
-    assert httpx.head(f"{mock_server.http}/").headers["content-length"] == str(len(answer.content))
+    assert HTTP.head(f"{mock_server.http}/").headers["content-length"] == str(len(answer.content))
 
 
 def test_nothing_in_the_page_is_inline_or_foreign() -> None:
@@ -59,7 +59,7 @@ def test_nothing_in_the_page_is_inline_or_foreign() -> None:
 
 def test_the_page_learns_what_the_server_can(mock_server: Server) -> None:
     """The engine's name and languages, fresh each time."""
-    answer = httpx.get(f"{mock_server.http}/page/server.json")
+    answer = HTTP.get(f"{mock_server.http}/page/server.json")
 
     assert answer.json().items() >= {"backend": "mock", "languages": None, "words": False}.items()
     assert answer.headers["cache-control"] == "no-store"
@@ -68,7 +68,7 @@ def test_the_page_learns_what_the_server_can(mock_server: Server) -> None:
 @pytest.mark.parametrize("name", ["app.py", "..%2fapp.py", "nothing.js"])
 def test_nothing_else_is_served(mock_server: Server, name: str) -> None:
     """A name that is no file of the page is 404, with the body of every 404."""
-    answer = httpx.get(f"{mock_server.http}/page/{name}")
+    answer = HTTP.get(f"{mock_server.http}/page/{name}")
 
     assert answer.status_code == 404
     assert answer.json()["message"].startswith("there is nothing at /page/")
@@ -76,7 +76,7 @@ def test_nothing_else_is_served(mock_server: Server, name: str) -> None:
 
 def test_the_websocket_paths_answer_as_before(mock_server: Server) -> None:
     """A plain request for the WebSocket's path is 426; a WebSocket at the page's path is 404."""
-    assert httpx.get(f"{mock_server.http}/v1/stt/ws").status_code == 426
+    assert HTTP.get(f"{mock_server.http}/v1/stt/ws").status_code == 426
     assert refused(mock_server.ws().replace("/v1/stt/ws", "/")).status_code == 404
 
 
@@ -84,7 +84,7 @@ def test_the_page_can_be_switched_off(folder: Path) -> None:
     """With STT_PAGE=false its paths are 404, and the server says nothing of it."""
     with Server(folder, {"STT_BACKEND": "mock", "STT_PAGE": "false"}, script=True) as server:
         for path in ("/", "/page/page.js", "/page/server.json"):
-            answer = httpx.get(f"{server.http}{path}")
+            answer = HTTP.get(f"{server.http}{path}")
             assert (answer.status_code, answer.json()["code"]) == (404, 404)
         assert "browser" not in server.output()
 
@@ -93,7 +93,7 @@ def test_the_page_works_under_a_prefix(folder: Path) -> None:
     """Under STT_PATH_PREFIX, whether the proxy strips it or not; without the last slash the browser is led to it."""
     with Server(folder, {"STT_BACKEND": "mock", "STT_PATH_PREFIX": "/speech"}, script=True) as server:
         for path in ("/speech/", "/", "/speech/page/page.js"):
-            assert httpx.get(f"{server.http}{path}").status_code == 200
-        answer = httpx.get(f"{server.http}/speech", follow_redirects=True)
+            assert HTTP.get(f"{server.http}{path}").status_code == 200
+        answer = HTTP.get(f"{server.http}/speech", follow_redirects=True)
         assert (answer.status_code, answer.url.path) == (200, "/speech/")
         assert f":{server.port}/speech/ in a browser" in server.output()

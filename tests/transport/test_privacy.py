@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import httpx
 import pytest
 from websockets.sync.client import connect
 
 from tests.audio import REFERENCES, reference, text_of
 from tests.client import Client
+from tests.http_client import HTTP
 from tests.server import Server
 
 SECRETS = ("SECRET-TOKEN", "SECRET-COOKIE", "SECRET-KEY", "SECRET-QUERY")
@@ -56,7 +56,7 @@ def _converse(server: Server) -> str:
 
 
 def _upload(server: Server) -> str:
-    answer = httpx.post(
+    answer = HTTP.post(
         f"{server.http}/v1/stt/transcribe",
         params={"hotwords": HOTWORD, "ticket": "SECRET-QUERY"},
         files={"file": (REFERENCES / "weather.wav").read_bytes()},

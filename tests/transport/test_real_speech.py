@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 import soxr
@@ -17,8 +16,9 @@ import soxr
 from bench.common.word_error_rate import Score, rate, score
 from protocol.pcm import SAMPLE_RATE
 from protocol.stream_audio import StreamFormat
-from tests.audio import REFERENCES, reference, silence, text_of
+from tests.audio import REFERENCES, interleaved, reference, silence, text_of
 from tests.client import Message, conversation, session
+from tests.http_client import HTTP
 from tests.server import ROOT, Server
 from tests.stream_formats import encoded
 from tests.weights import settings_of
@@ -101,6 +101,22 @@ def test_references_are_recognised_in_the_formats_of_browsers_and_telephones(
     assert (rate(scores) or 0.0) <= 0.1
 
 
+def test_two_people_on_one_connection_are_recognised_each_for_itself(server: Server) -> None:
+    """Each channel has the words that it has alone, and none of the other's, also in opposite phase."""
+    left, right = sorted(single_english_clips(), key=lambda clip: clip.path.stat().st_size)[:2]
+    inverted = (-np.frombuffer(left.pcm(), "<i2")).tobytes()
+    alone = [_said(_stream(server, clip.pcm())) for clip in (left, right)]
+    for other, words in ((right.pcm(), alone[1]), (inverted, alone[0])):
+        with session(server.ws(language="en", channels=2)) as client:
+            client.send(interleaved(left.pcm(), other), 3_203)
+            client.command("finish")
+            messages = client.until("finished")
+        together = [[each for each in messages if each.get("channel") == channel] for channel in (0, 1)]
+
+        assert [_said(each) for each in together] == [alone[0], words]
+        assert all(words for words in alone)
+
+
 def test_partials_appear_while_people_speak(server: Server) -> None:
     """At the speed of speech the first partial comes well before the speaker is done."""
     with session(server.ws()) as client:
@@ -116,7 +132,7 @@ def test_partials_appear_while_people_speak(server: Server) -> None:
 @pytest.mark.parametrize("language", ["de", "zh-CN"])
 def test_other_languages_are_refused_by_name(server: Server, language: str) -> None:
     """A language that is not English gets 1008 and 422 with its name."""
-    uploaded = httpx.post(f"{server.http}/v1/stt/transcribe?language={language}", files={"file": b"RIFF"}, timeout=30)
+    uploaded = HTTP.post(f"{server.http}/v1/stt/transcribe?language={language}", files={"file": b"RIFF"}, timeout=30)
     with conversation(server.ws(language=language)) as client:
         (error,), code = client.rest()
 
@@ -138,9 +154,7 @@ def test_real_speech_is_recognised(server: Server) -> None:
 
 
 def _upload(server: Server, path: Path) -> str:
-    answer = httpx.post(
-        f"{server.http}/v1/stt/transcribe?language=en-US", files={"file": path.read_bytes()}, timeout=60
-    )
+    answer = HTTP.post(f"{server.http}/v1/stt/transcribe?language=en-US", files={"file": path.read_bytes()}, timeout=60)
     text: str = answer.json()["text"]
     return text
 

@@ -7,12 +7,12 @@ import threading
 import time
 from pathlib import Path
 
-import httpx
 import pytest
 
 from protocol.pcm import BYTES_PER_SECOND
 from tests.audio import reference, silence
 from tests.client import Client, deaf_client, refused, session
+from tests.http_client import HTTP
 from tests.server import Server, eventually
 from transport.admission import SATURATED_SECONDS
 
@@ -22,7 +22,7 @@ SETTINGS = {"STT_VAD_SILENCE_MS": "200"}
 
 
 def _readiness(server: Server) -> str:
-    return str(httpx.get(f"{server.http}/health/ready").json()["status"])
+    return str(HTTP.get(f"{server.http}/health/ready").json()["status"])
 
 
 def _speak_until_saturated(client: Client, server: Server) -> None:
@@ -32,13 +32,13 @@ def _speak_until_saturated(client: Client, server: Server) -> None:
 
 @pytest.mark.slow
 def test_a_saturated_server_lets_nobody_in(folder: Path) -> None:
-    """An engine at a tenth of real time is 5 s behind soon; when it is quick again new sessions are let in."""
-    settings = {"FAULT_SPEED": "0.1", **SETTINGS}
+    """An engine that hardly moves is 5 s behind soon; when it is quick again new sessions are let in."""
+    settings = {"FAULT_SPEED": "0.001", **SETTINGS}
     with Server.with_fault(folder, "slow", settings) as server, session(server.ws()) as client:
         _speak_until_saturated(client, server)
         refusal = refused(server.ws())
-        ready = httpx.get(f"{server.http}/health/ready")
-        health = httpx.get(f"{server.http}/health")
+        ready = HTTP.get(f"{server.http}/health/ready")
+        health = HTTP.get(f"{server.http}/health")
         behind, saturation = server.metric("stt_seconds_behind"), server.metric("stt_saturation")
         counted = server.metric('stt_refusals_total{protocol="websocket",reason="saturated"}')
         server.release()

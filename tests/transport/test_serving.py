@@ -8,12 +8,12 @@ import socket
 import tomllib
 from pathlib import Path
 
-import httpx
 import pytest
 
 from config import Settings
 from observability.masking import Json, masked
 from observability.version import VERSION
+from tests.http_client import HTTP
 from tests.server import ROOT, Server, eventually
 from transport.serving import base_url
 
@@ -46,7 +46,7 @@ def test_an_ipv6_address_is_printed_so_that_it_can_be_used(folder: Path) -> None
     with _start(folder, STT_HOST="::1") as server:
         url = _printed_url(server)
         assert url == f"http://[::1]:{server.port}"
-        assert httpx.get(f"{url}/health").status_code == 200
+        assert HTTP.get(f"{url}/health").status_code == 200
 
 
 @needs_ipv6
@@ -55,7 +55,7 @@ def test_every_ipv6_address_is_every_ipv4_address_too(folder: Path) -> None:
     with _start(folder, STT_HOST="::") as server:
         url = _printed_url(server)
         for each in (url, server.http, f"http://[::1]:{server.port}"):
-            assert httpx.get(f"{each}/health").status_code == 200
+            assert HTTP.get(f"{each}/health").status_code == 200
 
 
 def test_any_free_port_is_printed_by_its_number(folder: Path) -> None:
@@ -63,7 +63,7 @@ def test_any_free_port_is_printed_by_its_number(folder: Path) -> None:
     with _start(folder, STT_PORT="0") as server:
         url = _printed_url(server)
         assert not url.endswith(":0")
-        assert httpx.get(f"{url}/health").status_code == 200
+        assert HTTP.get(f"{url}/health").status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import httpx
 import numpy as np
 import pytest
 
 from bench.common.word_error_rate import rate, score
 from protocol.pcm import Samples
 from tests.audio import reference, silence, text_of
+from tests.http_client import HTTP
 from tests.protocol.audio_files import FORMATS, Format
 from tests.server import Server
 from tests.weights import settings_of
@@ -39,7 +39,7 @@ def original(server: Server, speech: Samples) -> str:
 
 
 def words_of(server: Server, form: Format, samples: Samples) -> str:
-    answer = httpx.post(
+    answer = HTTP.post(
         f"{server.http}/v1/stt/transcribe?language=en",
         files={"file": (form.file_name, form.encoded(samples))},
         timeout=100,

@@ -126,6 +126,23 @@ def _text(messages: Sequence[Message]) -> str:
     return " ".join(message["text"] for message in messages if message["type"] == "final")
 
 
+def test_a_wrong_label_is_a_warning_and_a_log_line(mock_server: Server) -> None:
+    """Big-endian samples; the session goes on."""
+    swapped = np.frombuffer(reference("hello"), "<i2").byteswap().tobytes()
+    with session(mock_server.ws(call_id="swapped")) as client:
+        client.send(swapped)
+        client.command("finish")
+        (warning,) = [message for message in client.until("finished") if message["type"] == "warning"]
+    assert (warning["code"], warning["message"]) == (
+        "wrong_label",
+        "the samples look big-endian, not like pcm_s16le",
+    )
+    (line,) = [
+        each for each in mock_server.log() if each.get("call_id") == "swapped" and each["event"] == "client_warned"
+    ]
+    assert line["fact"] == warning["message"]
+
+
 @pytest.mark.parametrize("reason", ["stalled", "closing"])
 def test_the_resamplers_last_samples_count_when_the_server_ends_the_utterance(mock_server: Server, reason: str) -> None:
     """The last 100 ms of a second are processed: the client sends no more, or is sent away."""

@@ -8,7 +8,6 @@ import time
 from itertools import count
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 import soxr
@@ -17,6 +16,7 @@ from protocol.pcm import SAMPLE_RATE
 from protocol.stream_audio import StreamFormat
 from tests.audio import interleaved, reference, silence, text_of
 from tests.client import Message, conversation, refused, session
+from tests.http_client import HTTP
 from tests.server import Server, eventually
 from tests.stream_formats import encoded
 
@@ -159,8 +159,8 @@ def test_two_channels_count_as_two_sessions(folder: Path) -> None:
             client.finals(2)
             eventually(lambda: server.threads() <= threads)
             second = refused(server.ws(channels=2))
-            counted = server.metric("stt_sessions"), httpx.get(f"{server.http}/health").json()["sessions"]
-            ready = httpx.get(f"{server.http}/health/ready").status_code
+            counted = server.metric("stt_sessions"), HTTP.get(f"{server.http}/health").json()["sessions"]
+            ready = HTTP.get(f"{server.http}/health/ready").status_code
             with session(server.ws()):
                 saturation = server.metric("stt_saturation")
             third = refused(server.ws(channels=2))

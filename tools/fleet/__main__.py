@@ -78,7 +78,7 @@ def main() -> None:
     """Run the fleet until a signal."""
     rollouts: list[int] = []
     signal.signal(signal.SIGUSR1, lambda number, _: rollouts.append(number))
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     ports = FleetPorts.beginning_at(int(os.environ.get("STT_PORT", "8000")))
     _say(f"starting {SERVERS} servers")

@@ -1,0 +1,1 @@
+"""How often a wrong label of a live stream is noticed."""

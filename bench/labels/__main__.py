@@ -1,0 +1,115 @@
+"""How often a stream that is labelled wrongly is noticed, and how often one that is labelled rightly is blamed.
+
+Each recording is one stream in every kind; short ones are repeated up to 20 s, so that there is enough speech.
+
+warned   streams that got a warning, of how many; ms: median CPU of the look, once in a connection
+
+--fit fits the weights of `protocol.speech_speed` anew, to the recordings at 0.9 to 1.12 times their speed, and at twice
+that; it prints how many it notices with the weights of the other recordings, at its threshold.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soxr
+
+from bench.common.recordings import load
+from bench.common.report import Row, parser, table
+from bench.common.stats import median
+from bench.labels.faults import Labelled, Signal, rightly, sounds, telephone, wrongly
+from protocol import speech_speed
+from protocol.pcm import SAMPLE_RATE, to_signal
+from protocol.stream_audio import StreamFormat
+from protocol.stream_beginning import StreamBeginning
+
+_SECONDS = 20
+_THRESHOLDS = (1.0, 1.5, 2.0)
+
+
+def fault(stream: Labelled) -> str | None:
+    """What the server finds wrong with it."""
+    beginning = StreamBeginning(StreamFormat(stream.rate, stream.codec))
+    beginning.take(stream.data)
+    beginning.conclude()
+    return beginning.fault
+
+
+def repeated(pcm: bytes) -> Signal:
+    """20 s of a recording, from its first sound on."""
+    samples = np.frombuffer(pcm, "<i2")
+    return to_signal(np.resize(samples[np.argmax(np.abs(samples) > 300) :], _SECONDS * SAMPLE_RATE))
+
+
+def measure(label: str, streams: Sequence[Labelled]) -> Row:
+    """One row of the table."""
+    spent, warned = [], 0
+    for stream in streams:
+        began = time.process_time()
+        warned += fault(stream) is not None
+        spent.append(time.process_time() - began)
+    return {
+        "label": label,
+        "kind": streams[0].kind,
+        "warned": f"{warned} of {len(streams)}",
+        "ms": 1000 * (median(spent) or 0),
+    }
+
+
+def _speeds(signal: Signal) -> Iterator[tuple[bool, npt.NDArray[np.floating] | None]]:
+    """Whether it is twice as fast, and its features."""
+    for speed in (0.9, 1.0, 1.12):
+        for heard in (signal, telephone(signal)):
+            for factor in (1, 2):
+                played = soxr.resample(heard, SAMPLE_RATE, round(SAMPLE_RATE / speed / factor))
+                yield factor == 2, speech_speed.features(played[: 4 * SAMPLE_RATE], SAMPLE_RATE)
+
+
+def _discriminant(features: npt.NDArray[np.floating], fast: npt.NDArray[np.bool_]) -> npt.NDArray[np.floating]:
+    """Weights and offset of Fisher's linear discriminant."""
+    slow_mean, fast_mean = features[~fast].mean(axis=0), features[fast].mean(axis=0)
+    spread = np.cov(features[~fast].T) + np.cov(features[fast].T)
+    weights: npt.NDArray[np.floating] = np.linalg.solve(spread, fast_mean - slow_mean)
+    return np.append(weights, -weights @ (slow_mean + fast_mean) / 2)
+
+
+def fit(signals: Sequence[Signal]) -> None:
+    """Print the weights, and what they notice in recordings that they were not fitted to."""
+    rows = [(number, *row) for number, signal in enumerate(signals) for row in _speeds(signal)]
+    kept = [(number, fast, found) for number, fast, found in rows if found is not None]
+    numbers, fast = np.array([row[0] for row in kept]), np.array([row[1] for row in kept])
+    features = np.array([row[2] for row in kept])
+    scores = np.zeros(len(kept))
+    for number in set(numbers):
+        others = numbers != number
+        found = _discriminant(features[others], fast[others])
+        scores[~others] = features[~others] @ found[:-1] + found[-1]
+    print("weights and offset:", _discriminant(features, fast).round(3))
+    for threshold in _THRESHOLDS:
+        slow, quick = (scores[~fast] > threshold).mean(), (scores[fast] > threshold).mean()
+        print(f"above {threshold}: {quick:.2f} of the fast ones, {slow:.3f} of the others")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command."""
+    made = parser("labels", __doc__)
+    made.add_argument("--folder", type=Path, required=True, help="recordings and a manifest.jsonl")
+    made.add_argument("--fit", action="store_true", help="fit the weights of protocol.speech_speed")
+    given = made.parse_args(arguments)
+    signals = [repeated(recording.pcm) for recording in load(given.folder)]
+    if given.fit:
+        fit(signals)
+        return
+    rows = [measure("right", kind) for kind in zip(*map(list, map(rightly, signals)), strict=True)]
+    rows += [measure("right", [sound]) for rate in (8_000, 16_000, 48_000) for sound in sounds(rate)]
+    rows += [measure("wrong", kind) for kind in zip(*map(list, map(wrongly, signals)), strict=True)]
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

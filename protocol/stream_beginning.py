@@ -1,0 +1,153 @@
+"""The first seconds of a live stream: a WAV header is skipped, and a wrong label is noticed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import numpy as np
+
+from protocol.sample_codecs import SAMPLE_BYTES, PcmCodec, decode_samples
+from protocol.stream_audio import StreamFormat
+from protocol.wav_header import MAX_HEADER_BYTES, Incomplete, WavHeader, read_header
+from protocol.wrong_label import LOOK_SECONDS, QUIET, likely_fault
+
+_ENOUGH = 0.75
+"""Share of the seconds looked at from which on what a quiet beginning leaves is enough."""
+_MIN_SECONDS = 1.0
+"""Sound in which a fault shows, at a stream's end."""
+_MAGIC: Mapping[bytes, str] = MappingProxyType(
+    {
+        b"RIFF": "a WAV file",
+        b"OggS": "an Ogg file",
+        b"\x1a\x45\xdf\xa3": "a WebM file",
+        b"fLaC": "a FLAC file",
+        b"ID3\x02": "an MP3 file",
+        b"ID3\x03": "an MP3 file",
+        b"ID3\x04": "an MP3 file",
+        b"FORM": "an AIFF file",
+        b"caff": "a CAF file",
+        b"#!AMR": "an AMR file",
+        b".snd": "an AU file",
+    }
+)
+_MAGIC_BYTES = 8
+_OPUS_CONTAINERS = (b"OggS", b"\x1a\x45\xdf\xa3")
+
+
+class StreamBeginning:
+    """Looks at a stream once. Nothing of its audio is dropped, whatever is found. Used by one thread.
+
+    It holds what it looks at: `LOOK_SECONDS` of sound and a message, and a WAV header of at most 64 KiB.
+    """
+
+    def __init__(self, source: StreamFormat) -> None:
+        self._source = source
+        self._header: bytes | None = b""
+        """The WAV header so far; None: what comes is audio."""
+        self._first = b""
+        self._sound = _FirstSound(source.codec, source) if source.codec != "opus" else None
+        self.fault: str | None = None
+        """What is likely wrong with the label, in words."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is looked for any more."""
+        return self._header is None and (self.fault is not None or self._sound is None or self._sound.is_over)
+
+    def take(self, data: bytes) -> bytes:
+        """The audio in the stream's next bytes."""
+        if self._header is not None:
+            data = self._without_header(self._header + data if self._header else data)
+        if len(self._first) < _MAGIC_BYTES:
+            self._first += data[: _MAGIC_BYTES - len(self._first)]
+            self.fault = self.fault or self._named_container()
+        if self.fault is None and self._sound is not None:
+            self.fault = self._sound.take(data)
+        return data
+
+    def conclude(self) -> None:
+        """Look at what there is: the stream, or an utterance, ends."""
+        if self.fault is None and self._sound is not None:
+            self.fault = self._sound.conclude()
+
+    def _without_header(self, data: bytes) -> bytes:
+        self._header = None
+        if self._source.codec == "opus":
+            return data
+        try:
+            header = read_header(data)
+        except Incomplete:
+            if len(data) < MAX_HEADER_BYTES:
+                self._header = data
+                return b""
+            return data
+        if header is None:
+            return data
+        self.fault = self._disagreement(header)
+        return data[header.length :]
+
+    def _disagreement(self, header: WavHeader) -> str | None:
+        source = self._source
+        said = f"{source.codec}, {source.sample_rate} Hz, channels: {source.channels}"
+        found = f"{header.codec}, {header.rate} Hz, channels: {header.channels}"
+        return None if said == found else f"the WAV header in front says {found}, not {said}"
+
+    def _named_container(self) -> str | None:
+        names = dict(_MAGIC)
+        if self._source.codec == "opus":
+            names = {magic: name for magic, name in names.items() if magic not in _OPUS_CONTAINERS}
+        found = next((name for magic, name in names.items() if self._first.startswith(magic)), None)
+        if self._first[4:8] == b"ftyp":
+            found = "an MP4 file"
+        return found and f"the audio begins like {found}, not like {self._source.codec}"
+
+
+class _FirstSound:
+    """Gathers a stream's bytes from its first sound on, and has them looked at once."""
+
+    def __init__(self, codec: PcmCodec, source: StreamFormat) -> None:
+        self._codec = codec
+        self._source = source
+        self._sample_bytes = SAMPLE_BYTES[codec] * source.channels
+        self._unit = max(self._sample_bytes, SAMPLE_BYTES["pcm_f32le"])
+        """Whole samples, whatever they are."""
+        self._bytes_per_second = self._sample_bytes * source.sample_rate
+        self._chunks: list[bytes] = []
+        self._length = 0
+        self.is_over = False
+
+    def take(self, data: bytes) -> str | None:
+        """The fault that the stream's next bytes show."""
+        if self.is_over or not data:
+            return None
+        self._chunks.append(data)
+        self._length += len(data)
+        if self._length < LOOK_SECONDS * self._bytes_per_second:
+            return None
+        return self._look(_ENOUGH * LOOK_SECONDS)
+
+    def conclude(self) -> str | None:
+        """The fault that the bytes so far show."""
+        return None if self.is_over else self._look(_MIN_SECONDS)
+
+    def _look(self, seconds: float) -> str | None:
+        sound = self._from_first_sound(b"".join(self._chunks))
+        self._chunks, self._length = [sound], len(sound)
+        if len(sound) < seconds * self._bytes_per_second:
+            return None
+        self.is_over, self._chunks = True, []
+        source = self._source
+        return likely_fault(
+            sound[: int(LOOK_SECONDS * self._bytes_per_second)],
+            self._codec,
+            source.sample_rate,
+            channels=source.channels,
+        )
+
+    def _from_first_sound(self, data: bytes) -> bytes:
+        """Without the quiet samples in front."""
+        whole = len(data) // self._sample_bytes * self._sample_bytes
+        loud = np.abs(decode_samples(data[:whole], self._codec)) > QUIET
+        first = int(loud.argmax()) if loud.any() else len(loud)
+        return data[first * SAMPLE_BYTES[self._codec] // self._unit * self._unit :]
