@@ -12,6 +12,7 @@ import {Part, announce} from "./transcript.js";
 const LANGUAGES = "af am ar as az ba be bg bn bo br bs ca cs cy da de el en es et eu fa fi fo fr gl gu ha haw he hi hr ht "
   + "hu hy id is it ja jv ka kk km kn ko la lb ln lo lt lv mg mi mk ml mn mr ms mt my ne nl nn no oc pa pl ps pt ro ru sa sd "
   + "si sk sl sn so sq sr su sv sw ta te tg th tk tl tr tt uk ur uz vi yi yo yue zh";
+const UNNAMED = {ba: "Bashkir", bo: "Tibetan"}; // by Chromium
 
 const $ = (id) => document.getElementById(id);
 const [record, state, language, stereo] = [$("record"), $("state"), $("language"), $("stereo")];
@@ -247,7 +248,7 @@ async function readFacts() {
   const {backend, languages} = answer?.ok ? await answer.json() : {};
   $("server").textContent = backend ?? "not reachable";
   const names = new Intl.DisplayNames(["en"], {type: "language"});
-  const options = (languages ?? LANGUAGES.split(" ")).map((code) => new Option(names.of(code), code));
+  const options = (languages ?? LANGUAGES.split(" ")).map((code) => new Option(UNNAMED[code] ?? names.of(code), code));
   options.sort((one, other) => one.text.localeCompare(other.text));
   language.append(...options);
 }

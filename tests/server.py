@@ -107,7 +107,7 @@ class Server:
 
     def wait_ready(self) -> None:
         """Wait until /health says 200."""
-        eventually(lambda: self.answers() == 200, 100)
+        eventually(lambda: self.answers() == 200, 200)
 
     def answers(self) -> int:
         """Status of /health; 0 while nothing listens."""

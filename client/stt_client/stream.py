@@ -21,7 +21,8 @@ class AsyncStream:
     """A live stream of one speaker or two. `async with` connects; iterating yields events until the last words.
 
     Used on one event loop. Send and iterate at the same time, or use `transcribe`. Leaving the `async with` block
-    cancels what has no final yet; `close` waits for it.
+    cancels what has no final yet; `close` waits for it. A task that iterates while `async with` connects is told of
+    attempts that fail (`Reconnecting`).
 
     Example:
         >>> async def main():

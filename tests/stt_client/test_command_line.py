@@ -17,14 +17,23 @@ from typer.testing import CliRunner
 
 from stt_client import Transcript
 from stt_client.cli.commands import app
+from stt_client.cli.formats import Format
 from tests.audio import reference, silence, text_of
+from tests.client import session
 from tests.models.stand_in import Hub
 from tests.server import ROOT, Server, free_port
-from tests.stt_client.terminal import Terminal, command, environment, piped
+from tests.stt_client.terminal import COLUMNS, Terminal, command, environment, piped
 from tests.weights import settings_of
 
 HELLO = "references/hello.wav"
 PAUSES = "references/pauses_meeting.wav"
+_HUMAN_PLACES = (parent / "shared" / "speech" / "en_jfk.wav" for parent in ROOT.parents)
+HUMAN = next((path for path in _HUMAN_PLACES if path.exists()), None)
+HUMAN_TEXT = "and so my fellow americans ask not what your country can do for you ask what you can do for your country"
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"[a-z']+", text.lower())
 
 
 def test_a_stream_shows_partials_in_place_and_finals_as_lines(mock_server: Server) -> None:
@@ -90,20 +99,37 @@ def test_the_microphone_is_streamed(mock_server: Server, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", [("stream", HELLO), ("transcribe", HELLO)])
-def test_control_c_ends_a_wait_for_a_server(arguments: list[str]) -> None:
-    """Where no server answers, one Ctrl-C is enough, and nothing but the prompt follows."""
+@pytest.mark.parametrize(("verb", "told"), [("stream", "Connecting to http://"), ("transcribe", "hello.wav: ")])
+def test_control_c_ends_a_wait_for_a_server(verb: str, told: str) -> None:
+    """Where a server does not answer, a line says so, one Ctrl-C is enough, and nothing but the prompt follows."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with Terminal({}, *arguments, "--server", address) as terminal:
+        with Terminal({}, verb, HELLO, "--server", address) as terminal:
             silent.settimeout(60)
             connection, _ = silent.accept()
+            terminal.until(lambda lines: any(told in line for line in lines))
             terminal.press(b"\x03")
             code = terminal.ended(8)
             connection.close()
 
     assert code == 130
     assert b"Traceback" not in terminal.written
+
+
+@pytest.mark.slow
+def test_a_full_server_is_waited_for(folder: Path) -> None:
+    """One sentence says that the server is full and when it is asked again; with room the words come."""
+    told = "The server answered 503: full: 1 of 1 sessions are open; connecting again in 5 s."
+    with (
+        Server(folder, {"STT_BACKEND": "mock", "STT_MAX_SESSIONS": "1"}) as server,
+        session(server.ws()) as other,
+        Terminal({}, "stream", HELLO, "--server", server.http) as terminal,
+    ):
+        terminal.until(lambda lines: told in lines)
+        other.socket.close()
+        assert terminal.ended() == 0
+
+    assert terminal.lines == [told, f"0:00  {text_of('hello')}"]
 
 
 def test_a_stream_without_a_terminal_is_plain_text(mock_server: Server) -> None:
@@ -165,6 +191,7 @@ def test_transcribe_without_a_server_runs_the_engine_itself(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_real_words_on_the_terminal(folder: Path) -> None:
     """With real recognition: a stream's last line, and the same words by the engine in this process."""
     settings = settings_of("tiny.en")
@@ -176,6 +203,32 @@ def test_real_words_on_the_terminal(folder: Path) -> None:
     transcript = Transcript.model_validate_json(done.stdout)
     assert transcript.text == "Hello and welcome to the speech server."
     assert transcript.segments[0].words
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(HUMAN is None, reason="shared speech is not here")
+def test_a_human_voice_on_the_terminal(folder: Path) -> None:
+    """A recorded speech, streamed and transcribed to each format at a terminal by a real server: the same words."""
+    shown = {}
+    with Server(folder, settings_of("tiny.en")) as server:
+        for verb in (("stream",), *(("transcribe", "-f", form) for form in Format)):
+            with Terminal({}, *verb, str(HUMAN), "-s", server.http) as terminal:
+                assert terminal.ended() == 0, terminal.lines
+                shown[verb[-1]] = terminal.lines
+
+    transcript = Transcript.model_validate_json("".join(line.ljust(COLUMNS) for line in shown["json"]))
+    said = {
+        "stream": [line[6:] for line in shown["stream"]],
+        "json": [transcript.text],
+        "text": shown["text"],
+        "srt": [line for line in shown["srt"] if "-->" not in line and not line.isdigit()],
+        "vtt": [line for line in shown["vtt"][1:] if "-->" not in line],
+        "tsv": [line.split(maxsplit=2)[2] for line in shown["tsv"][1:]],
+    }
+    assert {form: words(" ".join(lines)) for form, lines in said.items()} == dict.fromkeys(said, words(HUMAN_TEXT))
+    assert max(map(len, said["srt"] + said["vtt"])) <= 42
+    assert (shown["vtt"][0], shown["tsv"][0].split()) == ("WEBVTT", ["start", "end", "text"])
 
 
 @pytest.mark.slow
@@ -209,6 +262,7 @@ def test_no_server_is_an_exit_code_of_its_own() -> None:
 
     assert done.returncode == 3
     assert b"No server answers at ws://127.0.0.1:" in done.stderr
+    assert done.stderr.count(b"connecting again") == 1
     assert b"`stt serve` starts one here" in done.stderr
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soxr
 
 from stt_client import (
     AsyncClient,
@@ -133,6 +135,24 @@ def test_arrays_say_the_same_as_bytes(mock_server: Server, kind: str) -> None:
         (final,) = stream.close()
 
     assert final.text == text_of("hello")
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
+def test_audio_of_any_rate_keeps_its_times(mock_server: Server, rate: int) -> None:
+    """An async iterator gives arrays of the device's own rate; the final's times are those of 16 kHz."""
+    samples = soxr.resample(np.frombuffer(reference("hello") + silence(800), np.int16), 16_000, rate)
+
+    async def pieces() -> AsyncIterator[np.ndarray[tuple[int], np.dtype[np.int16]]]:
+        for piece in np.array_split(samples, 30):
+            yield piece
+
+    async def spoken() -> list[Final]:
+        async with AsyncClient(mock_server.http).stream(sample_rate=rate) as stream:
+            return [event async for event in stream.transcribe(pieces()) if isinstance(event, Final)]
+
+    (final,) = asyncio.run(spoken())
+    assert final.text == text_of("hello")
+    assert [final.start_ms, final.end_ms] == pytest.approx([100, 2180], abs=20)
 
 
 @pytest.mark.parametrize("audio", [np.zeros(10, np.int32), np.zeros(10, np.complex64)])

@@ -6,6 +6,8 @@ from typing import TextIO
 
 from rich.cells import cell_len
 from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
 
 from stt_client.events import AudioLost, Event, Final, Partial, Reconnected, Reconnecting, ServerWarning
 
@@ -23,6 +25,15 @@ class LiveView:
         self._console = Console(file=out, highlight=False, soft_wrap=True)
         self._errors = Console(file=errors, highlight=False, soft_wrap=True)
         self._json = json
+        self._outage = ""
+        """Why there is no connection, as it was told last."""
+
+    def connecting(self, server: str) -> Status:
+        """Show until it is stopped, on a terminal, that there is no connection yet."""
+        status = self._errors.status(f"Connecting to {escape(server)}")
+        if self._errors.is_terminal and not self._json:
+            status.start()
+        return status
 
     def show(self, event: Event) -> None:
         """Show one event."""
@@ -36,14 +47,21 @@ class LiveView:
             case Final():
                 self._final(event)
             case Reconnecting() | Reconnected() | ServerWarning() | AudioLost():
-                self.clear()
-                self._errors.print(_notice(event), style="yellow", markup=False)
+                self._tell(event)
 
     def clear(self) -> None:
         """Remove the partial."""
         if self._in_place:
             self._out.write(_CLEAR_LINE)
             self._out.flush()
+
+    def _tell(self, event: Reconnecting | Reconnected | ServerWarning | AudioLost) -> None:
+        """Tell what happened; why there is no connection is told once, however many attempts fail for it."""
+        outage = event.reason if isinstance(event, Reconnecting) else ""
+        if not outage or outage != self._outage:
+            self.clear()
+            self._errors.print(_notice(event), style="yellow", markup=False)
+        self._outage = outage
 
     def _partial(self, text: str) -> None:
         if self._in_place:
@@ -69,8 +87,8 @@ class LiveView:
 def _notice(event: Reconnecting | Reconnected | ServerWarning | AudioLost) -> str:
     match event:
         case Reconnecting():
-            wait = f"in {event.delay_seconds:.1f} s" if event.delay_seconds >= 0.1 else "now"
-            return f"{event.reason[:1].upper()}{event.reason[1:]}; connecting again {wait}."
+            wait = f" in {event.delay_seconds:.0f} s" if event.delay_seconds >= 1 else ""
+            return f"{event.reason[:1].upper()}{event.reason[1:]}; connecting again{wait}."
         case Reconnected():
             return f"Connected again; {event.resent_ms / 1000:.1f} s of audio are sent again."
         case ServerWarning():

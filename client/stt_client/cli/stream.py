@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 from stt_client.cli.exits import Exit
 from stt_client.cli.live_view import LiveView
@@ -45,29 +46,45 @@ async def stream(client: AsyncClient, source: Source, request: StreamRequest) ->
         words=request.words,
         vad_silence_ms=request.vad_silence_ms,
     )
+    view = LiveView(sys.stdout, sys.stderr, source.channels, json=request.json)
     try:
         with interrupts:
-            async with live:
-                interrupts.opened = True
-                await _show(
-                    live, source, interrupts.first, LiveView(sys.stdout, sys.stderr, source.channels, json=request.json)
-                )
+            await _run(live, source, interrupts, view, client.server)
     except asyncio.CancelledError:
         if not interrupts.first.is_set():
             raise
     return Exit.INTERRUPTED if interrupts.first.is_set() else Exit.DONE
 
 
-async def _show(live: AsyncStream, source: Source, stop: asyncio.Event, view: LiveView) -> None:
-    feeder = asyncio.create_task(_feed(live, source, stop))
+async def _run(live: AsyncStream, source: Source, interrupts: _Interrupts, view: LiveView, server: str) -> None:
+    """Connect to `server` and send the source; events are shown from the first attempt to connect on."""
+    showing = asyncio.create_task(_show(live, view))
+    connecting = view.connecting(server)
     try:
-        async for event in live:
-            view.show(event)
-        await feeder
+        async with live:
+            connecting.stop()
+            interrupts.opened = True
+            feeder = asyncio.create_task(_feed(live, source, interrupts.first))
+            try:
+                await showing
+                await feeder
+            finally:
+                await _cancel(feeder)
     finally:
+        connecting.stop()
+        await _cancel(showing)
         view.clear()
-        feeder.cancel()
-        await asyncio.gather(feeder, return_exceptions=True)
+
+
+async def _show(live: AsyncStream, view: LiveView) -> None:
+    async for event in live:
+        view.show(event)
+
+
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _Interrupts:
@@ -103,9 +120,7 @@ async def _feed(live: AsyncStream, source: Source, stop: asyncio.Event) -> None:
         live.fail(error)
         raise
     finally:
-        for task in (stopped, sending):
-            task.cancel()
-        await asyncio.gather(stopped, sending, return_exceptions=True)
+        await _cancel(stopped, sending)
 
 
 async def _send(live: AsyncStream, source: Source) -> None:
