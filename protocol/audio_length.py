@@ -95,8 +95,19 @@ def _mp3_seconds(stream: av.AudioStream, part: Part) -> float | None:
     for tag, at in ((b"Xing", 8), (b"Info", 8), (b"VBRI", 14)):
         found = head.find(tag)
         if found >= 0 and (tag == b"VBRI" or head[found + 7] & 1):
-            return int.from_bytes(head[found + at : found + at + 4], "big") * frame_samples / rate
+            samples = int.from_bytes(head[found + at : found + at + 4], "big") * frame_samples
+            return (samples - (0 if tag == b"VBRI" else _mp3_trimmed(head[found:]))) / rate
     return None
+
+
+def _mp3_trimmed(tag: bytes) -> int:
+    """Samples of the encoder's delay and padding, which FFmpeg leaves out, by LAME's part of a Xing or Info tag."""
+    fields = zip((1, 2, 4, 8), (4, 4, 100, 4), strict=True)
+    lame = tag[8 + sum(size for flag, size in fields if tag[7] & flag) :]
+    if lame[:4] not in (b"LAME", b"Lavf", b"Lavc"):
+        return 0
+    both = int.from_bytes(lame[21:24], "big")
+    return (both >> 12) + (both & 0xFFF)
 
 
 def _ogg_seconds(stream: av.AudioStream, part: Part) -> float | None:

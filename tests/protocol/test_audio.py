@@ -97,6 +97,14 @@ def test_mp3_behind_zeros(zeros: int) -> None:
     assert_whole(bytes(zeros) + MP3)
 
 
+@pytest.mark.parametrize("length", range(16_000, 16_576, 64))
+def test_an_encoder_s_padding_is_not_missing(length: int) -> None:
+    """An MP3 of 16 kHz declares up to 0.14 s of delay and padding, which nobody hears."""
+    noise = np.random.default_rng(0).normal(0, 2_000, length).astype(np.int16)
+    signal, warnings = read(encoded(noise, "mp3", "libmp3lame"))
+    assert (signal.shape[1], warnings) == (length, [])
+
+
 def test_mp3_from_mid_frame() -> None:
     """An MP3 that was cut somewhere begins with the next frame."""
     assert_whole(MP3[1_500:], SECONDS - 0.1)
