@@ -36,7 +36,7 @@ class RestartedServer:
         return server
 
     def __enter__(self) -> RestartedServer:
-        eventually(lambda: self._server.answers() == 200, 100)
+        eventually(lambda: self._server.answers() == 200, 200)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -74,7 +74,7 @@ async def converse(server: RestartedServer, restarts: int, number: signal.Signal
     """Say one recording after another; in the middle of each the server restarts, unless `number` is None."""
     events: list[Event] = []
     spoken: asyncio.Queue[Final] = asyncio.Queue()
-    async with AsyncClient(server.http, connect_seconds=60).stream(language="en") as stream:
+    async with AsyncClient(server.http, connect_seconds=200, reconnect_seconds=200).stream(language="en") as stream:
         reader = asyncio.create_task(read(stream, events, spoken))
         for name in islice(cycle(RECORDINGS), restarts):
             pcm = reference(name)
@@ -83,7 +83,7 @@ async def converse(server: RestartedServer, restarts: int, number: signal.Signal
             await speak(stream, pcm[len(pcm) // 2 & ~1 :] + silence(1000))
             if restart:
                 await restart
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(200):
                 await spoken.get()
         await stream.finish()
         await reader
@@ -124,13 +124,15 @@ def test_ten_restarts_in_mid_sentence_cost_no_word(folder: Path, number: signal.
     check(events, 10, [words(text_of(name)) for name in islice(cycle(RECORDINGS), 10)])
 
 
-@pytest.mark.soak
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_ten_restarts_cost_no_word_of_whisper(folder: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    "restarts", [pytest.param(2, marks=pytest.mark.slow), pytest.param(10, marks=pytest.mark.soak)]
+)
+def test_restarts_cost_no_word_of_whisper(folder: Path, number: signal.Signals, restarts: int) -> None:
     """With real recognition too, each sentence has the words that it has without restarts."""
     with RestartedServer(folder, settings_of("tiny.en")) as server:
-        undisturbed = asyncio.run(converse(server, 10, None))
-        events = asyncio.run(converse(server, 10, number))
+        undisturbed = asyncio.run(converse(server, restarts, None))
+        events = asyncio.run(converse(server, restarts, number))
 
-    check(events, 10, texts(undisturbed))
+    check(events, restarts, texts(undisturbed))
