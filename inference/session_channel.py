@@ -50,6 +50,8 @@ class _PendingFinal:
     stream: ASRStream | None
     result: Future[ASRResult] | None
     """None: nothing was voiced, so nothing is decoded."""
+    dropped: int = 0
+    """Samples dropped since the utterance before."""
 
 
 class SessionChannel:
@@ -70,7 +72,7 @@ class SessionChannel:
         self._finals: deque[_PendingFinal] = deque()
         self._current: UtteranceState | None = None
         self._dropped = 0
-        """Samples dropped since the last final."""
+        """Samples dropped since the last utterance ended."""
         self.stall_seconds: float | None = None
         """Absence of audio that ends the open utterance; None: none is open, or silence does not end it."""
 
@@ -169,7 +171,7 @@ class SessionChannel:
         silent = EndedUtterance(utterance, here, here, Reason.COMMIT, arrived, commit_id)
         if self._config.every_turn:
             self._report_turn(events.SpeechStopped(ms(here), Reason.COMMIT, self._number))
-        self._finals.append(_PendingFinal(silent, here, stream=None, result=None))
+        self._append(_PendingFinal(silent, here, stream=None, result=None))
 
     def _handle(
         self, happened: Sequence[UtteranceEvent], arrived: float | None, commit_id: str | int | None = None
@@ -197,8 +199,12 @@ class SessionChannel:
             raise AssertionError("an utterance ended that never began")
         self._report_turn(events.SpeechStopped(ms(event.voiced_end), event.reason, self._number))
         ended = EndedUtterance(state, event.voiced_start, event.voiced_end, event.reason, arrived, commit_id)
-        self._finals.append(_PendingFinal(ended, event.start, event.stream, event.result))
+        self._append(_PendingFinal(ended, event.start, event.stream, event.result))
         event.result.add_done_callback(lambda _: self._context.source.wake())
+
+    def _append(self, pending: _PendingFinal) -> None:
+        self._finals.append(replace(pending, dropped=self._dropped))
+        self._dropped = 0
 
     def _ready(self, pending: _PendingFinal) -> bool:
         return pending.result is None or pending.result.done() or self._context.source.must_finish
@@ -214,8 +220,9 @@ class SessionChannel:
             text = FinalText(pending.ended.state.newest)
         final = self._state.next_final(pending.ended, text, time.monotonic())
         if final is not None:
-            self._context.sink.put(replace(final, dropped_ms=ms(self._dropped)))
-            self._dropped = 0
+            self._context.sink.put(replace(final, dropped_ms=ms(pending.dropped)))
+        else:
+            self._dropped += pending.dropped
 
     def _publish_partial(self, stream: ASRStream, utterance: UtteranceState) -> None:
         now = time.monotonic()

@@ -222,7 +222,7 @@ def test_silence_alone_says_nothing(mock_server: Server) -> None:
         ({"call_id": ""}, "call_id"),
         ({"call_id": "x" * 129}, "call_id"),
         ({"call_id": "a\nb"}, "call_id"),
-        ({"codec": "opus"}, "codec"),
+        ({"codec": "mp3"}, "codec"),
         ({"channels": 3}, "channels"),
         ({"frame_ms": 9}, "frame_ms"),
         ({"partial_ms": "1e9"}, "partial_ms"),

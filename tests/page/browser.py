@@ -157,6 +157,6 @@ class Browser:
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Wait for a browser that was told to close, which ends its own processes; kill one that does not."""
     try:
-        process.wait(10)
+        process.wait(60)
     except subprocess.TimeoutExpired:
         process.kill()

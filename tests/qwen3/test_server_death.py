@@ -59,7 +59,7 @@ def test_a_killed_server(doomed: Server) -> None:
     engine = engine_of(doomed.process.pid)
     assert engine
     doomed.signal(signal.SIGKILL)
-    doomed.process.wait(5)
+    doomed.process.wait(60)
     eventually(lambda: gone(engine), 5)
 
 
@@ -69,6 +69,6 @@ def test_a_stop_without_sessions(server: Server) -> None:
     assert engine
     began = time.monotonic()
     server.signal(signal.SIGTERM)
-    server.process.wait(15)
+    server.process.wait(60)
     assert time.monotonic() - began < 10
     eventually(lambda: gone(engine))

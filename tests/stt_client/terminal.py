@@ -92,7 +92,7 @@ class Terminal:
         deadline = time.monotonic() + seconds
         while self._read():
             assert time.monotonic() < deadline, self.lines
-        return self._process.wait(10)
+        return self._process.wait(60)
 
     def _read(self) -> bool:
         """Read what comes within a while; False: nothing will come any more."""

@@ -123,7 +123,7 @@ def test_a_client_that_is_not_read_is_not_given_up(
 
 
 def test_little_waits_in_the_sockets_of_a_client_that_is_held_back(folder: Path) -> None:
-    """Less than is read in 10 s at twice real time, on both sides together: a ping waits behind it."""
+    """Under 1 MB on both sides together, where the system alone lets 6 MB wait: a ping waits behind it."""
     settings = {"STT_IN_QUEUE_SECONDS": "3"}
     with (
         Server.with_fault(folder, "stuck", settings, script=True) as server,
@@ -141,7 +141,7 @@ def test_little_waits_in_the_sockets_of_a_client_that_is_held_back(folder: Path)
                 time.sleep(0.05)
         processed = server.metric('stt_audio_seconds_total{source="websocket"}') * BYTES_PER_SECOND
 
-    assert sent - processed - 3 * BYTES_PER_SECOND < MOST_SECONDS * 2 * BYTES_PER_SECOND
+    assert sent - processed - 3 * BYTES_PER_SECOND < 1_000_000
 
 
 def test_a_client_that_answers_no_ping_is_let_go(folder: Path) -> None:

@@ -156,4 +156,4 @@ def test_a_clean_stop_has_exit_status_0(folder: Path, number: signal.Signals) ->
     """Under `python app.py`; uvicorn ends by the signal itself."""
     with Server(folder, MOCK, script=True) as server:
         server.signal(number)
-        assert server.process.wait(15) == 0
+        assert server.process.wait(60) == 0
