@@ -97,7 +97,7 @@ def summarise(windows: Sequence[Window], uploads: int) -> Row:
         "streams": mine[0].level.streams,
         "finals": ours["count"],
         **{name: rounded(ours[name], 1) for name in ("p50", "p95", "p99")},
-        "p95s": " ".join(f"{each.level.endpoint_ms['p95']:.0f}" for each in mine),
+        "p95s": " ".join(str(rounded(each.level.endpoint_ms["p95"], 0)) for each in mine),
         "ratio": rounded(ours["p95"] / alone["p95"] if ours["p95"] and alone["p95"] else None),
         "dropped": sum(each.level.dropped for each in mine),
         "errors": sum(len(each.level.errors) for each in mine),
