@@ -67,8 +67,7 @@ class Settings(BaseSettings):
     metrics_key_required: bool = False
     """Whether `/metrics` needs a key."""
     max_key_sessions: Annotated[int, Field(ge=0)] = 0
-    """WebSocket sessions open at once with one key; beyond them handshakes get 429; 0: any number. A session of two
-    channels counts as two."""
+    """Sessions open at once with one key, as STT_MAX_SESSIONS counts; beyond them handshakes get 429; 0: any number."""
     token_secret: str = ""
     """What short-lived tokens are signed with, the same on all servers; empty: with what is derived from the keys."""
     tls_cert: Path | None = None
@@ -168,8 +167,8 @@ class Settings(BaseSettings):
 
     def serving(self) -> ServingOptions:
         """What `python app.py` tells uvicorn."""
-        tls, believed = (self.tls_cert, self.tls_key), not self.trusted_proxies
-        return ServingOptions(self.host, self.port, self.keep_alive_seconds, *tls, uvicorn_trusts_proxies=believed)
+        address = self.host, self.port, self.keep_alive_seconds, self.tls_cert, self.tls_key
+        return ServingOptions(*address, uvicorn_trusts_proxies=not self.trusted_proxies)
 
     def access(self) -> AccessOptions:
         """Who may use the server; reads the file of keys, if there is one.
@@ -220,8 +219,7 @@ class Settings(BaseSettings):
 
     def uploads(self) -> UploadOptions:
         """Bounds of an upload."""
-        all_bytes = max(self.http_upload_bytes, self.max_upload_bytes)
-        return UploadOptions(self.max_upload_bytes, all_bytes, self.max_audio_seconds)
+        return UploadOptions(self.max_upload_bytes, self.http_upload_bytes, self.max_audio_seconds)
 
     def http_threads(self) -> int:
         """HTTP transcriptions at once."""

@@ -50,7 +50,7 @@ class _PendingFinal:
     stream: ASRStream | None
     result: Future[ASRResult] | None
     """None: nothing was voiced, so nothing is decoded."""
-    dropped: int = 0
+    dropped: int
     """Samples dropped since the utterance before."""
 
 
@@ -171,7 +171,7 @@ class SessionChannel:
         silent = EndedUtterance(utterance, here, here, Reason.COMMIT, arrived, commit_id)
         if self._config.every_turn:
             self._report_turn(events.SpeechStopped(ms(here), Reason.COMMIT, self._number))
-        self._append(_PendingFinal(silent, here, stream=None, result=None))
+        self._append(silent, here)
 
     def _handle(
         self, happened: Sequence[UtteranceEvent], arrived: float | None, commit_id: str | int | None = None
@@ -199,11 +199,17 @@ class SessionChannel:
             raise AssertionError("an utterance ended that never began")
         self._report_turn(events.SpeechStopped(ms(event.voiced_end), event.reason, self._number))
         ended = EndedUtterance(state, event.voiced_start, event.voiced_end, event.reason, arrived, commit_id)
-        self._append(_PendingFinal(ended, event.start, event.stream, event.result))
+        self._append(ended, event.start, event.stream, event.result)
         event.result.add_done_callback(lambda _: self._context.source.wake())
 
-    def _append(self, pending: _PendingFinal) -> None:
-        self._finals.append(replace(pending, dropped=self._dropped))
+    def _append(
+        self,
+        ended: EndedUtterance,
+        start: int,
+        stream: ASRStream | None = None,
+        result: Future[ASRResult] | None = None,
+    ) -> None:
+        self._finals.append(_PendingFinal(ended, start, stream, result, self._dropped))
         self._dropped = 0
 
     def _ready(self, pending: _PendingFinal) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 from protocol import events
 from protocol.stream_audio import StreamConverter, StreamFormat
@@ -25,7 +26,8 @@ class ClientAudio:
         if self._beginning is None:
             return self._audio(data)
         data = self._beginning.take(data)
-        return (*self._warnings_of_label(self._beginning), *self._audio(data))
+        # Lazily: a long message of Opus is decoded in parts, between which other connections are served.
+        return chain(self._warnings_of_label(self._beginning), self._audio(data))
 
     def flush(self) -> Sequence[events.Audio]:
         """What the resampler holds back."""

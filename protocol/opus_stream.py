@@ -10,10 +10,9 @@ import numpy as np
 from protocol.opus_ogg import CAPTURE_PATTERN, OggReader
 from protocol.opus_packets import OPUS_RATE, OpusHead, OpusItem, OpusPacket, OpusReader, PacketReader
 from protocol.opus_webm import EBML, WebmReader
-from protocol.pcm import Signal
+from protocol.pcm import INT16_SCALE, Signal
 
 _LAYOUTS = {1: "mono", 2: "stereo"}
-_INT16_SCALE = np.float32(1 / 32768)
 _BLOCK_SAMPLES = OPUS_RATE // 4
 """Decoded samples after which others are let in: 250 ms, about 0.5 ms of CPU."""
 _BLOCK_ITEMS = 50
@@ -74,7 +73,7 @@ class OpusStream:
         self._decoder = av.AudioCodecContext.create("libopus", "r")
         self._decoder.sample_rate, self._decoder.layout = OPUS_RATE, _LAYOUTS[self._channels]
         self._to_skip = head.pre_skip
-        self._gain = np.float32(head.gain) * _INT16_SCALE
+        self._gain = np.float32(head.gain) * INT16_SCALE
 
     def _decoded(self, packet: OpusPacket) -> Signal:
         try:

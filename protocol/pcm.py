@@ -17,7 +17,8 @@ FRAME_SAMPLES = SAMPLE_RATE * FRAME_MS // 1000
 BYTES_PER_SAMPLE = 2
 BYTES_PER_SECOND = SAMPLE_RATE * BYTES_PER_SAMPLE
 
-_TO_SIGNAL = np.float32(1 / 32768)
+INT16_SCALE = np.float32(1 / 32768)
+"""From 16-bit units to full scale."""
 _RMS_SCALE = np.float32(32768**2 / FRAME_SAMPLES)
 _DRIFT = np.linalg.qr(np.vander(np.linspace(-1, 1, FRAME_SAMPLES), 3))[0].T.astype(np.float32)
 """The parabolas of a frame: orthonormal basis, float32 [3, 320]."""
@@ -31,7 +32,7 @@ Signal = npt.NDArray[np.float32]
 
 def to_signal(samples: Samples) -> Signal:
     """Scale int16 PCM, shape [n], to float32 in [-1, 1), shape [n]."""
-    return np.multiply(samples, _TO_SIGNAL, dtype=np.float32)
+    return np.multiply(samples, INT16_SCALE, dtype=np.float32)
 
 
 def to_pcm(signal: Signal) -> bytes:

@@ -8,12 +8,11 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from protocol.pcm import Signal
+from protocol.pcm import INT16_SCALE, Signal, to_signal
 
 PcmCodec = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw"]
 PCM_CODECS: tuple[PcmCodec, ...] = get_args(PcmCodec)
 SAMPLE_BYTES: Mapping[PcmCodec, int] = MappingProxyType({"pcm_s16le": 2, "pcm_f32le": 4, "mulaw": 1, "alaw": 1})
-_INT16_SCALE = np.float32(1 / 32768)
 
 
 def decode_samples(data: bytes, codec: PcmCodec) -> Signal:
@@ -21,7 +20,7 @@ def decode_samples(data: bytes, codec: PcmCodec) -> Signal:
     if codec == "pcm_f32le":
         return np.nan_to_num(np.frombuffer(data, "<f4").astype(np.float32), nan=0, posinf=1, neginf=-1)
     if codec == "pcm_s16le":
-        return np.frombuffer(data, "<i2") * _INT16_SCALE
+        return to_signal(np.frombuffer(data, "<i2"))
     table = _MULAW if codec == "mulaw" else _ALAW
     return table[np.frombuffer(data, np.uint8)]
 
@@ -31,7 +30,7 @@ def _mulaw_table() -> Signal:
     code = ~np.arange(256, dtype=np.uint8)
     exponent, mantissa = (code >> 4 & 7).astype(np.int32), (code & 15).astype(np.int32)
     size = ((mantissa << 3) + 132 << exponent) - 132
-    return np.where(code & 128, -size, size).astype(np.float32) * _INT16_SCALE
+    return np.where(code & 128, -size, size).astype(np.float32) * INT16_SCALE
 
 
 def _alaw_table() -> Signal:
@@ -39,7 +38,7 @@ def _alaw_table() -> Signal:
     code = np.arange(256, dtype=np.uint8) ^ 0x55
     exponent, mantissa = (code >> 4 & 7).astype(np.int32), (code & 15).astype(np.int32)
     size = np.where(exponent > 0, (mantissa << 4) + 264 << np.maximum(exponent - 1, 0), (mantissa << 4) + 8)
-    return np.where(code & 128, size, -size).astype(np.float32) * _INT16_SCALE
+    return np.where(code & 128, size, -size).astype(np.float32) * INT16_SCALE
 
 
 _MULAW, _ALAW = _mulaw_table(), _alaw_table()

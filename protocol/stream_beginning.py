@@ -7,6 +7,8 @@ from types import MappingProxyType
 
 import numpy as np
 
+from protocol.opus_ogg import CAPTURE_PATTERN
+from protocol.opus_webm import EBML
 from protocol.sample_codecs import SAMPLE_BYTES, PcmCodec, decode_samples
 from protocol.stream_audio import StreamFormat
 from protocol.wav_header import MAX_HEADER_BYTES, Incomplete, WavHeader, read_header
@@ -19,8 +21,8 @@ _MIN_SECONDS = 1.0
 _MAGIC: Mapping[bytes, str] = MappingProxyType(
     {
         b"RIFF": "a WAV file",
-        b"OggS": "an Ogg file",
-        b"\x1a\x45\xdf\xa3": "a WebM file",
+        CAPTURE_PATTERN: "an Ogg file",
+        EBML: "a WebM file",
         b"fLaC": "a FLAC file",
         b"ID3\x02": "an MP3 file",
         b"ID3\x03": "an MP3 file",
@@ -32,7 +34,7 @@ _MAGIC: Mapping[bytes, str] = MappingProxyType(
     }
 )
 _MAGIC_BYTES = 8
-_OPUS_CONTAINERS = (b"OggS", b"\x1a\x45\xdf\xa3")
+_OPUS_CONTAINERS = (CAPTURE_PATTERN, EBML)
 
 
 class StreamBeginning:

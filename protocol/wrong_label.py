@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from protocol import speech_speed
-from protocol.pcm import Signal
+from protocol.pcm import Signal, to_signal
 from protocol.sample_codecs import PCM_CODECS, SAMPLE_BYTES, PcmCodec, decode_samples
 
 LOOK_SECONDS = 4.0
@@ -53,7 +53,6 @@ _FRAME = 512
 _MIN_SAMPLES = 4_000
 _MIN_RANDOM_BYTES = 20_000
 _FEW = 0.02
-_FULL_SCALE = np.float32(32768)
 _TOO_FAST = 2.0
 """From `speech_speed.excess`."""
 
@@ -109,7 +108,7 @@ def _readings(data: bytes, codec: PcmCodec) -> Iterator[tuple[str, Signal]]:
     """What the bytes may be, and the samples that they then are."""
     whole = data[: len(data) // 4 * 4]
     if codec == "pcm_s16le":
-        yield _BIG_ENDIAN, np.frombuffer(whole, ">i2").astype(np.float32) / _FULL_SCALE
+        yield _BIG_ENDIAN, to_signal(np.frombuffer(whole, ">i2"))
         yield _SHIFTED, decode_samples(whole[1:-1], codec)
     for each in PCM_CODECS:
         signal = decode_samples(whole, each)

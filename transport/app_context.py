@@ -18,11 +18,14 @@ from protocol.errors import Forbidden
 from transport.admission import Admission
 from transport.api_keys import Keyring
 from transport.backend_lifecycle import BackendLifecycle
-from transport.byte_budget import MAX_MESSAGE_BYTES, ByteBudget
+from transport.byte_budget import ByteBudget
 from transport.loop_lag import LoopLag
 from transport.queues import QueueOptions
 from transport.websocket_protocol import ProtocolLookup
 from transport.worker_scheduler import WorkerScheduler
+
+MAX_LONG_MESSAGES_BYTES = 256 << 20
+"""Of all long messages that are being received or read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ class AppContext:
     allowed_origins: Sequence[str] = ()
     """Browser origins let in besides the server's own; `*`: all."""
     access: AccessOptions = field(default_factory=AccessOptions)
-    message_memory: ByteBudget = field(default_factory=lambda: ByteBudget(MAX_MESSAGE_BYTES))
+    message_memory: ByteBudget = field(default_factory=lambda: ByteBudget(MAX_LONG_MESSAGES_BYTES))
 
     def new_pipeline(
         self,

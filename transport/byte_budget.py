@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-MAX_MESSAGE_BYTES = 256 << 20
-"""Of long messages that are being received or read."""
-
 
 class ByteBudget:
     """Counts bytes that are kept. Used on the event loop."""

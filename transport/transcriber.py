@@ -82,7 +82,7 @@ class Transcriber:
         """`threads` is the number of transcriptions at once; the others wait."""
         self._context = context
         self._options = options
-        self._budget = ByteBudget(options.max_all_bytes)
+        self._budget = ByteBudget(max(options.max_all_bytes, options.max_bytes))
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="stt-file")
         self._files = FilePool(detector)
 

@@ -38,7 +38,7 @@ class UploadOptions:
     max_bytes: int = 104_857_600
     """Bytes of the request's body."""
     max_all_bytes: int = 1_073_741_824
-    """Bytes of all uploads that are being received, wait or are transcribed."""
+    """Bytes of all uploads that are being received, wait or are transcribed; one of `max_bytes` always fits alone."""
     max_audio_seconds: float = 7200.0
     """Length of the audio."""
     stall_seconds: float = 30.0

@@ -37,6 +37,13 @@ def parser(command: str, description: str | None) -> argparse.ArgumentParser:
     return made
 
 
+def add_window_options(made: argparse.ArgumentParser, *, rounds: int, seconds: float) -> None:
+    """How many windows are measured, and how long each is, with these defaults."""
+    made.add_argument("--rounds", type=int, default=rounds, help=f"windows of each ({rounds})")
+    made.add_argument("--seconds", type=float, default=seconds, help=f"length of a window ({seconds:g})")
+    made.add_argument("--warm", type=float, default=3.0, help="speech before each window, in seconds (3)")
+
+
 def run_command(package: str, description: str, commands: Mapping[str, Callable[[Sequence[str]], None]]) -> None:
     """Run the command that the first argument names, with the arguments behind it.
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from bench.common.recordings import GAP_MS, Recording
-from protocol.pcm import BYTES_PER_SAMPLE, SAMPLE_RATE, samples_of
+from protocol.pcm import BYTES_PER_SAMPLE, BYTES_PER_SECOND, samples_of
 from stt_client import AsyncClient, AsyncStream, AudioLost, Event, Final, Reconnected, Reconnecting
 
 MESSAGE_MS = 100
@@ -17,7 +17,6 @@ CONNECT_SECONDS = 60.0
 FINAL_SECONDS = 120.0  # longest wait for a final: a failure, not a measurement
 _MESSAGE_BYTES = samples_of(MESSAGE_MS) * BYTES_PER_SAMPLE
 _SILENCE = bytes(samples_of(GAP_MS) * BYTES_PER_SAMPLE)
-_BYTES_PER_SECOND = SAMPLE_RATE * BYTES_PER_SAMPLE
 
 
 @dataclass(slots=True)
@@ -66,7 +65,7 @@ async def _stream(stream: AsyncStream, pcm: bytes) -> None:
     for first in range(0, len(pcm), _MESSAGE_BYTES):
         piece = pcm[first : first + _MESSAGE_BYTES]
         await stream.send(piece)
-        due += len(piece) / _BYTES_PER_SECOND
+        due += len(piece) / BYTES_PER_SECOND
         await asyncio.sleep(due - time.monotonic())
 
 

@@ -22,9 +22,9 @@ import soxr
 from bench.common.recordings import load
 from bench.common.report import Row, parser, table
 from bench.common.stats import median
-from bench.labels.faults import Labelled, Signal, rightly, sounds, telephone, wrongly
+from bench.labels.faults import Labelled, rightly, sounds, telephone, wrongly
 from protocol import speech_speed
-from protocol.pcm import SAMPLE_RATE, to_signal
+from protocol.pcm import SAMPLE_RATE, Signal, to_signal
 from protocol.stream_audio import StreamFormat
 from protocol.stream_beginning import StreamBeginning
 

@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
-from protocol.pcm import SAMPLE_RATE, to_pcm
+from protocol.pcm import SAMPLE_RATE, Signal, to_pcm
 from protocol.sample_codecs import PcmCodec, decode_samples
 
-Signal = npt.NDArray[np.float32]
 _TELEPHONE_HZ = (300, 3_400)
 
 

@@ -22,8 +22,8 @@ from bench.common.recordings import load
 from bench.common.report import Row, parser, table
 from bench.common.server_process import ROOT
 from bench.common.stats import median
-from bench.labels.faults import Signal, g711
-from protocol.pcm import SAMPLE_RATE, to_pcm, to_signal
+from bench.labels.faults import g711
+from protocol.pcm import SAMPLE_RATE, Signal, to_pcm, to_signal
 from protocol.sample_codecs import PcmCodec
 from protocol.stream_audio import StreamConverter, StreamFormat
 from protocol.stream_beginning import StreamBeginning

@@ -27,7 +27,7 @@ import uvloop
 
 from bench.common.paced_sender import SLOTS, GeneratorLoad, PacedSender, sending
 from bench.common.recordings import FRAMES_PER_SECOND, Recording, encode, load
-from bench.common.report import Progress, Row, conditions, parser, table, write_json
+from bench.common.report import Progress, Row, add_window_options, conditions, parser, table, write_json
 from bench.common.server_process import APP, ROOT, ServerProcess, server_settings
 from bench.common.stats import median, rounded
 from bench.common.websocket_client import MAX_CONNECTING, Opcode, StreamClient, client_frame, handshake
@@ -121,9 +121,7 @@ def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     made = parser("load dialects", __doc__)
     made.add_argument("--streams", type=int, default=100, help="streams at once (100)")
-    made.add_argument("--rounds", type=int, default=3, help="windows of each dialect (3)")
-    made.add_argument("--seconds", type=float, default=10.0, help="length of a window (10)")
-    made.add_argument("--warm", type=float, default=3.0, help="speech before each window, in seconds (3)")
+    add_window_options(made, rounds=3, seconds=10.0)
     given = made.parse_args(arguments)
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cores[-1:])

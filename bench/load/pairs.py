@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.common.live_load import Level, LevelMeter
 from bench.common.recordings import PlaylistBuilder, load
-from bench.common.report import Progress, conditions, integers, table, write_json
+from bench.common.report import Progress, add_window_options, conditions, integers, table, write_json
 from bench.common.server_process import APP, ROOT, ServerProcess, server_settings, uvicorn
 from bench.common.stats import median, rounded, summary
 
@@ -33,9 +33,7 @@ BARE_SOCKET = Target(uvicorn("bench.load.bare_socket:app"), silent=True)
 def add_arguments(made: argparse.ArgumentParser, streams: list[int], rounds: int) -> None:
     """The options of `run`, with these defaults."""
     made.add_argument("--streams", type=integers, default=streams, metavar="N,N", help=f"{streams}")
-    made.add_argument("--rounds", type=int, default=rounds, help=f"windows of each server ({rounds})")
-    made.add_argument("--seconds", type=float, default=6.0, help="length of a window (6)")
-    made.add_argument("--warm", type=float, default=3.0, help="seconds of speech before it (3)")
+    add_window_options(made, rounds=rounds, seconds=6.0)
     made.add_argument("--against", type=Path, metavar="DIR", help="checkout of another version, to compare with")
 
 

@@ -26,7 +26,7 @@ import httpx
 
 from bench.common.live_load import Level, LevelMeter
 from bench.common.recordings import PlaylistBuilder, concatenate, load, wav
-from bench.common.report import Progress, Row, conditions, parser, table, write_json
+from bench.common.report import Progress, Row, add_window_options, conditions, parser, table, write_json
 from bench.common.server_process import APP, HTTP_TIMEOUT_SECONDS, ROOT, ServerProcess, server_settings
 from bench.common.stats import rounded, summary
 
@@ -111,9 +111,7 @@ def main(arguments: Sequence[str]) -> None:
     made.add_argument("--streams", type=int, default=20, help="live streams (20)")
     made.add_argument("--uploads", type=int, default=4, help="uploads at once (4)")
     made.add_argument("--file-seconds", type=float, default=3600.0, help="length of an uploaded file (3600)")
-    made.add_argument("--rounds", type=int, default=3, help="windows of each (3)")
-    made.add_argument("--seconds", type=float, default=8.0, help="length of a window (8)")
-    made.add_argument("--warm", type=float, default=3.0, help="speech before each window, in seconds (3)")
+    add_window_options(made, rounds=3, seconds=8.0)
     given = made.parse_args(arguments)
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, cores[-1:])

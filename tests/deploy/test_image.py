@@ -18,8 +18,9 @@ import pytest
 from tests.audio import REFERENCES, reference
 from tests.client import session
 from tests.deploy.containerfile import FILE, Stage, stages
-from tests.deploy.programs import program, run
+from tests.deploy.programs import run
 from tests.http_client import HTTP
+from tests.programs import program
 from tests.server import ROOT, eventually, free_port
 from tests.weights import model_dir, weights
 

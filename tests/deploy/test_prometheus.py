@@ -17,8 +17,9 @@ import yaml
 
 from tests.audio import reference, silence
 from tests.client import session
-from tests.deploy.programs import DEPLOY, program, run
+from tests.deploy.programs import DEPLOY, run
 from tests.http_client import HTTP
+from tests.programs import program
 from tests.server import ROOT, Server, eventually, free_port
 from tools import grafana_dashboard
 

@@ -13,9 +13,9 @@ import pytest
 
 from bench.common.recordings import load
 from bench.labels.__main__ import fault, repeated
-from bench.labels.faults import Labelled, Signal, rightly, sounds, wrongly
+from bench.labels.faults import Labelled, rightly, sounds, wrongly
 from protocol import events
-from protocol.pcm import SAMPLE_RATE
+from protocol.pcm import SAMPLE_RATE, Signal
 from protocol.stream_audio import StreamFormat
 from protocol.stream_beginning import StreamBeginning
 from protocol.wav_header import MAX_HEADER_BYTES

