@@ -167,7 +167,7 @@ def answers(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -
 def test_the_image_transcribes_and_drains(root: Path, folder: Path) -> None:
     """On a read-only root, as nobody, without a shell: a streamed final, an upload, and after SIGTERM a last final."""
     weights("tiny.en")
-    settings = {"STT_WHISPER_MODEL": "tiny.en", "STT_PORT": str(free_port())}
+    settings = {"STT_WHISPER_MODEL": "tiny.en", "STT_PORT": str(free_port()), "STT_DRAIN_SECONDS": "60"}
     programs = [each.name for folder in ("bin", "sbin") for each in (root / "usr" / folder).iterdir()]
 
     with server(root, folder, settings) as (process, pid):
