@@ -332,7 +332,11 @@ def test_serve_takes_flags_and_names_what_to_try() -> None:
         code = terminal.ended()
 
     assert code == 0
-    assert f"the engine mock is ready on http://127.0.0.1:{port}" in terminal.written.decode()
+    written = terminal.written.decode()
+    assert f"the engine mock is ready on http://127.0.0.1:{port}" in written
+    assert f"Open http://127.0.0.1:{port}/ in a browser" in written
+    for tried in ("stt stream mic", "stt transcribe", "stt doctor"):
+        assert tried in written
 
 
 @pytest.mark.parametrize("name", ["serve", "transcribe", "stream", "models", "models pull", "models remove"])
