@@ -74,8 +74,8 @@ class Level(_ChannelEvent):
     Example:
         >>> with client.stream(events=["level"]) as stream:
         ...     levels = [event for event in stream.transcribe(hello) if isinstance(event, Level)]
-        >>> levels[-1].voiced
-        False
+        >>> {level.end_ms % 100 for level in levels}
+        {0}
     """
 
     type: Literal["level"] = "level"
