@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -113,6 +114,8 @@ def deaf_client(url: str, headers: Mapping[str, str] = MappingProxyType({})) -> 
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
         raw.connect((protocol.uri.host, protocol.uri.port))
         raw.sendall(b"".join(protocol.data_to_send()))
+        # What a client sends before the answer is there is lost (RFC 6455, section 4.1, forbids it).
+        assert select.select([raw], [], [], 60)[0]
 
         def send(pcm: bytes) -> None:
             raw.sendall(Frame(Opcode.BINARY, pcm).serialize(mask=True))

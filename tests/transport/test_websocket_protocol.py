@@ -276,8 +276,6 @@ def test_a_plain_protocol_serves_and_says_what_is_lost(folder: Path) -> None:
             with session(server.ws()):
                 pass
         with deaf_client(server.ws()) as send:
-            # uvicorn's own protocol loses what comes before it has answered the handshake.
-            eventually(lambda: server.metric("stt_connections_total") == 3)
             for _ in range(3):
                 send(reference("hello") + bytes(32_000))
             eventually(lambda: server.threads() > 0 and server.metric("stt_sessions") == 1)
