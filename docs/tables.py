@@ -29,6 +29,14 @@ _TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _FOLDERS = {"references": "its own folder", "model_dir": "the user's cache folder"}
 """Defaults that differ from machine to machine."""
 
+_HTTP_REQUESTS = (http_messages.TranscribeParams, http_messages.TokenRequest)
+
+_SERVER_MESSAGE: type[BaseModel] = native_server_messages.Ready.__bases__[0]
+"""The base of all messages of the server."""
+
+_DESCRIBED_ONCE = (_SERVER_MESSAGE, http_messages.Segment, http_messages.Transcript)
+"""Models whose fields the tables of their subclasses leave out."""
+
 
 def pages() -> list[Path]:
     """Every page that may hold a table."""
@@ -47,6 +55,7 @@ def _table(name: str) -> str:
         "close_codes": lambda: _codes(CloseCode, "errors.py", "code"),
         "reasons": lambda: _codes(Reason, "events.py", "reason"),
         "warning_codes": lambda: _codes(WarningCode, "events.py", "code"),
+        "message_fields": lambda: _model(_SERVER_MESSAGE),
     }
     return special[name]() if name in special else _model(wire_models()[name])
 
@@ -80,10 +89,13 @@ def _settings() -> str:
 
 
 def _model(model: type[BaseModel]) -> str:
+    bases = [base for base in model.__mro__[1:] if base in _DESCRIBED_ONCE]
+    elsewhere = {"type"}.union(*(base.model_fields for base in bases))
     rows = []
     for name, field in model.model_fields.items():
-        rows.append((f"`{name}`", _type(model, name), _presence(model, name), _text(field.description)))
-    return _rows(("field", "type", "presence", "meaning"), rows)
+        if name not in elsewhere:
+            rows.append((f"`{name}`", _type(model, name), _presence(model, name), _text(field.description)))
+    return _rows(("field", "type", "presence", "meaning"), rows) if rows else "No other fields.\n"
 
 
 def _type(model: type[BaseModel], name: str) -> str:
@@ -116,7 +128,7 @@ def _presence(model: type[BaseModel], name: str) -> str:
 
 def _is_sent(model: type[BaseModel]) -> bool:
     """Whether the server sends it."""
-    return model.__module__ != native_client_messages.__name__
+    return model.__module__ != native_client_messages.__name__ and model not in _HTTP_REQUESTS
 
 
 def _metrics() -> str:
