@@ -1,4 +1,4 @@
-"""Builds everything once and wires it; the only reader of settings.
+"""Builds all parts of the server and connects them. Only this module reads settings.
 
 `uvicorn app:app` serves `app`; `python app.py` serves it on STT_HOST and STT_PORT. Importing it has no effect.
 """
@@ -54,14 +54,14 @@ REFUSALS = (SettingsRefused, registry.BackendUnavailable, vad_factory.VadUnavail
 
 
 def check(settings: Settings | None = None, say: Callable[[str], None] = lambda _: None) -> Settings:
-    """Cheap checks, before anything listens: settings in range, backend known and installed, its models on disk.
+    """Check, before the server listens, that the settings are valid and that the engine and its models are installed.
 
-    Returns the settings with the engine that `auto` takes in its place; `say` is called with the line that tells which.
+    Returns the settings with an engine in place of `auto`; `say` is called with the line that names it.
 
     Raises:
-        SettingsRefused: a setting is not usable.
+        SettingsRefused: a setting cannot be used.
         BackendUnavailable: the backend cannot run here.
-        VadUnavailable: nor can the voice activity detector.
+        VadUnavailable: the voice activity detector cannot run here.
     """
     settings = (settings or load_settings()).with_engine_chosen(say)
     registry.check(settings.backend)
@@ -81,7 +81,7 @@ def create_app(
 ) -> FastAPI:
     """The server; `settings` are read from the environment at start-up if None.
 
-    `on_ready` is called once, on a thread of its own, when the engine is warm.
+    `on_ready` is called once, on another thread, when the engine is ready.
     """
 
     @asynccontextmanager
@@ -104,7 +104,7 @@ def create_app(
 
         async def drain() -> None:
             await context.admission.refuse_new(read.lame_duck_seconds)
-            context.scheduler.read_all()
+            context.scheduler.read_at_once()
             await context.admission.drain(read.drain_seconds)
 
         stop = GracefulShutdown(drain=drain, release=lambda: asyncio.to_thread(lifecycle.close))
@@ -170,7 +170,7 @@ def _log_start(settings: Settings, choices: Sequence[str]) -> None:
         log.info("backend_chosen", choice=line)
     host = serving.uvicorn_host(sys.argv, os.environ) or settings.host
     if not settings.api_keys and serving.is_reachable(host):
-        log.warning("no_api_keys", reason=f"others can reach {host}, and whoever does may use it: set STT_API_KEYS")
+        log.warning("no_api_keys", reason=f"other machines can reach {host} and use the server: set STT_API_KEYS")
     for sentence in Settings.unknown(os.environ):
         log.warning("unknown_setting", reason=sentence)
 
@@ -178,7 +178,7 @@ def _log_start(settings: Settings, choices: Sequence[str]) -> None:
 class _Application(FastAPI):
     """FastAPI, with two things of our own around it.
 
-    A start is refused with one plain sentence, and each connection that closed counts in the garbage policy.
+    An error at the start is one sentence, and each closed connection is reported to the garbage collection policy.
     """
 
     def __init__(
@@ -211,7 +211,7 @@ class _Application(FastAPI):
 
 
 def _end_process() -> None:
-    """End a server whose first load failed: nobody was let in yet, and a supervisor must see a failure."""
+    """End the process after a failed first load, so that a supervisor sees a failure. No session is open."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1)

@@ -1,4 +1,4 @@
-"""Environment -> checked, frozen settings; hands each component its own options. Read once, by `app`."""
+"""Reads and checks the environment; gives each component its own options. Used once, by `app`."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from observability.unknown_settings import unknown_settings
 from transport.api_keys import Keyring, KeysRefused
 from transport.app_context import AccessOptions, SocketOptions
 from transport.forwarded import Network
-from transport.queues import QueueOptions
+from transport.queue_options import QueueOptions
 from transport.serving import ServingOptions
 from transport.uploads import UploadOptions
 
 OF_THE_CLIENT = frozenset({"STT_SERVER", "STT_API_KEY"})
-"""Variables of the program `stt`, which may be set where the server starts."""
+"""Variables of the program `stt`: no settings of the server, and no mistakes."""
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 ComputeType = Literal[
     "auto", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16", "float32"
 ]
-"""Of CTranslate2 4."""
+"""Compute types of CTranslate2 4."""
 
 
 class Settings(BaseSettings):
@@ -43,98 +43,98 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     backend: str = "qwen3"
-    """Engine: `qwen3`, `whisper`, `mock`, or `auto`: qwen3 or whisper, as this machine can."""
+    """Engine: `qwen3`, `whisper`, `mock`, or `auto`, which chooses qwen3 or whisper by this machine."""
     host: Annotated[str, Field(min_length=1)] = "0.0.0.0"  # noqa: S104 - a container is reached from outside
     """Address that `python app.py` listens on; `::`: every IPv6 and IPv4 address."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port that `python app.py` listens on; 0: any free one."""
     keep_alive_seconds: Annotated[int, Field(ge=1, le=3600)] = 75
-    """Seconds that `python app.py` keeps an idle HTTP connection; longer than the proxy in front keeps its own."""
+    """Seconds that `python app.py` keeps an idle HTTP connection open; set it longer than the proxy's own time."""
     path_prefix: Annotated[str, AfterValidator(as_prefix)] = ""
-    """Path under which a proxy serves this server, such as `/speech`, whether the proxy strips it or not."""
+    """Path under which a proxy serves this server, such as `/speech`. The proxy may strip it or not."""
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(split_by_commas)] = ()
-    """Proxies, addresses or networks, separated by commas, whose X-Forwarded-Host and X-Forwarded-For are believed."""
+    """Addresses or networks of proxies, separated by commas, whose X-Forwarded-Host and X-Forwarded-For are trusted."""
     page: bool = True
     """Whether `GET /` serves the page for browsers."""
     log_level: Annotated[LogLevel, BeforeValidator(lambda value: str(value).upper())] = "INFO"
-    """Least severe log lines to write, in any case; libraries never write below INFO."""
+    """Lowest level of log lines, in upper or lower case. Libraries never write below INFO."""
 
     api_keys: str = ""
-    """Who may use the server: `name=key`, several parted by commas; or `@FILE` with one a line, read again when it
-    changes. Empty: everybody. A name stands in metrics and logs; a key has 16 characters or more, and no comma."""
+    """Who may use the server: `name=key`, separated by commas; or `@FILE` with one a line, read again when it changes.
+    Empty: everybody. Names appear in metrics and logs. A key has 16 characters or more, and no comma."""
     api_key_in_query: bool = False
-    """Whether a key may stand in the query as `api_key`, where proxies and histories keep it."""
+    """Whether a key may be in the query as `api_key`, where proxies and browser histories keep it."""
     metrics_key_required: bool = False
     """Whether `/metrics` needs a key."""
     max_key_sessions: Annotated[int, Field(ge=0)] = 0
-    """Sessions open at once with one key, as STT_MAX_SESSIONS counts; beyond them handshakes get 429; 0: any number."""
+    """Most sessions of one key, counted as for STT_MAX_SESSIONS; more are refused with 429. 0: no limit."""
     token_secret: str = ""
-    """What short-lived tokens are signed with, the same on all servers; empty: with what is derived from the keys."""
+    """Secret that signs short-lived tokens, the same on all servers. Empty: one is derived from each key."""
     tls_cert: Path | None = None
-    """PEM file of the certificate and its chain, with which `python app.py` serves HTTPS; none: HTTP."""
+    """PEM file of the certificate and its chain; `python app.py` then serves HTTPS."""
     tls_key: Path | None = None
     """PEM file of the certificate's private key."""
 
     max_sessions: Annotated[int, Field(ge=1)] = 256
-    """WebSocket sessions open at once; beyond them handshakes get 503. A session of two channels counts as two."""
+    """Most WebSocket sessions; more are refused with 503. A session of two channels counts as two."""
     idle_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300
-    """A client that sends nothing for so many seconds, no ping either, gets 1008; 0: never."""
+    """Seconds after which a client that sends nothing, not even a ping, is closed with 1008; 0: never."""
     max_silent_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 3600
-    """A client that sends no audio for so many seconds gets 1008, though it sends pings or keepalives; 0: never."""
+    """Seconds after which a client that sends no audio, only pings or keepalives, is closed with 1008; 0: never."""
     send_timeout_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10
-    """A client that reads nothing for so many seconds is cut off."""
+    """Seconds after which a client that does not read is disconnected."""
     drain_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10
-    """Seconds between SIGTERM and the end, in which open utterances get their finals."""
+    """Seconds after SIGTERM in which open utterances get their finals."""
     lame_duck_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
-    """Seconds after SIGTERM in which calls go on and nobody new comes in, before STT_DRAIN_SECONDS begin."""
+    """Seconds after SIGTERM in which open calls go on and new ones are refused, before STT_DRAIN_SECONDS begin."""
     allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_by_commas)] = ()
-    """Browser origins let in besides the server's own, separated by commas; `*`: all."""
+    """Browser origins that are admitted besides the server's own, separated by commas; `*`: all."""
 
     in_queue_seconds: Annotated[float, Field(ge=3, le=600)] = 30
-    """Seconds of one connection's audio that may wait for a late engine; beyond them a live client's oldest is dropped,
-    and a client ahead of real time is held back."""
+    """Most seconds of a connection's audio that wait. Then a live client loses the oldest, and a faster one is
+    throttled."""
     in_queue_size: Annotated[int, Field(ge=1)] = 20_000
-    """Messages of one connection that may wait, whatever their length: a bound of memory beyond all live audio."""
+    """Most messages of a connection that wait, whatever their length. Bounds the memory."""
     in_queue_max_drops: Annotated[int, Field(ge=0)] = 500
-    """Units of 20 ms of live audio that may be dropped since the queue was last empty; beyond them 1013."""
+    """Most units of 20 ms of live audio dropped since the queue was last empty; more close the connection with 1013."""
     out_queue_size: Annotated[int, Field(ge=3)] = 50
-    """Messages of one connection that may wait to be sent."""
+    """Most messages of a connection that wait to be sent."""
 
     vad: Detector = "energy"
-    """What tells voice from noise: `energy`, or `silero`, a small neural network, with its extra."""
+    """Voice activity detector: `energy`, or `silero`, a small neural network, which needs its extra."""
     vad_threshold: Annotated[float, Field(ge=0, le=32768)] = 300
-    """RMS, in 16-bit units, below which no 20 ms frame is voiced; the noise in the room raises it; energy only."""
+    """RMS in 16-bit units below which no frame is voiced. Noise in the room raises it. Only for `energy`."""
     vad_silence_ms: Annotated[int, Field(ge=100, le=5_000)] = 500
     """Silence in ms that ends an utterance."""
     vad_max_segment_ms: Annotated[int, Field(ge=1_000, le=600_000)] = 30_000
-    """Longest utterance in ms; it is cut at the quietest 100 ms of its last 5 s."""
+    """Longest utterance in ms. A longer one is cut at the quietest 100 ms of its last 5 s."""
 
     max_upload_bytes: Annotated[int, Field(ge=1)] = 104_857_600
-    """Bytes of an HTTP upload; beyond them 413. One over 1 MiB lies in a file without a name in TMPDIR while it is
-    served: the disk must hold STT_HTTP_UPLOAD_BYTES. Without such a folder it gets 507."""
+    """Most bytes of an HTTP upload; more get 413. One over 1 MiB is kept in a file without a name in TMPDIR while it is
+    served, so the disk must hold STT_HTTP_UPLOAD_BYTES. If there is no such folder it gets 507."""
     max_audio_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 7_200
-    """Seconds of audio in an HTTP upload; beyond them 413."""
+    """Most seconds of audio in an HTTP upload; more get 413."""
     http_concurrency: Annotated[int, Field(ge=0)] = 0
-    """HTTP transcriptions at once, beyond them uploads wait; 0: twice the cores."""
+    """HTTP transcriptions at once; further uploads wait. 0: twice the cores."""
     http_uploads: Annotated[int, Field(ge=1)] = 64
-    """HTTP uploads received, waiting or transcribed at once; beyond them 503."""
+    """Most HTTP uploads received, waiting or transcribed at once; more get 503."""
     http_upload_bytes: Annotated[int, Field(ge=1)] = 1_073_741_824
-    """Bytes of these uploads together, counted as they come; beyond them 503. At least STT_MAX_UPLOAD_BYTES."""
+    """Most bytes of these uploads together, counted as they come; more get 503. At least STT_MAX_UPLOAD_BYTES."""
 
     references: Path = Path(__file__).parent / "references"
     """Folder of the recordings that `mock` replays."""
     model_dir: Annotated[Path, AfterValidator(Path.expanduser)] = models.default_model_dir()
     """Folder of the models that `python -m models pull` fetches."""
     whisper_model: str = "base"
-    """whisper: a name of `python -m models list`, or the folder of a model in CTranslate2's format."""
+    """whisper: name of a model in `python -m models list`, or the folder of one in CTranslate2's format."""
     whisper_device: Device = "auto"
-    """whisper: `cpu`, `cuda`, or `auto`: a GPU if there is one."""
+    """whisper: `cpu`, `cuda`, or `auto`, a GPU if there is one."""
     whisper_compute_type: ComputeType = "auto"
     """whisper: number type of the weights, as CTranslate2 names them; `auto`: float16 on a GPU, int8 on a CPU."""
     whisper_beam_size: Annotated[int, Field(ge=1, le=20)] = 5
-    """whisper: beams of a final; partials are decoded greedily."""
+    """whisper: beam size of finals; partials are decoded greedily."""
     whisper_draft_model: str = ""
-    """whisper: a smaller model for partials, named as STT_WHISPER_MODEL; none: STT_WHISPER_MODEL decodes them too."""
+    """whisper: a smaller model for partials, given like STT_WHISPER_MODEL; none: STT_WHISPER_MODEL decodes them too."""
     whisper_threads: Annotated[int, Field(ge=0)] = 0
     """whisper: cores to decode on; 0: all."""
 
@@ -143,20 +143,20 @@ class Settings(BaseSettings):
     vllm_revision: str = ""
     """qwen3: commit, tag or branch of the model on the Hugging Face hub; empty: the newest."""
     vllm_engine_args: Annotated[dict[str, JsonValue], NoDecode, BeforeValidator(as_json_object)] = {}
-    """qwen3: more arguments of vLLM's engine, as a JSON object such as `{"dtype": "half"}`; they win over ours."""
+    """qwen3: arguments of vLLM's engine, as a JSON object such as `{"dtype": "half"}`; they replace ours."""
     vllm_gpu_memory: Annotated[float, Field(gt=0, le=1)] = 0.7
-    """qwen3: part of the GPU's memory to take."""
+    """qwen3: part of the GPU's memory to use, 0 to 1."""
     vllm_max_tokens: Annotated[int, Field(ge=0)] = 0
-    """qwen3: longest text of an utterance, in tokens; 0: as long as the longest utterance needs."""
+    """qwen3: longest text of an utterance, in tokens; 0: derived from STT_VAD_MAX_SEGMENT_MS."""
     vllm_max_inference_batch_size: Annotated[int, Field(ge=1)] = 32
     """qwen3: pieces of files decoded at once."""
     vllm_max_num_seqs: Annotated[int, Field(ge=1)] = 256
-    """qwen3: decodes in the engine at once, which is its live capacity."""
+    """qwen3: most decodes in the engine at once, which bounds its live streams."""
     streaming_chunk_size_sec: Annotated[float, Field(ge=0.1, le=10)] = 0.5
     """qwen3: seconds of speech between two refreshes of the partial text."""
 
     def shown(self) -> dict[str, Json]:
-        """Every setting by its variable's name, for the log: what may be a secret is masked."""
+        """Every setting by its variable's name, for the log. Secrets are masked."""
         return {f"{PREFIX}{name}".upper(): masked(name, value) for name, value in self.model_dump(mode="json").items()}
 
     @classmethod
@@ -166,7 +166,7 @@ class Settings(BaseSettings):
         return unknown_settings(environment, PREFIX, [*names, *OF_THE_CLIENT])
 
     def serving(self) -> ServingOptions:
-        """What `python app.py` tells uvicorn."""
+        """Options of uvicorn under `python app.py`."""
         address = self.host, self.port, self.keep_alive_seconds, self.tls_cert, self.tls_key
         return ServingOptions(*address, uvicorn_trusts_proxies=not self.trusted_proxies)
 
@@ -214,7 +214,7 @@ class Settings(BaseSettings):
         return SegmenterOptions(self.vad_silence_ms, self.vad_max_segment_ms)
 
     def voice(self) -> VadOptions:
-        """What is voice."""
+        """When a frame is voiced."""
         return VadOptions(self.vad_threshold)
 
     def uploads(self) -> UploadOptions:
@@ -237,7 +237,7 @@ class Settings(BaseSettings):
         )
 
     def check_whisper(self) -> None:
-        """Look whether whisper's models are on disk.
+        """Check that whisper's models are on disk.
 
         Raises:
             SettingsRefused: one is not; the text names the setting and what to do.
@@ -247,11 +247,11 @@ class Settings(BaseSettings):
             try:
                 if name or setting == "whisper_model":
                     models.locate(name, self.model_dir)
-            except models.ModelFault as fault:
+            except models.ModelError as fault:
                 raise SettingsRefused(refusal_sentence(setting, name, str(fault))) from fault
 
     def check_references(self) -> None:
-        """Look whether there are recordings that mock can replay.
+        """Check that there are recordings for mock.
 
         Raises:
             SettingsRefused: there are none.
@@ -261,7 +261,7 @@ class Settings(BaseSettings):
             raise SettingsRefused(refusal_sentence("references", self.references, reason))
 
     def _model_folder(self, name: str) -> Path:
-        """Where the model is, or would be."""
+        """The folder of the model, whether it exists or not."""
         return models.folder(name, self.model_dir) if models.find(name) else Path(name).expanduser()
 
     def backends(self) -> BackendOptions:

@@ -1,4 +1,4 @@
-"""How the values of settings are read, and how one that cannot be used is reported. Pure."""
+"""Reads the values of settings, and reports those that cannot be used. Pure."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import re
 from observability.masking import MASK
 
 PREFIX = "STT_"
-"""Of the environment variables."""
+"""Prefix of the environment variables."""
 SECRETS = frozenset({"api_keys", "token_secret"})
 """Settings whose values are never shown."""
 
 
 class SettingsRefused(Exception):
-    """A setting is out of range; the text is one plain sentence that names it."""
+    """A setting cannot be used. The text is one sentence that names it."""
 
 
 def cores() -> int:
@@ -26,17 +26,17 @@ def cores() -> int:
 
 
 def split_by_commas(value: object) -> object:
-    """Parts of a text between commas, without blanks around them; what is no text is left as it is."""
+    """Split a text at commas, and strip blanks. A value that is not a text is unchanged."""
     if not isinstance(value, str):
         return value
     return tuple(part for part in (each.strip() for each in value.split(",")) if part)
 
 
 def as_prefix(value: str) -> str:
-    """A path with a slash at its beginning and none at its end; empty for `/`.
+    """Normalise a path to a slash at its beginning and none at its end; `/` becomes empty.
 
     Raises:
-        ValueError: it is no path.
+        ValueError: it is not a path.
     """
     stripped = value.strip("/")
     if stripped and not re.fullmatch(r"[\w.~/-]+", stripped):
@@ -45,10 +45,10 @@ def as_prefix(value: str) -> str:
 
 
 def as_json_object(value: object) -> object:
-    """A text read as a JSON object; what is no text is left as it is.
+    """Parse a text as a JSON object. A value that is not a text is unchanged.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a JSON object.
     """
     if not isinstance(value, str):
         return value
@@ -62,7 +62,7 @@ def as_json_object(value: object) -> object:
 
 
 def refusal_sentence(setting: str, value: object, reason: str) -> str:
-    """Why a setting cannot be used, in one plain sentence that names it."""
+    """One sentence that names a setting, and says why it cannot be used."""
     name = f"{PREFIX}{setting}".upper()
     shown = MASK if setting in SECRETS else value
     return f"{name}={shown} cannot be used: {reason[:1].lower()}{reason[1:].rstrip('.')}."

@@ -1,1 +1,1 @@
-"""Recognition engines behind one seam (`backends.base`)."""
+"""Recognition engines, all with the interface in `backends.base`."""

@@ -1,4 +1,4 @@
-"""What STT_BACKEND=auto takes: decided from facts about this machine, which are collected here too."""
+"""Chooses the engine for STT_BACKEND=auto, from facts about this machine, which are collected here too."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ AUTO = "auto"
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the choice depends on."""
+    """The facts on which the choice depends."""
 
     gpu: bool
     """Whether there is an NVIDIA GPU with its driver."""
     qwen3_extra: bool
     """Whether qwen3's packages are installed."""
     qwen3_driver: bool
-    """Whether the GPU and its driver are new enough for them."""
+    """Whether the GPU and its driver are new enough for qwen3."""
     qwen3_weights: bool
     """Whether the weights of STT_VLLM_MODEL are on disk."""
     whisper_extra: bool
     """Whether whisper's packages are installed."""
     whisper_model: str | None
-    """STT_WHISPER_MODEL where it is set; None: it is not."""
+    """STT_WHISPER_MODEL; None: it is not set."""
     on_disk: tuple[Model, ...]
     """Whisper models on disk, least accurate first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The engine that is taken, its model, and what would be better."""
+    """The chosen engine, its model, and what would be better."""
 
     backend: str
     model: str | None
-    """For whisper; None for other engines."""
+    """The model of whisper; None for other engines."""
     better: str | None
-    """What would be better and how to get it, as a clause; None: nothing is."""
+    """What would be better, and how to get it, as a clause; None: nothing."""
 
     @property
     def line(self) -> str:
         """The choice in one sentence."""
         taken = f"{self.backend} with the model {self.model}" if self.model else self.backend
-        return f"STT_BACKEND={AUTO} takes {taken}" + (f"; better: {self.better}." if self.better else ".")
+        return f"STT_BACKEND={AUTO} chooses {taken}" + (f"; better: {self.better}." if self.better else ".")
 
 
 def choose(facts: Facts) -> Choice:
@@ -90,9 +90,9 @@ def _rank(model: Model) -> int:
 
 
 def facts(vllm_model: str, vllm_revision: str, whisper_model: str | None, model_dir: Path) -> Facts:
-    """Examine this machine; nothing heavy is imported, and the network is not asked.
+    """Examine this machine, without the network and without importing anything heavy.
 
-    `whisper_model`: STT_WHISPER_MODEL where it is set; None: it is not.
+    `whisper_model`: STT_WHISPER_MODEL; None: it is not set.
     """
     gpu, extra = preflight.gpu_count() > 0, registry.installed("vllm")
     return Facts(

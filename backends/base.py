@@ -1,4 +1,4 @@
-"""The seam every engine fits: one `ASRBackend` a process, one `ASRStream` an utterance.
+"""The interface of engines: one `ASRBackend` in a process, one `ASRStream` for each utterance.
 
 An engine never sees silence between utterances, never decides where an utterance ends, and never waits inside
 `push` or `partial`: both are called from the thread that also segments the audio.
@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 from protocol.pcm import Signal
 
 Task = Literal["transcribe", "translate"]
-"""`translate`: the text is English, whatever the language of the speech."""
+"""`translate`: the text is in English, whatever the language of the speech."""
 
 
 def _ignore() -> None:
@@ -35,19 +35,19 @@ class StreamOptions:
     """Text that came before the utterance or describes it; a hint, which an engine may ignore."""
 
     words: bool = False
-    """Whether the final shall have words with times; an engine whose `has_words` is False ignores it."""
+    """Whether the final shall have words with times. Ignored if `ASRBackend.has_words` is False."""
 
     task: Task = "transcribe"
-    """`translate` only where `ASRBackend.translates`."""
+    """`translate` only if `ASRBackend.translates`."""
 
     live: bool = True
-    """False: a piece of a file. Nobody asks for partials, and it gives way to live finals."""
+    """False: a piece of a file. It needs no partials, and live finals go first."""
 
     partial_ms: int = 500
-    """Least time in ms between two partials that the speaker is shown: the engine need not have news more often."""
+    """Least time in ms between two partials that are reported: the engine need not have a new hypothesis more often."""
 
     notify: Callable[[], None] = field(default=_ignore, compare=False, repr=False)
-    """Called from any thread when `ASRStream.partial` has something new: the worker need not poll. Never waits."""
+    """Called by the engine, on any thread, when `ASRStream.partial` has something new. Does not block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +71,11 @@ class ASRResult:
     language: str | None = None
     """Primary subtag of the language recognised or forced; None where the engine cannot tell."""
     words: tuple[Word, ...] | None = None
-    """None where the engine has no word times."""
+    """Words with times; None: the engine has none."""
     inference_seconds: float = 0.0
-    """Time the engine worked on this result, wall clock."""
+    """Seconds that the engine worked on this result, wall clock."""
     stable_chars: int | None = None
-    """Leading characters of `text` that later hypotheses are not expected to change; None: the engine cannot tell."""
+    """Characters at the beginning of `text` that later hypotheses will not change; None: the engine cannot tell."""
 
 
 class EngineError(Exception):
@@ -86,26 +86,26 @@ class ASRStream(Protocol):
     """One utterance. Used by one thread; its future is resolved on another."""
 
     def push(self, samples: Signal) -> None:
-        """Take the utterance's next samples (float32 mono 16 kHz, shape [n]); never waits for the model.
+        """Add the utterance's next samples (float32 mono 16 kHz, shape [n]). Does not wait for the model.
 
-        After a `pause()` it says that the speaker resumed, which voids a final pass that the pause began.
+        After `pause()` it means that the speaker resumed, so a final decode that the pause began is cancelled.
         """
         ...
 
     def partial(self) -> ASRResult | None:
-        """Return the newest hypothesis not yet taken, or None; never waits.
+        """Return the newest hypothesis that was not returned yet, or None. Does not block.
 
         Raises:
-            EngineError: the engine died in mid-utterance.
+            EngineError: the engine died during the utterance.
         """
         ...
 
     def pause(self) -> None:
-        """Say that the speaker may be done: the final pass over all that was pushed may start now."""
+        """Report that the speaker may be done: the final decode of all samples so far may start now."""
         ...
 
     def finish(self, samples: int) -> Future[ASRResult]:
-        """End the utterance: it is the first `samples` of the samples pushed, and nothing more will be pushed.
+        """End the utterance, which is the first `samples` of the samples pushed. `push` is not called any more.
 
         The future fails with `EngineError`, or is cancelled by `cancel`.
         """
@@ -117,11 +117,11 @@ class ASRStream(Protocol):
 
 
 class ASRBackend(Protocol):
-    """One engine with its model and whatever threads or processes it needs."""
+    """An engine with its model, threads and processes."""
 
     @property
     def name(self) -> str:
-        """The name in STT_BACKEND."""
+        """Its name in STT_BACKEND."""
         ...
 
     @property
@@ -146,11 +146,13 @@ class ASRBackend(Protocol):
 
     @property
     def batch_width(self) -> int:
-        """How many pieces of one file are worth having in work at once."""
+        """How many pieces of one file to decode at once."""
         ...
 
     def start(self) -> None:
-        """Load and warm up; blocks; returns warm. Called once, before any stream, from a thread of its own.
+        """Load and warm up the engine.
+
+        Blocks until it is ready. Called once, before any stream, on a thread of its own.
 
         Raises:
             EngineError: it cannot start; the text says what to do.
@@ -158,7 +160,7 @@ class ASRBackend(Protocol):
         ...
 
     def healthy(self) -> bool:
-        """Whether a stream opened now would be decoded; any thread, never waits."""
+        """Whether a stream opened now would be decoded. Any thread; does not block."""
         ...
 
     def stream(self, options: StreamOptions) -> ASRStream:
@@ -166,8 +168,8 @@ class ASRBackend(Protocol):
         ...
 
     def close(self) -> None:
-        """Leave no process, thread or GPU memory behind; pending futures fail or are cancelled. Idempotent.
+        """End all processes and threads, and free the GPU memory. Pending futures fail or are cancelled. Idempotent.
 
-        May be called while `start` still runs: `start` then gives up soon, with EngineError.
+        May be called while `start` runs, which then soon raises EngineError.
         """
         ...

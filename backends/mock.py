@@ -1,7 +1,7 @@
-"""`mock`: replays the recordings in references/, told apart by how loud they are from frame to frame.
+"""`mock`: replays the text of the recordings in references/, which it recognises by their loudness from frame to frame.
 
-No model, no thread, no waiting: the text is a function of the samples alone, so a load test measures the server,
-and a test of the server knows the right text. Any other audio gives the first recording's words.
+It has no model and no thread, and never blocks. The text depends on the samples alone, so a load test measures the
+server, and tests know the right text. Other audio gives the first recording's words.
 """
 
 from __future__ import annotations
@@ -21,21 +21,22 @@ from backends.base import ASRResult, ASRStream, EngineError, StreamOptions
 from protocol.pcm import FRAME_SAMPLES, SAMPLE_RATE, Signal, frame_rms, to_signal
 
 VOICED_RMS = np.float32(300)
-"""16-bit units: a frame at least this loud is speech; quieter ones are all alike to the comparison."""
+"""RMS in 16-bit units from which a frame is speech. Quieter frames are equal in the comparison."""
 GAP_FRAMES = 25
-"""Unvoiced frames (500 ms) that part two utterances of one recording."""
+"""Unvoiced frames (500 ms) that separate two utterances of a recording."""
 WORD_FRAMES = 15
-"""Voiced frames (300 ms) for each word of an unknown speaker; also how often the text is updated."""
+"""Voiced frames (300 ms) for each word of unknown audio, and between two updates of the text."""
 MATCH_FRAMES = 25
-"""Frames (500 ms) needed before a recording is chosen: shorter beginnings of speech resemble one another."""
+"""Frames (500 ms) before a recording is chosen: shorter beginnings resemble one another."""
 END_FRAMES = 5
-"""Frames (100 ms) before a recording's end that may be missing: its last sounds lie about VOICED_RMS."""
+"""Frames (100 ms) at a recording's end that may be missing: its last sounds are about as loud as VOICED_RMS."""
 MATCH_DB = 2.0
 """Largest mean distance of a match; measured: a recording from itself up to 1.1, from a steady tone 2.4 and more."""
 SHIFTS = range(0, FRAME_SAMPLES, FRAME_SAMPLES // 4)
-"""Samples: a speaker's frames begin anywhere within a recording's, so each is kept in four alignments."""
+"""Shifts in samples: frames of the audio may begin anywhere in a recording's frames, so each is kept in four
+alignments."""
 LAGS = range(-2, 3)
-"""Frames by which a speaker's first voiced frame may lie after the recording's own."""
+"""Frames by which the first voiced frame may come after the recording's own."""
 _ROOM_FRAMES = 250
 """Initial capacity of an utterance's buffer in frames (5 s)."""
 
@@ -56,11 +57,11 @@ class References:
     """1, and 0 after a row's end: [rows, frames]."""
 
     def match(self, rms: Signal) -> int | None:
-        """Row nearest to `rms` (16-bit units, [frames], the first one voiced), or None where none is near."""
+        """Row nearest to `rms` (16-bit units, [frames], the first one voiced); None: none is near."""
         heard = _loudness(rms[: self.loudness.shape[1]])
         distance = self.loudness[:, : len(heard)] - heard
         np.abs(distance, out=distance)
-        distance *= self.inside[:, : len(heard)]  # what follows a recording's end is the next utterance's
+        distance *= self.inside[:, : len(heard)]  # frames after a recording's end belong to the next utterance
         mean = distance.sum(axis=1) / np.minimum(self.lengths, len(heard))
         row = int(mean.argmin())
         return row if mean[row] <= MATCH_DB else None
@@ -71,7 +72,10 @@ class References:
         return bool(np.abs(self.loudness[row, : len(heard)] - heard).mean() <= MATCH_DB)
 
     def words(self, rms: Signal, match: Callable[[Signal], int | None], *, ended: bool) -> list[str]:
-        """Words in `rms` (16-bit units, [frames]), each recording found by `match`; `ended`: no more will be said."""
+        """Words in `rms` (16-bit units, [frames]), each recording found by `match`.
+
+        `ended`: the utterance has ended.
+        """
         words: list[str] = []
         start = 0
         while True:
@@ -111,7 +115,7 @@ class MockBackend:
     def start(self) -> None:
         """Read the recordings."""
         self._references = load(self._folder)
-        # `close` raises its flag before it forgets the recordings, so one of the two always sees the other
+        # `close` sets its flag before it drops the recordings, so one of the two always sees the other
         if self._closed:
             self._references = None
             raise EngineError("the mock backend was closed while it started")
@@ -139,36 +143,38 @@ class _MockStream:
         self._language = options.language or "en"
         self._notify = options.notify
         self._rms = np.zeros(_ROOM_FRAMES, np.float32)
-        self._frames = 0  # of them measured
-        self._updated_at = 0  # of them, when the text was last updated
-        self._rest = np.zeros(0, np.float32)  # under a frame
-        self._said: list[str] = []
+        self._frames = 0  # whose loudness was measured
+        self._updated_at = 0  # when the text was last updated
+        self._partial_frame = np.zeros(0, np.float32)  # under a frame
+        self._words: list[str] = []
         self._row: int | None = None
 
     def push(self, samples: Signal) -> None:
-        signal = np.concatenate((self._rest, samples)) if len(self._rest) else samples
+        signal = np.concatenate((self._partial_frame, samples)) if len(self._partial_frame) else samples
         measured = self._frames + len(signal) // FRAME_SAMPLES
         if measured > len(self._rms):
             self._rms = np.concatenate((self._rms, np.zeros(measured, np.float32)))
         self._rms[self._frames : measured] = frame_rms(signal)
-        self._rest = signal[(measured - self._frames) * FRAME_SAMPLES :].copy()  # the caller may reuse its buffer
+        self._partial_frame = signal[
+            (measured - self._frames) * FRAME_SAMPLES :
+        ].copy()  # the caller may reuse its buffer
         self._frames = measured
-        if self._news:
+        if self._has_new_text:
             self._notify()
 
     def partial(self) -> ASRResult | None:
-        if not self._news:
+        if not self._has_new_text:
             return None
         self._updated_at = self._frames
         began = time.perf_counter()
         words = self._references.words(self._rms[: self._frames], self._guess, ended=False)
-        if words == self._said:
+        if words == self._words:
             return None
-        self._said = words
+        self._words = words
         return self._result(words, began)
 
     def pause(self) -> None:
-        """A final takes no time, so nothing starts early."""
+        """Does nothing: a final takes no time."""
 
     def finish(self, samples: int) -> Future[ASRResult]:
         began = time.perf_counter()
@@ -181,11 +187,11 @@ class _MockStream:
         self._updated_at = self._frames
 
     @property
-    def _news(self) -> bool:
+    def _has_new_text(self) -> bool:
         return self._frames - self._updated_at >= WORD_FRAMES
 
     def _guess(self, rms: Signal) -> int | None:
-        """The recording; matched again only when the last match no longer fits: matching costs most."""
+        """The row of the recording. It is matched again only when the last match no longer fits, to save CPU."""
         if self._row is None or not self._references.fits(self._row, rms):
             self._row = self._references.match(rms)
         return self._row
@@ -195,7 +201,11 @@ class _MockStream:
 
 
 def load(folder: Path) -> References:
-    """Read a folder of recordings in the order of their names; EngineError: it has none, or one breaks a rule."""
+    """Read a folder of recordings, in the order of their names.
+
+    Raises:
+        EngineError: there are none, or one cannot be used.
+    """
     texts: list[tuple[str, ...]] = []
     rows: list[tuple[int, Signal]] = []
     for path in sorted(folder.glob("*.wav")):
@@ -216,7 +226,11 @@ def load(folder: Path) -> References:
 
 
 def read_recording(path: Path) -> tuple[Signal, list[str]]:
-    """A recording's samples (16 kHz, [n]) and its text, a line an utterance; EngineError: it lacks one of them."""
+    """A recording's samples (16 kHz, [n]) and its text, a line for each utterance.
+
+    Raises:
+        EngineError: one of the two cannot be read.
+    """
     try:
         text = path.with_suffix(".txt").read_text(encoding="utf-8")
         with wave.open(str(path), "rb") as wav:
@@ -231,7 +245,7 @@ def read_recording(path: Path) -> tuple[Signal, list[str]]:
 
 
 def _utterances(rms: Signal) -> list[Signal]:
-    """Stretches of `rms` [frames] from first voiced frame to last, parted by silences of GAP_FRAMES."""
+    """Stretches of `rms` [frames] from a first voiced frame to a last, separated by silences of GAP_FRAMES."""
     voiced = np.flatnonzero(rms >= VOICED_RMS)
     stretches = np.split(voiced, np.flatnonzero(np.diff(voiced) > GAP_FRAMES) + 1)
     return [rms[stretch[0] : stretch[-1] + 1] for stretch in stretches if len(stretch)]

@@ -1,4 +1,4 @@
-"""Backend names -> engines, imported only when chosen."""
+"""Creates engines by name. Only the chosen one is imported."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from backends.whisper.options import WhisperOptions
 
 
 class BackendUnavailable(Exception):
-    """The chosen backend cannot run here; the text is one plain sentence that says what to set instead."""
+    """The chosen backend cannot run on this machine. The text is one sentence that says what to set instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class BackendOptions:
-    """Every engine's own options; an engine reads its own only."""
+    """The options of all engines. Each engine reads its own."""
 
     references: Path
     """Folder of the recordings that `mock` replays."""
@@ -33,11 +33,11 @@ class BackendSpec:
 
     create: Callable[[BackendOptions], ASRBackend]
     refusal: Callable[[], str | None] = lambda: None
-    """Why it cannot run here, as one plain sentence that says what to do; None: it can. Cheap."""
+    """Why it cannot run here, as one sentence that says what to do; None: it can. Fast."""
 
 
 def installed(package: str) -> bool:
-    """Whether a package can be imported; it is not."""
+    """Whether a package can be imported, without importing it."""
     return importlib.util.find_spec(package) is not None
 
 
@@ -72,11 +72,11 @@ BACKENDS: Mapping[str, BackendSpec] = {
 }
 
 PLANNED = frozenset({"nemo"})
-"""Names the roadmap promises and this version does not have."""
+"""Engines that are planned and not in this version."""
 
 
 def check(name: str) -> None:
-    """Cheap look at whether `name` can run here: nothing heavy is imported.
+    """Check that `name` can run on this machine, without importing anything heavy.
 
     Raises:
         BackendUnavailable: it cannot.

@@ -1,9 +1,9 @@
-"""When each sample of a session arrived, so that `latency_ms` counts every delay of the server's own.
+"""Tells when each sample of a session arrived, so that `latency_ms` includes every delay of the server itself.
 
-A message is stamped when the event loop reads it, which is late when the loop is held up. But audio arrives as fast as
-it is spoken, so the least delay between a message's audio time and its reading, over the last seconds, is the delay of
-the network and the client alone; the rest is ours. (The minimum filter of RTP jitter buffers and of NTP's clock filter:
-RFC 5905, section 10.)
+A message is stamped when the event loop reads it, which is late when the loop is blocked. But live audio is sent as it
+is spoken. So the least delay between a message's time in the audio and its reading, over the last seconds, is the delay
+of the client and the network. Everything above it is the server's. (The minimum filter of RTP jitter buffers and of
+NTP's clock filter: RFC 5905, section 10.)
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from inference.worker_queues import AudioMessages
 from protocol.pcm import BYTES_PER_SAMPLE, SAMPLE_RATE, samples_of
 
 _MEMORY = samples_of(CUT_SEARCH_MS + 1_000)
-"""Samples; the furthest back that an arrival is asked for is the point at which a too long utterance was cut."""
+"""Samples that are remembered: as far back as the point where an overlong utterance may be cut."""
 _MOST_ENTRIES = 100
-"""Messages read together beyond this number count as one, so that tiny ones cost no memory."""
+"""Most entries for messages read together; more are merged, so that tiny messages cost no memory."""
 _FORGET = 64
-"""Messages that are forgotten at once, at least."""
+"""Least number of messages that are removed at a time."""
 _WINDOW_SECONDS = 5.0
-"""Time over which the least delay is taken."""
+"""Time over which the minimum of the delays is taken."""
 
 
 class ArrivalTimes:
@@ -31,22 +31,22 @@ class ArrivalTimes:
 
     def __init__(self, channels: int = 1) -> None:
         self._sample_bytes = channels * BYTES_PER_SAMPLE
-        """Of all channels, interleaved."""
+        """Bytes of one sample of all channels, interleaved."""
         self._bytes_per_second = SAMPLE_RATE * self._sample_bytes
         # Arrays: the garbage collector does not walk over their elements.
         self._ends = array("q", [0])
         """Bytes of the session up to each message's end."""
         self._reads = array("d", [0.0])
-        """When each was read, monotonic seconds."""
+        """When each message was read, monotonic seconds."""
         self._live = array("b", [False])
-        """Whether its client sends no faster than real time."""
+        """Whether the client was live, not ahead of real time."""
         self._resumes = array("b", [False])
-        """Whether the client paused before it, which makes delays from before the pause invalid."""
+        """Whether the client paused before it. Delays before a pause say nothing about messages after it."""
 
     def record(self, messages: AudioMessages) -> None:
-        """Take note of messages. Those of a client that is ahead of real time count as arrived when they were read."""
+        """Record messages. Those of a client that is ahead of real time count as arrived when they were read."""
         offset, reads = messages.offset, messages.arrivals
-        # Counted back from where these messages begin, so that long ones evict nothing that is still needed.
+        # Measured from the start of these messages, so that long ones evict nothing that is still needed.
         old = bisect_left(self._ends, offset - _MEMORY * self._sample_bytes)
         if old >= _FORGET:
             del self._ends[:old], self._reads[:old], self._live[:old], self._resumes[:old]
@@ -68,7 +68,7 @@ class ArrivalTimes:
         return min(read, self._ends[message] / self._bytes_per_second + self._least_delay(message))
 
     def _least_delay(self, message: int) -> float:
-        """Least delay of live messages around number `message`: since the client's last pause, and up to the newest."""
+        """Least delay of the live messages since the client's last pause before number `message`."""
         ends, reads, rate = self._ends, self._reads, self._bytes_per_second
         first = message
         while (

@@ -1,4 +1,4 @@
-"""A file's decoded audio in, its utterances out: cut where live audio is cut, before it reaches an engine."""
+"""Cuts a file's decoded audio into utterances, with the detector and segmenter of live audio."""
 
 from __future__ import annotations
 
@@ -57,26 +57,26 @@ class CollectingStream:
     def __init__(self) -> None:
         self._pushed: list[Signal] = []
         self.audio = _NOTHING
-        """What was said, once finished."""
+        """The audio of the utterance, once finished; float32 [n]."""
 
     def push(self, samples: Signal) -> None:
         """Keep the samples."""
         self._pushed.append(samples)
 
     def partial(self) -> None:
-        """Never has one."""
+        """None: nothing is recognised here."""
 
     def pause(self) -> None:
-        """Has nothing to begin."""
+        """Does nothing."""
 
     def finish(self, samples: int) -> Future[ASRResult]:
-        """Keep the first `samples`; the future is never resolved."""
+        """Keep the first `samples`. The future is never resolved."""
         self.audio = np.concatenate((_NOTHING, *self._pushed))[:samples]
         self._pushed.clear()
         return Future()
 
     def cancel(self) -> None:
-        """Has nothing to end."""
+        """Does nothing."""
 
 
 def open_collecting(options: StreamOptions) -> CollectingStream:  # noqa: ARG001 - the seam's signature

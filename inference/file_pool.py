@@ -19,9 +19,9 @@ import numpy as np
 
 from inference.file_pieces import Piece, Progress, Segmented
 from inference.vad_factory import Detector
-from protocol.audio import AudioRejected, AudioTooLong, AudioWarning
 from protocol.channels import ChannelMode
 from protocol.events import WarningCode
+from protocol.file_audio import AudioRejected, AudioTooLong, AudioWarning
 
 _ROOT = Path(__file__).parents[1]
 
@@ -48,7 +48,7 @@ class FileEnded:
 
 
 class FilePool:
-    """Owns the processes: each is started when it is needed first, kept, and ended by `close`. Any thread."""
+    """Owns the processes. Each is started when it is first needed, kept, and ended by `close`. Any thread."""
 
     def __init__(self, detector: Detector) -> None:
         self._detector = detector
@@ -58,9 +58,10 @@ class FilePool:
         self._closed = False
 
     def read(self, file: BinaryIO, request: FileRequest) -> Generator[Piece | Progress | FileEnded, None, None]:
-        """Decode and cut a file in a process of the pool; the pipe to it is the bound of what waits.
+        """Decode and cut a file in a process of the pool.
 
-        Blocks the calling thread. Closing the generator before its end ends the process.
+        Blocks the calling thread; the pipe bounds what is read ahead. Closing the generator before its end ends the
+        process.
 
         Raises:
             AudioRejected: the file gives no audio, or its process died of it.
@@ -162,7 +163,7 @@ class _Worker:
         self._process.wait()
 
     def release(self) -> None:
-        """Close what this process holds of it, after `kill`."""
+        """Free what this process holds for it, after `kill`."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         self._connection.close()
@@ -170,13 +171,13 @@ class _Worker:
 
 
 def _environment() -> dict[str, str]:
-    """The environment of a process that reads hostile files: without our settings, some of which are secrets."""
+    """The environment of a process that reads hostile files: without our settings, some of which are secret."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("STT_")}
     return {**ours, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 def _on_disk_or_in_memory(file: BinaryIO) -> BinaryIO:
-    """A file with a descriptor of its own, and the same bytes; small uploads never touch a disk where Linux serves."""
+    """A file with a descriptor and the same bytes. On Linux small uploads stay in memory."""
     file.seek(0, os.SEEK_END)
     size = file.tell()
     file.seek(0)

@@ -1,7 +1,7 @@
 """A process that decodes and cuts uploads for the server: `python -m inference.file_worker SOCKET VAD`.
 
-It holds one upload at a time, and ends with the server, whose end of the standard input it watches.
-On the socket each message is JSON; audio follows the message that announces it.
+It reads one upload at a time. It ends with the server: its standard input then ends. Each message on the socket is
+JSON; audio follows the message that announces it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from inference.file_pieces import Piece, Progress, cut, open_collecting
 from inference.segmenter import SegmenterOptions
 from inference.utterance_pipeline import UtterancePipeline
 from inference.vad import VadOptions
-from protocol.audio import AudioRejected, AudioTooLong, DecodedAudio, decode
 from protocol.channels import ChannelMode
+from protocol.file_audio import AudioRejected, AudioTooLong, DecodedAudio, decode
 
 if sys.platform != "win32":
     import resource
@@ -33,9 +33,9 @@ if sys.platform != "win32":
 MAX_DATA_BYTES = 1 << 30
 """Memory that a process may ask for: ten times what an ordinary file takes."""
 CPU_SECONDS = 60
-"""CPU time for any file, and ..."""
+"""CPU seconds for any file."""
 CPU_SECONDS_PER_AUDIO_SECOND = 0.1
-"""... for each second of audio that a file may have: twenty times what MP3 takes."""
+"""CPU seconds more, for each second of audio that a file may have: twenty times what MP3 takes."""
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def _end_with_the_server() -> None:
-    """Wait for the end of the standard input, which only the server's death or `close` brings."""
+    """End this process when the standard input ends, which the server's death and `FilePool.close` cause."""
     os.read(0, 1)
     os._exit(0)
 
@@ -112,7 +112,7 @@ def _send(connection: Connection, kind: str, fields: dict[str, Any]) -> None:
 
 
 def _limit_time(max_seconds: float) -> None:
-    """End this process if the next file takes absurdly long; CPU time, for a busy machine is no fault of the file."""
+    """End this process if the next file takes too much CPU time. Wall-clock time would depend on the machine's load."""
     if sys.platform != "win32":
         used = resource.getrusage(resource.RUSAGE_SELF)
         limit = int(used.ru_utime + used.ru_stime + CPU_SECONDS + CPU_SECONDS_PER_AUDIO_SECOND * max_seconds)

@@ -1,4 +1,4 @@
-"""Measures loudness and voice every 100 ms of audio, for clients that show them."""
+"""Measures loudness and voice for every 100 ms of audio, for clients that show a level meter."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FRAMES = 5
 class LevelMeter:
     """Judges frames by a detector, and keeps a `Level` for every five of them. Used by one thread.
 
-    The detector is asked level by level, so that each has the threshold of its own time, however the audio was cut.
+    The detector gets the frames of one level at a time, so that each level has the threshold that was then in effect.
     """
 
     def __init__(self, vad: Vad) -> None:

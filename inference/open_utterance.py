@@ -1,4 +1,4 @@
-"""The frames of the utterance that is open, as far back as a cut may ask for them."""
+"""The open utterance, and its last frames, which are needed to cut an overlong utterance."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ class Frame(NamedTuple):
 
 
 class OpenUtterance:
-    """Where the open utterance began, its last voice, and its last frames, which follow one another without a gap."""
+    """Where the open utterance began, where its last voice ended, and its last frames, without gaps."""
 
-    __slots__ = ("_memory", "loudness", "paused_at", "start", "voiced", "voiced_before", "voiced_end")
+    __slots__ = ("_kept_frames", "loudness", "paused_at", "start", "voiced", "voiced_before", "voiced_end")
 
     def __init__(self, start: int, frames: Collection[Frame], memory: int) -> None:
-        """`frames`: those of the onset; `memory`: how many of the last frames a cut may ask for."""
+        """`frames`: the onset. `memory`: least number of last frames to keep."""
         self.start = start
         self.loudness = [frame.loudness for frame in frames]
-        """Of the last `memory` frames at least."""
+        """Loudness and voicing of the last frames, at least `memory` of them."""
         self.voiced = [frame.voiced for frame in frames]
         self.voiced_before = start
-        """End of the last voiced frame among those already discarded."""
+        """End of the last voiced frame that was discarded."""
         self.voiced_end = max(frame.end for frame in frames if frame.voiced)
         self.paused_at: int | None = None
-        self._memory = memory
+        self._kept_frames = memory
 
     def remember(self, loudness: Sequence[float], voiced: Sequence[bool], position: int) -> None:
         """Take the next frames; the last one ends at `position`."""
         self.loudness += loudness
         self.voiced += voiced
-        surplus = len(self.voiced) - self._memory
-        if surplus > self._memory:  # seldom, because it copies
-            forgotten = last_voiced_end(self.voiced[:surplus], position - self._memory * FRAME_SAMPLES)
+        surplus = len(self.voiced) - self._kept_frames
+        if surplus > self._kept_frames:  # rarely, because it copies
+            forgotten = last_voiced_end(self.voiced[:surplus], position - self._kept_frames * FRAME_SAMPLES)
             self.voiced_before = forgotten or self.voiced_before
             del self.loudness[:surplus], self.voiced[:surplus]
 
 
 def last_voiced_end(voiced: Sequence[bool], end: int) -> int | None:
-    """Where the last voiced one of these frames ends, of which the last ends at `end`; None: none is."""
+    """Where the last voiced frame ends, if the last of these frames ends at `end`; None: none is voiced."""
     for number, voice in enumerate(reversed(voiced)):
         if voice:
             return end - number * FRAME_SAMPLES

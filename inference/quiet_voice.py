@@ -1,4 +1,4 @@
-"""Finds voice that is too quiet for the threshold: the speaker gets no text, and a warning says why."""
+"""Finds speech that is too quiet for the threshold, so that a warning can tell the client."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections import deque
 from inference.vad import BLOCK_FRAMES, DIGITAL_SILENCE
 
 WANTED_BLOCKS = 10
-"""Blocks of 500 ms that must sound like voice: 5 s ..."""
+"""Blocks of 500 ms that must sound like speech: 5 s."""
 MEMORY_BLOCKS = 20
-"""... among the last 10 s, for half of speech may be pauses."""
+"""Blocks among which they must be: 10 s, because half of speech may be pauses."""
 LEAST_RMS = 20.0
-"""RMS in 16-bit units of the loud frames of a block, below which no block counts: the noise of a quiet room has 10."""
+"""RMS in 16-bit units of a block's loud frames, below which it does not count. The noise of a quiet room has 10."""
 MODULATION = 2.0
-"""RMS of a block's loud frames by that of its quiet frames, 6 dB. Syllables and gaps exceed this ratio in most blocks.
-In steady noise it is below 1.3 (`tests/inference/test_quiet_voice.py`)."""
+"""Least ratio of the RMS of a block's loud frames to that of its quiet frames: 6 dB. Syllables and gaps exceed it in
+most blocks of speech. In steady noise the ratio is below 1.3 (`tests/inference/test_quiet_voice.py`)."""
 _QUIET, _LOUD = BLOCK_FRAMES // 6, BLOCK_FRAMES - 1 - BLOCK_FRAMES // 6
-"""Places of these frames in a sorted block: a few clicks are no loud frames, and a few gaps no quiet ones."""
+"""Indices of these frames in a sorted block. They leave out a few clicks and a few gaps."""
 
 
 class QuietVoiceFinder:
-    """Watches one source for 5 s of voice without a voiced frame. Used by one thread.
+    """Watches one source for 5 s of speech without a voiced frame. Used by one thread.
 
     The result depends on the frames, never on how they were cut into calls.
     """
@@ -29,9 +29,9 @@ class QuietVoiceFinder:
         self._loudness: list[float] = []
         self._voiced: list[bool] = []
         self._peaks: deque[float] = deque(maxlen=MEMORY_BLOCKS)
-        """Loudest frame of each block that sounds like voice; 0 for other blocks."""
+        """Loudest frame of each block that sounds like speech; 0 for other blocks."""
         self.loudest: float | None = None
-        """RMS in 16-bit units of the loudest frame of the quiet voice; None: there was not enough of it yet."""
+        """RMS in 16-bit units of the loudest frame of the quiet speech; None: not enough speech was found yet."""
 
     def update(self, loudness: list[float], voiced: list[bool]) -> None:
         """Take the RMS in 16-bit units of the next frames, and the detector's decisions on them."""

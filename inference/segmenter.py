@@ -1,7 +1,8 @@
-"""Where utterances begin, pause and end: a state machine over frames, clock-free and the same for every engine.
+"""Decides where utterances begin, pause and end: a state machine over frames.
 
-All positions are samples of the connection's audio. Frames are 20 ms, counted from the first sample or from the
-last commit, so the result never depends on how the audio was cut into messages.
+It has no clock, and is the same for every engine. All positions are samples of the connection's audio. Frames are 20
+ms, counted from the first sample or from the last commit, so the result never depends on how the audio was cut into
+messages.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ PAUSE_MS = 200
 Longer than the closure of a plosive (about 100 ms), so it seldom falls inside a word.
 """
 IDLE_BLOCK_MS = 200
-"""Longest stretch of audio that waits to be processed while nobody speaks."""
+"""Longest stretch of audio that may wait to be processed while no utterance is open."""
 _NEVER = 1 << 60
 """Samples: longer than any session."""
 CUT_SEARCH_MS = 5_000
@@ -49,12 +50,12 @@ class SegmenterOptions:
 
 
 class Segmenter:
-    """Turns a stream of judged frames into utterance actions. Used by one thread."""
+    """Turns frames, with the detector's decisions, into actions on utterances. Used by one thread."""
 
     def __init__(self, options: SegmenterOptions) -> None:
         self._longest = samples_of(options.max_segment_ms) // FRAME_SAMPLES * FRAME_SAMPLES
-        self._search = samples_of(min(CUT_SEARCH_MS, options.max_segment_ms // 2))
-        self._memory = self._search // FRAME_SAMPLES
+        self._cut_search = samples_of(min(CUT_SEARCH_MS, options.max_segment_ms // 2))
+        self._kept_frames = self._cut_search // FRAME_SAMPLES
         self._idle_block = samples_of(IDLE_BLOCK_MS)
         self._silence = self._pause = 0
         self._next_options = options
@@ -62,7 +63,7 @@ class Segmenter:
         self._onset: deque[Frame] = deque(maxlen=ONSET_WINDOW)
         self._open: OpenUtterance | None = None
         self._closed = False
-        self._floor = 0
+        self._earliest_start = 0
         self.position = 0
         """End of the last frame."""
 
@@ -74,13 +75,13 @@ class Segmenter:
 
     def _apply_options(self) -> None:
         options = self._next_options
-        # In whole frames, as all that is measured against them.
+        # In whole frames, like the positions that are compared with them.
         self._silence = _frames_in(samples_of(options.silence_ms)) * FRAME_SAMPLES if options.endpointing else _NEVER
         self._pause = min(_frames_in(samples_of(PAUSE_MS)) * FRAME_SAMPLES, self._silence)
 
     @property
-    def listening(self) -> bool:
-        """Whether an utterance is open and not paused, so that all audio up to `position` belongs to it."""
+    def is_speaking(self) -> bool:
+        """Whether an utterance is open and not paused. All audio up to `position` then belongs to it."""
         return self._open is not None and self._open.paused_at is None
 
     @property
@@ -90,9 +91,9 @@ class Segmenter:
 
     @property
     def samples_until_decision(self) -> int:
-        """Samples after `position` before which no pause, endpoint or cut can come; at most 200 ms.
+        """Number of samples after `position` within which no pause, endpoint or cut can occur; at most 200 ms.
 
-        An onset may come sooner: the pre-roll keeps what came before it was noticed.
+        An onset may occur sooner; the pre-roll keeps the audio before it.
         """
         utterance = self._open
         if utterance is None:
@@ -101,7 +102,7 @@ class Segmenter:
         return max(FRAME_SAMPLES, min(self._idle_block, pause, self._end_after(utterance)))
 
     def _end_after(self, utterance: OpenUtterance) -> int:
-        """Samples after `position` before which the utterance cannot end, by its silence or its length."""
+        """Number of samples after `position` within which the utterance cannot end."""
         return min(utterance.voiced_end + self._silence, utterance.start + self._longest) - self.position
 
     @property
@@ -109,21 +110,21 @@ class Segmenter:
         """Samples before this position may be discarded."""
         if self._open is None:
             window = ONSET_WINDOW * FRAME_SAMPLES + samples_of(PRE_ROLL_MS)
-            return max(self._floor, self.position - window)
+            return max(self._earliest_start, self.position - window)
         given = self.position if self._open.paused_at is None else self._open.paused_at
-        earliest_cut = self._open.start + self._longest - self._search
+        earliest_cut = self._open.start + self._longest - self._cut_search
         return min(given, earliest_cut)
 
     def feed(self, loudness: Sequence[float], voiced: Sequence[bool]) -> list[Action]:
-        """Take the next whole frames, their RMS and whether each is voiced, up to the first that ends an utterance.
+        """Process whole frames, given by their RMS and whether each is voiced, up to the first that ends an utterance.
 
-        `position` tells how many were taken; the others are to be fed again. So one call ends at most one utterance.
+        `position` tells how many were processed. Pass the others again. So one call ends at most one utterance.
 
         Raises:
-            ValueError: frames without a judgement, or the reverse.
+            ValueError: the two sequences differ in length.
         """
         if len(loudness) != len(voiced):
-            raise ValueError(f"{len(loudness)} frames, {len(voiced)} of them judged")
+            raise ValueError(f"{len(loudness)} frames, but {len(voiced)} decisions")
         actions: list[Action] = []
         self._closed = False
         first = 0
@@ -145,13 +146,13 @@ class Segmenter:
         return actions
 
     def end(self, reason: Reason, tail: int = 0, loudness: float = 0.0, *, voiced: bool = False) -> list[Action]:
-        """End the open utterance now. An onset with too few voiced frames becomes one and ends too. Else no `Closed`.
+        """End the open utterance now; an onset with too few voiced frames becomes an utterance and ends too.
 
-        `tail` is the number of samples (under a frame) since the last whole frame; they are judged as one short
-        frame, and the next frame starts after them.
+        Without either there is no `Closed`. `tail` is the number of samples (under a frame) since the last whole frame.
+        They count as one short frame, and the next frame starts after them.
 
         Raises:
-            ValueError: `tail` is a frame or more: it was to be fed.
+            ValueError: `tail` is a whole frame or more.
         """
         if not 0 <= tail < FRAME_SAMPLES:
             raise ValueError(f"a tail of {tail} samples is not under a frame")
@@ -159,7 +160,8 @@ class Segmenter:
         if tail:
             start, self.position = self.position, self.position + tail
             frame = Frame(start, self.position, loudness, voiced)
-            # A tail may be voice, but neither the silence nor the length that ends an utterance: `reason` does.
+            # A tail may be voiced. But it never ends an utterance by silence or length: the utterance ends with
+            # `reason`.
             if self._open is None:
                 self._debounce_onset(frame)
             elif voiced:
@@ -169,17 +171,17 @@ class Segmenter:
         if self._open is not None:
             at = self.position if self._open.paused_at is None else self._open.paused_at
             self._close(at, self._open.voiced_end, reason, actions)
-        self._end_at(self.position)
+        self._restart_at(self.position)
         return actions
 
     def clear(self, tail: int = 0) -> None:
         """Drop the open utterance or onset. The next frame starts `tail` samples (under a frame) after the last."""
         self._open = None
-        self._end_at(self.position + tail)
+        self._restart_at(self.position + tail)
 
-    def _end_at(self, position: int) -> None:
-        """Let the next utterance begin at `position` or later."""
-        self.position = self._floor = position
+    def _restart_at(self, position: int) -> None:
+        """Continue at `position`, without an onset; the next utterance begins there or later."""
+        self.position = self._earliest_start = position
         self._onset.clear()
         self._apply_options()
 
@@ -191,7 +193,7 @@ class Segmenter:
         first: int,
         actions: list[Action],
     ) -> int:
-        """Take frames from `first` on that are all voiced or all not, up to the next decision; the first not taken."""
+        """Process the run of frames from `first` that are all voiced or all unvoiced; returns the index after it."""
         next_decision = utterance.start + self._longest
         if not voiced[first]:
             next_decision = min(next_decision, utterance.voiced_end + self._silence)
@@ -207,15 +209,15 @@ class Segmenter:
         return stop
 
     def _debounce_onset(self, frame: Frame) -> None:
-        """Keep the frames of the window from its first voiced one on: none while nobody speaks."""
+        """Keep the window's frames from its first voiced one on."""
         self._onset.append(frame)
         while self._onset and not self._onset[0].voiced:
             self._onset.popleft()
 
     def _open_utterance(self, actions: list[Action]) -> None:
         voiced_start = self._onset[0].start
-        start = max(self._floor, voiced_start - samples_of(PRE_ROLL_MS))
-        self._open = OpenUtterance(start, self._onset, self._memory)
+        start = max(self._earliest_start, voiced_start - samples_of(PRE_ROLL_MS))
+        self._open = OpenUtterance(start, self._onset, self._kept_frames)
         self._onset.clear()
         actions.append(Opened(start, voiced_start))
 
@@ -238,19 +240,19 @@ class Segmenter:
             self._close(utterance.paused_at, utterance.voiced_end, Reason.MAX_LENGTH, actions)
             return
         loudness, voiced, end = utterance.loudness, utterance.voiced, self.position
-        searched = loudness[-self._memory :]
+        searched = loudness[-self._kept_frames :]
         at = end - (len(searched) - quietest_frame(searched)) * FRAME_SAMPLES
         rest = len(voiced) - (end - at) // FRAME_SAMPLES
         voiced_end = last_voiced_end(voiced[:rest], at) or utterance.voiced_before
         self._close(at, voiced_end, Reason.MAX_LENGTH, actions)
-        # What follows the cut is fed again as if it came now: it may hold the next utterance's onset.
+        # The audio after the cut is processed again: it may hold the next utterance's onset.
         self.position = at
         actions += self.feed(loudness[rest:], voiced[rest:])
         self._closed = True
 
     def _close(self, at: int, voiced_end: int, reason: Reason, actions: list[Action]) -> None:
         actions.append(Closed(at, voiced_end, reason, decided_at=self.position))
-        self._floor = at
+        self._earliest_start = at
         self._open = None
         self._closed = True
         self._apply_options()
@@ -262,7 +264,7 @@ def _frames_in(samples: int) -> int:
 
 
 def _run(voiced: Sequence[bool], first: int) -> int:
-    """Index of the first later frame whose voicing differs from that of `first`."""
+    """Index of the next frame whose voicing differs from that of `first`."""
     try:
         return voiced.index(not voiced[first], first)
     except ValueError:

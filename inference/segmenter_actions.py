@@ -1,4 +1,4 @@
-"""What the segmenter decides; all positions are samples of the session's audio."""
+"""The decisions of the segmenter. All positions are samples of the session's audio."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Closed:
     """End of its last voiced frame."""
     reason: Reason
     decided_at: int
-    """End of the frame that decided it."""
+    """End of the frame that completed the decision."""
 
 
 Action = Opened | Paused | Resumed | Closed

@@ -1,4 +1,4 @@
-"""One channel of a session: its utterances, their partials and their finals, which leave in the order of speech."""
+"""One channel of a session: its utterances, their partials, and their finals in the order of speech."""
 
 from __future__ import annotations
 
@@ -26,16 +26,17 @@ from protocol.pcm import SAMPLE_RATE, Samples, ms
 from session.state import EndedUtterance, FinalText, SessionState, UtteranceState
 
 STALL_MS = 300
-"""An utterance has stalled when no audio came for so much longer than the silence that ends it."""
+"""An utterance stalls when no audio came for so much longer than the silence that ends it."""
 MIN_STALL_MS = 1_200
-"""And never before: a browser page whose script is held up sends nothing for a second. docs/endpointing.md."""
+"""Least time without audio before an utterance stalls: a browser page with a busy script sends nothing for a second
+(docs/endpointing.md)."""
 MAX_FINALS = 2
-"""Finals of one channel being decoded at once; beyond them the session's worker stops reading."""
+"""Finals of one channel that are decoded at once. With so many the session's worker takes no more audio."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionContext:
-    """What the channels of one session share."""
+    """The objects that the channels of a session share."""
 
     source: AudioSource
     sink: EventSink
@@ -49,7 +50,7 @@ class _PendingFinal:
     start: int
     stream: ASRStream | None
     result: Future[ASRResult] | None
-    """None: nothing was voiced, so nothing is decoded."""
+    """None: nothing was voiced, so the final is empty."""
     dropped: int
     """Samples dropped since the utterance before."""
 
@@ -57,7 +58,7 @@ class _PendingFinal:
 class SessionChannel:
     """Segments and decodes the audio of one channel. Used by the session's worker thread.
 
-    Positions are samples since the session began. Call `obey` only while `has_backlog` is false.
+    Positions are samples since the session began. Call `execute` only while `has_backlog` is false.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class SessionChannel:
         self._dropped = 0
         """Samples dropped since the last utterance ended."""
         self.stall_seconds: float | None = None
-        """Absence of audio that ends the open utterance; None: none is open, or silence does not end it."""
+        """Seconds without audio that end the open utterance; None: no utterance is open, or silence does not end it."""
 
     @property
     def position(self) -> int:
@@ -88,7 +89,7 @@ class SessionChannel:
 
     @property
     def has_backlog(self) -> bool:
-        """Whether an utterance's end left samples unprocessed: call `feed` again, with or without more."""
+        """Whether samples after an utterance's end are unprocessed: call `feed` again, even without more samples."""
         return self._pipeline.has_backlog
 
     @property
@@ -98,7 +99,7 @@ class SessionChannel:
 
     @property
     def is_full(self) -> bool:
-        """Whether so many finals are being decoded that nothing more may be fed."""
+        """Whether too many finals are being decoded for `feed` to be called."""
         return len(self._finals) >= MAX_FINALS
 
     @property
@@ -116,11 +117,11 @@ class SessionChannel:
             self._context.sink.put(replace(warning, channel=self._number))
 
     def drop(self, samples: int) -> None:
-        """Count samples that were dropped from the full queue; as many of silence are fed in their place."""
+        """Count samples that were dropped from the full queue. The caller feeds as much silence instead."""
         self._dropped += samples
 
-    def obey(self, command: events.Commit | events.Clear | events.Stall, arrived: float) -> None:
-        """Do what `command` asks of this channel; it arrived at `arrived`, monotonic seconds."""
+    def execute(self, command: events.Commit | events.Clear | events.Stall, arrived: float) -> None:
+        """Execute a command on this channel, which arrived at `arrived`, monotonic seconds."""
         match command:
             case events.Commit(commit_id):
                 self._commit(commit_id, arrived)
@@ -128,7 +129,7 @@ class SessionChannel:
                 self._pipeline.clear()
                 self._current = self.stall_seconds = None
             case events.Stall():
-                # The utterance that stalled may have ended meanwhile, and the open one may end by commits only.
+                # The stalled utterance may have ended meanwhile, and the open one may be without endpointing.
                 if self.stall_seconds is not None:
                     self.end(Reason.STALLED, arrived)
 
@@ -137,14 +138,14 @@ class SessionChannel:
         self._handle(self._pipeline.end(reason), arrived)
 
     def configure(self, config: SessionConfig, vad_threshold: float | None) -> None:
-        """Use `config` from the next utterance on, and `vad_threshold`, if it is given, at once."""
+        """Use `config` from the next utterance on, and `vad_threshold`, if given, at once."""
         self._config = config
         self._pipeline.configure(config.segmenter, config.stream)
         if vad_threshold is not None:
             self._pipeline.set_vad_threshold(vad_threshold)
 
     def publish(self) -> None:
-        """Report the finals that are ready, then the newest hypothesis if it is due.
+        """Report the finals that are ready, then the newest hypothesis, if it is due.
 
         Raises:
             EngineError: an utterance could not be decoded.
@@ -176,7 +177,10 @@ class SessionChannel:
     def _handle(
         self, happened: Sequence[UtteranceEvent], arrived: float | None, commit_id: str | int | None = None
     ) -> int:
-        """How many utterances ended; `arrived` is when a command ended them, None: when their last sample came."""
+        """Process events; returns how many utterances ended.
+
+        `arrived`: when the command that ended them arrived; None: they ended with a sample.
+        """
         ended = 0
         for event in happened:
             match event:

@@ -1,4 +1,4 @@
-"""Settings of a session that its client can change while it is open."""
+"""The settings of a session that its client can change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SessionConfig:
     """See `SessionOptions`."""
 
     def changed(self, change: events.Configure) -> SessionConfig:
-        """These settings with the ones that `change` names."""
+        """These settings, updated by `change`."""
         language = self.language if change.language is None else change.language
         hotwords = self.stream.hotwords if change.hotwords is None else change.hotwords
         silence_ms = self.segmenter.silence_ms if change.silence_ms is None else change.silence_ms

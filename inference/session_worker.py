@@ -1,4 +1,4 @@
-"""The loop of a session's own thread: audio and commands in, to each of its channels, whose events go out."""
+"""The loop of a session's worker thread: passes audio and commands to the channels, which report events."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from protocol.events import Reason
 from protocol.pcm import PcmReader, Samples, ms, samples_of
 
 POLL_SPEECH_SECONDS = 0.05
-"""New audio that ends a wait while somebody speaks or a final is being decoded; with many sessions more."""
+"""Seconds of new audio that wake the worker while an utterance is open or a final is decoded. More with many
+sessions."""
 POLL_IDLE_SECONDS = 0.2
-"""The same while nobody speaks."""
+"""The same while no utterance is open."""
 POLL_LEVEL_SECONDS = 0.1
-"""The same while nobody speaks, where levels are reported."""
+"""The same while no utterance is open, if levels are reported."""
 _BLOCK = samples_of(1_000)
 """Audio is processed in blocks of at most this many samples, so that a long message delays neither partials nor a
 cancellation."""
@@ -53,9 +54,9 @@ class SessionWorker:
         self._has_levels = any(pipeline.has_levels for pipeline in pipelines)
         self._steps: Iterator[Samples | CommandMessage] = iter(())
         self._stall_seconds: float | None = None
-        """Absence of audio that is watched for."""
+        """Seconds without audio that are watched for; None: no watch."""
         self._concluded: Reason | None = None
-        """Why the session ends; once it is set, nothing more is read."""
+        """Why the session ends. Once it is set, no more input is taken."""
 
     def run(self) -> None:
         """Work until the source is cancelled, or the last final is delivered after `Finish` or the source's end.
@@ -73,7 +74,7 @@ class SessionWorker:
                 if not self._step():
                     self._wait()
         except SinkClosed:
-            pass  # the session ended while a final waited for room: a normal ending
+            pass  # the session ended while a final waited for room in the queue: a normal end
         finally:
             for channel in self._channels:
                 channel.cancel()
@@ -85,9 +86,9 @@ class SessionWorker:
     def _wait(self) -> None:
         self._watch_for_stall()
         busy = any(channel.is_busy for channel in self._channels)
-        # Nothing can change before the audio has reached the next decision, and then something may at once.
+        # Nothing can change before the audio has reached the next decision.
         idle = POLL_LEVEL_SECONDS if self._has_levels else POLL_IDLE_SECONDS
-        decision = min(channel.next_decision_at for channel in self._channels) if self._reads else None
+        decision = min(channel.next_decision_at for channel in self._channels) if self._can_take else None
         self._source.wait(POLL_SPEECH_SECONDS if busy else idle, decision)
 
     def _watch_for_stall(self) -> None:
@@ -97,18 +98,18 @@ class SessionWorker:
             self._source.watch_for_stall(seconds)
 
     @property
-    def _reads(self) -> bool:
+    def _can_take(self) -> bool:
         return not self._concluded and not any(channel.is_full for channel in self._channels)
 
     def _step(self) -> bool:
-        """Process the next block of audio or command; False: there is none now."""
-        if not self._reads:
+        """Process the next block of audio or command; False: there is none."""
+        if not self._can_take:
             return False
         if self._process_backlog():
             return True
         step = next(self._steps, None)
         if step is None:
-            # Read before `take`: otherwise messages that come in between would be lost.
+            # Read before `take`: messages that come in between would otherwise be lost.
             exhausted = self._source.exhausted
             self._steps = self._blocks(self._source.take())
             step = next(self._steps, None)
@@ -116,14 +117,14 @@ class SessionWorker:
                 self._end_session(self._source.end_reason, time.monotonic())
                 return True
         if isinstance(step, CommandMessage):
-            self._obey(step.command, step.arrived)
+            self._execute(step.command, step.arrived)
         elif step is not None:
             for channel, samples in zip(self._channels, step, strict=True):
                 channel.feed(samples)
         return step is not None
 
     def _process_backlog(self) -> bool:
-        """Process the samples that ends of utterances have left, so that all channels reach the same position.
+        """Process samples after ends of utterances, so that all channels reach the same position.
 
         Returns whether there were any.
         """
@@ -148,7 +149,7 @@ class SessionWorker:
                 yield samples[:, first : first + _BLOCK]
 
     def _report_dropped(self, samples: int) -> None:
-        """Report audio that was dropped from the full queue; it counts as silence in every channel."""
+        """Report audio that was dropped from the full queue. It counts as silence in every channel."""
         begin = self._channels[0].position
         for channel in self._channels:
             channel.drop(samples)
@@ -159,11 +160,11 @@ class SessionWorker:
             )
         )
 
-    def _obey(self, command: events.Command, arrived: float) -> None:
+    def _execute(self, command: events.Command, arrived: float) -> None:
         match command:
             case events.Commit() | events.Clear() | events.Stall():
                 for channel in self._channels:
-                    channel.obey(command, arrived)
+                    channel.execute(command, arrived)
                 if isinstance(command, events.Clear):
                     self._sink.put(events.Cleared())
             case events.Configure():
@@ -173,7 +174,7 @@ class SessionWorker:
             case events.Finish():
                 self._end_session(Reason.FINISH, arrived)
             case _:
-                raise AssertionError(f"not for the worker: {command}")
+                raise AssertionError(f"the worker does not execute {command}")
 
     def _end_session(self, reason: Reason, arrived: float) -> None:
         self._concluded = reason

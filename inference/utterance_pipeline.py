@@ -1,4 +1,4 @@
-"""Samples in, decoded utterances out: what live sessions and files share."""
+"""Detector, segmenter and engine in a row: samples in, utterances out. Used by live sessions and files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class UtteranceEnded:
     voiced_end: int
     reason: Reason
     decided_at: int
-    """End of the audio that was needed to decide it."""
+    """End of the audio that was needed for the decision."""
 
 
 UtteranceEvent = UtteranceStarted | UtteranceEnded
@@ -55,7 +55,7 @@ def shifted_words(result: ASRResult, offset_ms: int) -> tuple[Word, ...] | None:
 
 
 class UtterancePipeline:
-    """Runs voice activity, the segmenter and the open utterance's stream over one source. Used by one thread."""
+    """Runs the detector, the segmenter and the open utterance's stream over one source. Used by one thread."""
 
     def __init__(
         self,
@@ -82,9 +82,9 @@ class UtterancePipeline:
         self._opened = Opened(0, 0)
         self._pushed = 0
         self._unfed: FrameDecisions = [], []
-        """Frames after the segmenter's position that the detector has judged already."""
+        """Decisions of the detector about frames that the segmenter has not processed."""
         self._events: list[UtteranceEvent] = []
-        """Not returned yet: an engine may fail between two of them."""
+        """Events not returned yet, because an engine failed."""
         self.stream: ASRStream | None = None
         """The open utterance's stream."""
 
@@ -99,7 +99,7 @@ class UtterancePipeline:
         return self._vad.threshold
 
     def set_vad_threshold(self, threshold: float) -> None:
-        """Judge what comes by this RMS in 16-bit units."""
+        """Use this threshold from now on, RMS in 16-bit units."""
         self._vad.set_threshold(threshold)
 
     @property
@@ -119,11 +119,11 @@ class UtterancePipeline:
 
     @property
     def has_backlog(self) -> bool:
-        """Whether an utterance's end left samples unprocessed: call `feed` again, with or without more."""
+        """Whether samples after an utterance's end are unprocessed: call `feed` again, even without more samples."""
         return self.position - self._segmenter.position >= FRAME_SAMPLES
 
     def feed(self, samples: Samples) -> list[UtteranceEvent]:
-        """Take the next samples (int16, shape [n]) and process all taken, up to the first end of an utterance."""
+        """Process the next samples (int16, shape [n]), and all before them, up to the first end of an utterance."""
         return self.feed_signal(to_signal(samples))
 
     def feed_signal(self, signal: Signal) -> list[UtteranceEvent]:
@@ -150,7 +150,7 @@ class UtterancePipeline:
     def _judge_tail(self, tail: Signal) -> tuple[float, bool]:
         if not len(tail):
             return 0.0, False
-        # The tail repeats to fill the frame, so that its RMS is its own and not diluted by zeros.
+        # The tail is repeated to fill a frame. Zeros would lower its RMS.
         (loudness,), (voiced,) = self._vad.frames(np.resize(tail, FRAME_SAMPLES))
         return loudness, voiced
 
@@ -165,9 +165,9 @@ class UtterancePipeline:
             self.stream = None
 
     def _segment(self) -> list[Action]:
-        """Judge what was not judged yet, and feed it up to the first end of an utterance.
+        """Pass new frames to the detector, and frames to the segmenter up to the first end of an utterance.
 
-        Detectors are stateful, so every frame is judged once, though it may be fed later.
+        Detectors have state, so each frame is passed to the detector once, though perhaps later to the segmenter.
         """
         before = self._segmenter.position
         loudness, voiced = self._judge(before + len(self._unfed[0]) * FRAME_SAMPLES)
@@ -191,11 +191,11 @@ class UtterancePipeline:
         return self._meter is not None
 
     def take_levels(self) -> list[Level]:
-        """The levels measured since the last call; none where they were not asked for."""
+        """The levels since the last call; none if they are not measured."""
         return [] if self._meter is None else self._meter.take()
 
     def take_warning(self) -> events.Warning | None:
-        """The one warning that the voice is too quiet for the detector's threshold, when it is due."""
+        """A warning that speech is too quiet for the detector's threshold; at most one."""
         if self._quiet_voice is None or self._quiet_voice.loudest is None:
             return None
         loudest, self._quiet_voice = self._quiet_voice.loudest, None
@@ -216,10 +216,10 @@ class UtterancePipeline:
                 case Paused(at):
                     self._push(at).pause()
                 case Resumed():
-                    pass  # the audio held back is pushed with what follows it
+                    pass  # the audio of the pause is pushed with the audio after it
                 case Closed():
                     self._events.append(self._close(action))
-        if self._segmenter.listening:
+        if self._segmenter.is_speaking:
             self._push(self._segmenter.position)
         events, self._events = self._events, []
         return events

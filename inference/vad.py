@@ -1,9 +1,9 @@
 """Voice activity detection by energy: a frame is voiced when it is loud enough above the noise floor.
 
 The noise floor is found by minimum statistics (R. Martin, "Noise power spectral density estimation based on optimal
-smoothing and minimum statistics", 2001): speech has short gaps and background noise has none, so nearly the least
-loudness of the last few seconds is the noise's. Here the minimum is taken over whole frames of the full band and over
-5 s in place of Martin's 1.5 s: a note held for 4 s must not become the floor, and a fan may take 5 s to become it.
+smoothing and minimum statistics", 2001): speech has short gaps and background noise has none, so the second smallest
+loudness of the last seconds is the noise. Here the minimum is taken over whole frames of the full band and over 5 s in
+place of Martin's 1.5 s: a note held for 4 s must not become the floor, and a fan may take 5 s to become it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class VadOptions:
 
 
 FrameDecisions = tuple[list[float], list[bool]]
-"""RMS in 16-bit units of each frame, and whether it is voice."""
+"""RMS in 16-bit units of each frame, and whether it is voiced."""
 
 
 class Vad(Protocol):
@@ -37,14 +37,14 @@ class Vad(Protocol):
         ...
 
     def frames(self, signal: Signal) -> FrameDecisions:
-        """Judge each whole 20 ms frame of `signal` (float32 [n]), which follows the frames judged before.
+        """Decide about each whole 20 ms frame of `signal` (float32 [n]), which follows the frames of the last call.
 
-        The decision on a frame depends on the audio up to its end, never on how the audio was cut into calls.
+        A decision depends on the audio up to the frame's end, never on how the audio was cut into calls.
         """
         ...
 
     def set_threshold(self, threshold: float) -> None:
-        """Judge frames from now on by this RMS in 16-bit units; a detector without a threshold ignores it."""
+        """Use this threshold from now on, RMS in 16-bit units. A detector without a threshold ignores it."""
         ...
 
 
@@ -71,73 +71,77 @@ class FixedVad:
 
 
 ONSET_RATIO = 2.0
-"""Voice begins at this multiple of the noise floor's RMS, 6 dB ..."""
+"""Multiple of the noise floor's RMS at which voice begins: 6 dB."""
 RELEASE_RATIO = 1.5
-"""... and continues above this multiple, 3.5 dB. Both were tuned with `python -m bench.endpoints noise --half tune`."""
+"""Multiple above which voice continues: 3.5 dB. Both were tuned with `python -m bench.endpoints noise --half tune`."""
 TONE_SPREAD = 1.12
-"""Largest RMS of a block by its least, up to which the block is a tone: a telephone's dial tone has 1.10, hum 1.02, and
-white noise more in 19 blocks of 20."""
+"""Largest ratio of a block's greatest to its least RMS for which the block is a tone: a telephone's dial tone has 1.10,
+hum 1.02, and white noise more in 19 blocks of 20."""
 TONE_ONSET_RATIO = 1.25
-"""While the floor is a tone, voice begins at this multiple of it, 2 dB, and below the inverse of it ..."""
+"""While the floor is a tone: multiple of it at which voice begins, and below whose inverse it begins too. 2 dB."""
 TONE_RELEASE_RATIO = 1.15
-"""... and continues above this multiple."""
+"""The multiple above which it continues."""
 BLOCK_FRAMES = 25
 """Frames after which the floor is estimated again: 500 ms."""
 MEMORY_BLOCKS = 10
-"""Blocks over which the minimum is taken: 5 s. Louder noise becomes the floor when all blocks but one are louder."""
+"""Blocks over which the minimum is taken: 5 s. Louder noise becomes the floor when all blocks except one are louder."""
 SETTLED_BLOCKS = 2
-"""Blocks that the first estimate needs: 1 s, in which most speakers pause for three frames."""
+"""Blocks before the first estimate: 1 s, in which most speakers pause for three frames."""
 FIRST_FRAMES = 10
-"""Frames at a source's start that suffice for an estimate if they are steady: 200 ms, less than the pre-roll."""
+"""Frames at a source's start that are enough for an estimate if they are steady: 200 ms, less than the pre-roll."""
 STEADY_RATIO = 2.0
-"""Largest RMS of these frames by their least, below which they are steady. Pink noise stays below 1.7, 8 % of speech
-does."""
+"""Ratio of the greatest to the least RMS of these frames, below which they are steady. Pink noise stays below 1.7; so
+does 8 % of speech."""
 DOUBT_FRAMES = 50
-"""A frame of less than half their mean within 1 s shows that they were a vowel, not noise."""
+"""Frames (1 s) in which a frame of less than half their mean shows that they were a vowel, not noise."""
 DIGITAL_SILENCE = 1.0
-"""RMS in 16-bit units below which the input is digital silence: dropped audio, or a muted client. It is no noise
-floor."""
+"""RMS in 16-bit units below which the input is digital silence, from dropped audio or a muted client. It does not count
+as a noise floor."""
 
 
 class NoiseFloor:
-    """The second least of the last ten blocks' minima; the least while there are fewer than five. One thread."""
+    """The noise floor: the second smallest of the last ten blocks' minima, or the smallest of fewer than five.
+
+    One thread.
+    """
 
     def __init__(self) -> None:
         self._blocks: deque[float] = deque(maxlen=MEMORY_BLOCKS)
         self._last = 0.0
         """RMS of the last frame."""
         self._tones: deque[float] = deque(maxlen=MEMORY_BLOCKS)
-        """The same blocks' minima, 0 where a block is no tone."""
+        """The minima of those blocks that are tones; 0 for the others."""
         self.rms = 0.0
-        """In 16-bit units; 0: unknown."""
+        """RMS of the floor in 16-bit units; 0: unknown."""
         self.is_tone = False
         """Whether half of the ten blocks are a tone of the floor's loudness."""
 
     def set_prior(self, rms: float) -> None:
-        """Set the floor before the first block is complete; 0: it is unknown."""
+        """Set the floor before the first block is complete; 0: unknown."""
         self.rms = rms
 
     def update(self, block: list[float]) -> None:
-        """Take the RMS of the next 25 frames."""
+        """Add the RMS of the next 25 frames."""
         least, blocks = min(block), self._blocks
         stopped = any(now < DIGITAL_SILENCE <= before for before, now in pairwise([self._last, *block]))
         self._last = block[-1]
         if stopped:
-            # A noise gate that closes shows that the sound before was no background; once in 5 s it may be a mute.
+            # A noise gate that closes shows that the sound before was not background noise. Once in 5 s it may be a
+            # muted client.
             least = 0.0
         elif least < DIGITAL_SILENCE:
             return
         blocks.append(least)
         self._tones.append(least if max(block) <= TONE_SPREAD * least else 0.0)
         if self.rms or len(blocks) >= SETTLED_BLOCKS:
-            # With five blocks or more the second least: one gap in the noise, as a codec leaves, is not the floor.
+            # The second smallest of five or more: one gap in the noise, as codecs make, is not the floor.
             self.rms = sorted(blocks)[len(blocks) >= MEMORY_BLOCKS // 2]
         tones = [tone for tone in self._tones if self.rms / TONE_SPREAD <= tone <= self.rms * TONE_SPREAD]
         self.is_tone = len(tones) >= MEMORY_BLOCKS // 2
 
 
 class StartupNoiseEstimator:
-    """Estimates the noise at a source's start, before there are blocks to take a minimum of. Used by one thread."""
+    """Estimates the noise at a source's start, before the first block is complete. Used by one thread."""
 
     def __init__(self) -> None:
         self._loudness: list[float] = []
@@ -146,7 +150,7 @@ class StartupNoiseEstimator:
 
     def update(self, loudness: float) -> float | None:
         """RMS of the noise in 16-bit units after one more frame; 0: there is none; None: undecided."""
-        if loudness < DIGITAL_SILENCE:  # a sound that starts from digital silence is no background noise
+        if loudness < DIGITAL_SILENCE:  # a sound that starts after digital silence is not background noise
             self.done = True
             return 0.0
         self._loudness.append(loudness)
@@ -164,8 +168,8 @@ class EnergyVad:
 
     Voice that has begun continues down to 1.5 times the floor, and never below the threshold: where it is quiet, the
     threshold alone decides. A source that begins loud and steady begins in noise: its first 200 ms are unvoiced, unless
-    they vary. While the floor is a tone, whatever differs from the tone by 2 dB is voice, quieter frames too: speech
-    that follows a hold tone need not be louder. One object for each source, used by one thread.
+    they vary. While the floor is a tone, whatever differs from the tone by 2 dB is voiced, quieter frames too: speech
+    after a hold tone need not be louder. Used by one thread.
     """
 
     def __init__(self, threshold: float) -> None:
@@ -174,7 +178,7 @@ class EnergyVad:
         self._onset = threshold
         self._release = threshold
         self._below_tone = 0.0
-        """RMS below which a frame over the threshold is voiced; 0: the floor is no tone."""
+        """RMS below which a frame over the threshold is voiced; 0: the floor is not a tone."""
         self._voiced = False
         self._floor = NoiseFloor()
         self._applied_floor = 0.0, False
@@ -183,7 +187,7 @@ class EnergyVad:
         self._startup: StartupNoiseEstimator | None = StartupNoiseEstimator()
         """None: its estimate is final."""
         self._startup_noise: float | None = None
-        """Its last estimate."""
+        """Its latest estimate."""
 
     @property
     def floor(self) -> float:
@@ -219,11 +223,11 @@ class EnergyVad:
             return self._judge_and_update(rms)
         if onset != self._release:
             return self._judge(rms)
-        # The common case, written out: where it is quiet there is one threshold, and no state to keep.
+        # The common case, for speed: in a quiet room there is one threshold, and no state.
         return [loudness >= onset for loudness in rms]
 
     def _judge_and_update(self, rms: list[float]) -> list[bool]:
-        """Judge each block by the floor that was known before it, however many calls it comes in."""
+        """Decide about each block by the floor before it, however many calls it comes in."""
         block = self._block
         voiced: list[bool] = []
         done = 0

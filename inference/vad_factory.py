@@ -1,4 +1,4 @@
-"""Names of voice activity detectors -> detectors, loaded only when chosen."""
+"""Creates voice activity detectors by name. Only the chosen one is loaded."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from inference.vad import EnergyVad, Vad, VadOptions
 
 Detector = Literal["energy", "silero"]
 MakeVad = Callable[[VadOptions], Vad]
-"""Makes a new source's detector; any thread."""
+"""Creates the detector of a source; any thread."""
 
 
 class VadUnavailable(Exception):
-    """The chosen detector cannot run here; the text is one plain sentence that says what to do."""
+    """The chosen detector cannot run on this machine. The text is one sentence that says what to do."""
 
 
 def check(name: Detector) -> None:
-    """Cheap look at whether `name` can run here: nothing heavy is imported.
+    """Check that `name` can run on this machine, without importing anything heavy.
 
     Raises:
         VadUnavailable: it cannot.
@@ -28,7 +28,7 @@ def check(name: Detector) -> None:
 
 
 def load(name: Detector) -> MakeVad:
-    """Get `name` ready; `check` has passed. Blocks while a model is loaded."""
+    """Load `name`, for which `check` has passed. Blocks while a model is loaded."""
     if name == "energy":
         return lambda options: EnergyVad(options.threshold)
     network = silero.load()

@@ -1,4 +1,4 @@
-"""What a session's worker stands between: a source of audio and commands, and a sink for events."""
+"""The interfaces of a session's worker: a source of audio and commands, and a sink for events."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from protocol.events import Reason
 
 @dataclass(slots=True)
 class AudioMessages:
-    """Binary messages that came one after another; grows until it is handed over."""
+    """Consecutive audio messages; grows until the worker gets it."""
 
     offset: int
-    """Bytes that came before the first in this session; dropped ones count."""
+    """Bytes of the session before the first chunk; dropped ones count."""
     chunks: list[bytes] = field(default_factory=list)
     arrivals: list[float] = field(default_factory=list)
     """When each chunk was read, monotonic seconds."""
     live: bool = True
-    """Whether the client sends no faster than real time."""
+    """Whether the client is live, not ahead of real time."""
     resumes: bool = False
-    """Whether the client paused before the first."""
+    """Whether the client paused before the first chunk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,33 +41,33 @@ class AudioSource(Protocol):
 
     @property
     def cancelled(self) -> bool:
-        """The client is gone, or the session failed: drop all work."""
+        """Whether to drop all work: the client is gone, or the session failed."""
         ...
 
     @property
     def exhausted(self) -> bool:
-        """Nothing is queued and nothing will come: the server ends the session."""
+        """Whether nothing is queued and nothing more will come: the server ends the session."""
         ...
 
     @property
     def end_reason(self) -> Reason:
-        """Why the utterance that is then open ends."""
+        """The reason of the final of the utterance that is open when the source is exhausted."""
         ...
 
     @property
     def must_finish(self) -> bool:
-        """There is no time to wait for finals: their newest hypotheses take their place."""
+        """Whether not to wait for finals, but to send the newest hypotheses instead."""
         ...
 
     def take(self) -> list[Inbound]:
-        """Everything queued now, in order; never waits."""
+        """Return what is queued, in order. Does not block."""
         ...
 
     def wait(self, seconds: float, position: int | None) -> None:
-        """Sleep until `seconds` of new audio, or the audio up to sample `position`, arrived, whichever is sooner.
+        """Block until `seconds` of new audio, or the audio up to sample `position`, have arrived, whichever is sooner.
 
-        A command, an end and `wake` end the wait at once. A source with many workers may let them sleep longer; if no
-        audio comes the wait ends by itself. `position` None: no audio ends the wait.
+        A command, an end and `wake` end the wait at once. A source with many workers may wait longer. Without audio the
+        wait ends after some time. `position` None: audio does not end the wait.
         """
         ...
 
@@ -76,25 +76,25 @@ class AudioSource(Protocol):
         ...
 
     def watch_for_stall(self, seconds: float | None) -> None:
-        """Have a `Stall` queued when no audio comes for `seconds` and none is on its way; None: no more."""
+        """Queue a `Stall` when no audio comes for `seconds` and none is on its way; None: stop watching."""
         ...
 
 
 class SinkClosed(Exception):
-    """The session ended: nothing that the worker reports will be sent."""
+    """The session ended. Events will not be sent any more."""
 
 
 class EventSink(Protocol):
     """Where the worker's events go; called from its thread."""
 
     def offer(self, event: events.SpeechStarted | events.SpeechStopped | events.Level | events.Hypothesis) -> bool:
-        """Queue it if there is room; whether it was."""
+        """Queue the event if there is room. Returns whether there was."""
         ...
 
     def put(self, event: events.Event) -> None:
-        """Queue it, waiting for room.
+        """Queue the event. Blocks until there is room.
 
         Raises:
-            SinkClosed: there never will be.
+            SinkClosed: the session ended.
         """
         ...

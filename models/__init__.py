@@ -1,7 +1,7 @@
-"""Models: what there is, where it is on this machine, and how it gets there. Imports no other package of ours."""
+"""Whisper models: which exist, which are on this machine, and how to fetch them. Imports no other package of ours."""
 
 from models.choice import best
-from models.faults import ModelFault, ModelMissing, PullFailed, UnknownModel, WrongDigest
+from models.errors import ModelError, ModelMissing, PullFailed, UnknownModel, WrongDigest
 from models.puller import pull
 from models.store import default_model_dir, folder, locate, on_disk, path, remove
 from models.table import TABLE, Model, find
@@ -9,7 +9,7 @@ from models.table import TABLE, Model, find
 __all__ = [
     "TABLE",
     "Model",
-    "ModelFault",
+    "ModelError",
     "ModelMissing",
     "PullFailed",
     "UnknownModel",

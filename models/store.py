@@ -1,4 +1,4 @@
-"""Models on this machine: one folder each, with a manifest of what it holds. Works without a network."""
+"""The models on this machine: a folder for each, with a manifest. Uses no network."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Literal
 import platformdirs
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from models.faults import ModelMissing, UnknownModel
+from models.errors import ModelMissing, UnknownModel
 from models.table import TABLE, Algorithm, File, Model, find
 
 _MANIFEST = "manifest.json"
 _NEEDED = ("config.json", "tokenizer.json", "model.bin")
-"""Of a model's folder; without the tokenizer faster-whisper would look for one in the network."""
+"""Files that a model's folder must have. Without the tokenizer faster-whisper would fetch one."""
 
 
 class _Entry(BaseModel):
@@ -29,7 +29,7 @@ class _Entry(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a model's folder holds, kept beside its files."""
+    """The contents of a model's folder, as a file in it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -54,9 +54,9 @@ def folder(name: str, model_dir: Path) -> Path:
 
 
 def path(name: str, model_dir: Path) -> Path | None:
-    """The folder of the model `name` of the table where it is complete and of the table's revision; else None.
+    """The folder of the model `name` of the table; None: it is not complete, or of another revision.
 
-    Sizes are compared, not sums: those were checked before the folder got its name.
+    Only sizes are compared. Checksums were checked before the folder got its name.
     """
     model = find(name)
     there = folder(name, model_dir)
@@ -67,7 +67,7 @@ def path(name: str, model_dir: Path) -> Path | None:
 
 
 def locate(name: str, model_dir: Path) -> Path:
-    """The folder of a model that is named by the table or by its own path.
+    """The folder of a model, given by its name in the table or by its path.
 
     Raises:
         ModelMissing: it is not on this machine.
@@ -92,9 +92,9 @@ def on_disk(model_dir: Path) -> tuple[Model, ...]:
 
 
 def remove(name: str, model_dir: Path) -> bool:
-    """Delete the model `name` of the table and what an unfinished download left; False: there was nothing.
+    """Delete the model `name` of the table and unfinished downloads of it; False: there was nothing.
 
-    Waits for a download of it that is running.
+    Waits for a running download of it.
 
     Raises:
         UnknownModel: the table has no such model.
@@ -105,7 +105,7 @@ def remove(name: str, model_dir: Path) -> bool:
         raise UnknownModel(f"{name!r} is not a model of `python -m models list`.")
     found = False
     if model_dir.is_dir():
-        with exclusive(name, model_dir):
+        with lock(name, model_dir):
             for each in (folder(name, model_dir), unfinished(model, model_dir), wheels(model, model_dir)):
                 if each.is_dir():
                     shutil.rmtree(each)
@@ -114,24 +114,24 @@ def remove(name: str, model_dir: Path) -> bool:
 
 
 def unfinished(model: Model, model_dir: Path) -> Path:
-    """Where a download keeps its files until the model is complete; on the same disk, so that a rename ends it."""
+    """Folder of a download until the model is complete; on the same disk, so that it can be renamed."""
     return model_dir / f".{model.name}-{model.revision[:8]}.part"
 
 
 def wheels(model: Model, model_dir: Path) -> Path:
-    """Where wheels with the model's files are kept while they are read."""
+    """Folder of wheels while the model's files are extracted."""
     return model_dir / f".{model.name}-{model.revision[:8]}.wheels"
 
 
-def exclusive(name: str, model_dir: Path) -> AbstractContextManager[object]:
-    """Entered by one thread of one process at a time for each model; the others wait."""
+def lock(name: str, model_dir: Path) -> AbstractContextManager[object]:
+    """A lock for the model, across threads and processes."""
     from filelock import FileLock
 
     return FileLock(model_dir / f".{name}.lock")
 
 
 def complete(model: Model, files: Iterable[File], source: str, model_dir: Path) -> Path:
-    """Write the manifest and give the unfinished folder its name; all its files have been checked.
+    """Write the manifest, and give the folder its final name. All files were checked before.
 
     Raises:
         OSError: the disk refuses.

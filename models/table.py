@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 Algorithm = Literal["sha256", "git-sha1"]
-"""`git-sha1` is git's id of a blob: the only sum that the hub publishes for files outside its large file storage."""
+"""`git-sha1` is git's id of a blob: the only checksum that the hub publishes for files outside its large file
+storage."""
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file of a model and the sum that it must have."""
+    """A file of a model, with its checksum."""
 
     name: str
     size: int
@@ -30,7 +31,7 @@ class Package:
     digest: str
     """SHA-256 of the wheel, in hexadecimal."""
     members: tuple[tuple[str, str], ...]
-    """(path in the wheel, file of the model); a file that several wheels hold is their parts joined, in their order."""
+    """(path in the wheel, file of the model). A file may be split over several wheels, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +44,24 @@ class Model:
     languages: int
     """1: English only."""
     repository: str
-    """On the model hub."""
+    """Repository on the model hub."""
     revision: str
     """Commit of the repository."""
     licence: str = "MIT"
     word_error_rate: float | None = None
-    """Over 265 English words, streamed, as measured; None: not measured."""
+    """Word error rate, streamed, measured on 265 English words; None: not measured."""
     cpu_seconds: float | None = None
-    """A second of live speech, partials and finals together, int8 on one x86-64 core; None: not measured."""
+    """Core-seconds for a second of live speech, partials and finals, int8 on one x86-64 core; None: not measured."""
     draft: bool = False
-    """Small enough to decode partials for a larger model."""
+    """Whether it is small enough to decode partials for a larger model."""
     files: tuple[File, ...] = ()
-    """With their sums; empty: they are taken from the hub's metadata at the revision."""
+    """Its files with checksums; empty: they are taken from the hub's metadata at the revision."""
     packages: tuple[Package, ...] = ()
-    """Where the files are too; a source for networks that do not reach the model hub."""
+    """Wheels with the same files, for networks that do not reach the model hub."""
 
     @property
     def multilingual(self) -> bool:
-        """Whether it knows more than English."""
+        """Whether it knows other languages than English."""
         return self.languages > 1
 
 

@@ -1,4 +1,4 @@
-"""What happened on one connection: counted in the metrics, and logged in full if the connection ends abnormally."""
+"""Counts the events of one connection in the metrics, and logs them if the connection ends abnormally."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from structlog.typing import FilteringBoundLogger as BoundLogger
 from observability.metrics import Metrics
 
 _LAST_EVENTS = 20
-"""Events kept to explain an abnormal end."""
+"""Last events that are logged when a connection ends abnormally."""
 _LONGEST_USER_AGENT = 200
-"""Characters of it that are logged."""
+"""Characters of a user agent that are logged."""
 _DROP_LOG_SECONDS = 5.0
 """Least time between two log lines about dropped audio."""
 _NORMAL_CLOSES = frozenset({1000, 1001, 1005, 1012})
@@ -60,13 +60,13 @@ class ConnectionTelemetry:
         self._peaks[queue] = max(self._peaks[queue], length)
 
     def processed(self, seconds: float) -> None:
-        """So many seconds of audio went through voice activity detection."""
+        """`seconds` of audio went through voice activity detection."""
         self._audio_seconds += seconds
         for counter in self._audio:
             counter.inc(seconds)
 
     def dropped(self, messages: int, seconds: float) -> None:
-        """The in queue was full: so many audio messages, of so many seconds in all, were dropped."""
+        """The inbound queue was full, and dropped `messages` with `seconds` of audio in all."""
         self._metrics.dropped_messages.inc(messages)
         self._metrics.dropped_audio.inc(seconds)
         self._dropped += messages
@@ -77,27 +77,27 @@ class ConnectionTelemetry:
             self._log.warning("audio_dropped", dropped_messages=self._dropped)
 
     def partial_dropped(self) -> None:
-        """A partial found the out queue too full."""
+        """A partial was dropped, because the outbound queue was too full."""
         self._metrics.dropped_partials.inc()
         self._note("partial dropped")
 
-    def commanded(self, command: object) -> None:
+    def command_received(self, command: object) -> None:
         """The client sent a command other than audio."""
         self._note(type(command).__name__.lower())
 
     def warned(self, code: str, fact: str) -> None:
-        """The client was warned of its own audio or messages; the first warning of each code is logged."""
+        """A warning was sent. The first of each code is logged."""
         if code not in self._warned:
             self._warned.add(code)
             self._log.warning("client_warned", code=code, fact=fact)
 
     def decoded(self, seconds: float) -> None:
-        """The engine worked so long on a result."""
+        """The engine worked `seconds` on a result."""
         self._last_inference = seconds
         self._metrics.inference.inc(seconds)
 
     def final(self, reason: str, segment_seq: int, first_token_ms: int, latency_ms: int, *, speech: bool) -> None:
-        """A final was sent; times in ms; `speech`: something was said, so that somebody waited for words."""
+        """A final was sent. `speech`: it has words, or the utterance had; an empty commit does not count as a delay."""
         self._metrics.segments.labels(reason).inc()
         if speech:
             self._metrics.final_latency.observe(latency_ms / 1000)
@@ -111,7 +111,7 @@ class ConnectionTelemetry:
         self._log.error("session_failed", exc_info=error)
 
     def closed(self, code: int, message: str, by: Literal["server", "client"]) -> None:
-        """The connection ended with this close code, sent by the server or the client (or the client vanished)."""
+        """The connection ended with this close code, which the server or the client sent (or the client vanished)."""
         self._metrics.closed(code, by)
         summary = {
             "code": code,

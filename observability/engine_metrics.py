@@ -23,7 +23,7 @@ class EngineMetric:
     description: str
     value: float
     labels: Mapping[str, str] = field(default_factory=dict)
-    """Names and values; few different values."""
+    """Label names -> values. Each label must have few different values."""
 
 
 @runtime_checkable
@@ -31,7 +31,7 @@ class ReportsMetrics(Protocol):
     """A backend with metrics of its own."""
 
     def metrics(self) -> Iterable[EngineMetric]:
-        """All values now; any thread, at each scrape. Never waits."""
+        """All current values. Called at each scrape, on any thread; must not block."""
         ...
 
 

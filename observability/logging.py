@@ -29,13 +29,13 @@ def configure(level: str) -> None:
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
-        # What is below the level costs a call of an empty function.
+        # A line below the level costs only a call of an empty function.
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_is_ours_or_info)
-    handler.addFilter(_tells_no_connection)
+    handler.addFilter(_is_not_about_a_websocket)
     handler.addFilter(_without_query)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -56,7 +56,7 @@ def configure(level: str) -> None:
     _raise_levels_of_libraries()
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         library = logging.getLogger(name)
-        # An access log that was switched off has no handler, and stays off.
+        # If the access log is switched off, its logger has no handler and stays off.
         library.propagate = name != "uvicorn.access" or bool(library.handlers)
         library.handlers = []
 
@@ -67,14 +67,14 @@ def _without_colour(_: object, __: str, event: structlog.types.EventDict) -> str
     return event
 
 
-def _tells_no_connection(record: logging.LogRecord) -> bool:
-    """Leave out uvicorn's lines on each WebSocket: they have no ids, show the query, and ours say the same."""
+def _is_not_about_a_websocket(record: logging.LogRecord) -> bool:
+    """Leave out uvicorn's lines about WebSockets: they show the query, and ours say the same with ids."""
     text = str(record.msg)
     return record.name != "uvicorn.error" or not ("WebSocket" in text or text.startswith("connection "))
 
 
 def _raise_levels_of_libraries() -> None:
-    """Undo levels below INFO, such as those of `uvicorn --log-level debug`: a library asks before it formats."""
+    """Undo levels below INFO, such as those of `uvicorn --log-level debug`; libraries then format no such lines."""
     for name in list(logging.root.manager.loggerDict):
         library = logging.getLogger(name)
         if 0 < library.level < logging.INFO and not _is_ours(name):
@@ -86,7 +86,7 @@ def _is_ours(name: str) -> bool:
 
 
 def _is_ours_or_info(record: logging.LogRecord) -> bool:
-    """Leave out what a library writes below INFO, should it set its own level later."""
+    """Leave out lines of libraries below INFO, in case a library sets its own level later."""
     return record.levelno >= logging.INFO or _is_ours(record.name)
 
 

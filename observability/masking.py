@@ -1,4 +1,4 @@
-"""Hides secrets in what the log says of the settings."""
+"""Masks secrets in logged settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Json = dict[str, "Json"] | list["Json"] | str | int | float | None
 
 
 def masked(name: str, value: Json) -> Json:
-    """`value` with a mask for text that a secret's name goes with, and for credentials in URLs; reads JSON too."""
+    """Mask `value` if its name is a secret's, fields of JSON with such names, and credentials in URLs."""
     match value:
         case dict():
             return {key: masked(key, each) for key, each in value.items()}

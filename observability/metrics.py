@@ -1,4 +1,4 @@
-"""What Prometheus scrapes: base units, bounded labels (never a call_id)."""
+"""The server's Prometheus metrics: base units, bounded labels (never a call_id)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from prometheus_client import (
 
 _KNOWN_CLOSE_CODES = frozenset({1000, 1001, 1005, 1006, 1008, 1009, 1011, 1012, 1013})
 _LATENCY_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0)
-"""Seconds. 0.35 is the bar that users of voice agents compare with."""
+"""Seconds. 0.35 s is a common target of voice agents."""
 
 
 class Metrics:
@@ -35,7 +35,7 @@ class Metrics:
         self.sessions = Gauge(
             "stt_sessions", "Open WebSocket sessions; one of two channels counts twice.", registry=registry
         )
-        self.ready = Gauge("stt_ready", "1 while the engine is warm and able, else 0.", registry=registry)
+        self.ready = Gauge("stt_ready", "1 while the engine is ready, else 0.", registry=registry)
         self.max_sessions = Gauge("stt_max_sessions", "STT_MAX_SESSIONS.", registry=registry)
         self.seconds_behind = Gauge(
             "stt_seconds_behind",
@@ -50,11 +50,11 @@ class Metrics:
         )
         self.loop_lag = Gauge(
             "stt_event_loop_lag_seconds",
-            "Longest time by which the event loop was late in the last minute.",
+            "Longest lag of the event loop in the last minute, in seconds.",
             registry=registry,
         )
         self.engine_restarts = Counter(
-            "stt_engine_restarts", "Times the engine was well again after its death.", registry=registry
+            "stt_engine_restarts", "Restarts of the engine after it died.", registry=registry
         )
         self.closes = Counter(
             "stt_closes",
@@ -64,7 +64,7 @@ class Metrics:
         )
         self.overload_closes = Counter(
             "stt_overload_closes",
-            "Sessions closed with 1013: the engine was too late.",
+            "Sessions closed with 1013, because the engine was too slow.",
             registry=registry,
         )
         self.refusals_by_reason = Counter(
@@ -93,18 +93,18 @@ class Metrics:
         )
         self.key_audio = Counter(
             "stt_key_audio_seconds",
-            "Seconds of audio heard, by the name of the API key and by source; of the WebSocket in each channel.",
+            "Seconds of audio processed, by the name of the API key and by source; each channel of a WebSocket counts.",
             ["key", "source"],
             registry=registry,
         )
         self.audio = Counter(
             "stt_audio_seconds",
-            "Seconds of audio heard; of the WebSocket in each channel.",
+            "Seconds of audio processed; each channel of a WebSocket counts.",
             ["source"],
             registry=registry,
         )
         self.live_audio = self.audio.labels("websocket")
-        """Looked up once: every connection counts on it."""
+        """The label of live audio, looked up once, because every connection uses it."""
         self.in_queue = Gauge(
             "stt_in_queue_messages", "Messages waiting for the workers, all sessions.", registry=registry
         )
@@ -113,29 +113,29 @@ class Metrics:
         )
         self.queue_age = Gauge(
             "stt_in_queue_age_seconds",
-            "Seconds that the oldest message of all in queues has waited for its worker.",
+            "Seconds that the oldest message in any inbound queue has waited.",
             registry=registry,
         )
         self.dropped_messages = Counter(
-            "stt_dropped_messages", "Audio messages dropped from full in queues.", registry=registry
+            "stt_dropped_messages", "Audio messages dropped from full inbound queues.", registry=registry
         )
         self.dropped_audio = Counter(
             "stt_dropped_audio_seconds",
-            "Seconds of audio dropped from full in queues, in each channel.",
+            "Seconds of audio dropped from full inbound queues; each channel counts.",
             registry=registry,
         )
         self.dropped_partials = Counter(
-            "stt_dropped_partials", "Partials dropped because the out queue was nearly full.", registry=registry
+            "stt_dropped_partials", "Partials dropped because the outbound queue was nearly full.", registry=registry
         )
         self.first_token = Histogram(
             "stt_first_token_seconds",
-            "Arrival of an utterance's first voiced sample to its first text.",
+            "Delay from the arrival of an utterance's first voiced sample to its first text.",
             buckets=_LATENCY_BUCKETS,
             registry=registry,
         )
         self.final_latency = Histogram(
             "stt_final_latency_seconds",
-            "Arrival of what ended an utterance to its final; commits with nothing said do not count.",
+            "Delay from the arrival of what ended an utterance to its final; commits with nothing said do not count.",
             buckets=_LATENCY_BUCKETS,
             registry=registry,
         )
@@ -149,7 +149,7 @@ class Metrics:
         )
 
     def create_labels(self, *, refusals: Iterable[str], final_reasons: Iterable[str], statuses: Iterable[int]) -> None:
-        """Let every series begin at 0: a rate over a series that begins at 1 misses the first event."""
+        """Create every series at 0: a rate over a series that starts at 1 would miss the first event."""
         for code in _KNOWN_CLOSE_CODES:
             for by in ("server", "client"):
                 self.closes.labels(str(code), by)
@@ -165,7 +165,7 @@ class Metrics:
         self.audio.labels("http")
 
     def closed(self, code: int, by: str) -> None:
-        """Count the end of a connection `by` server or client; codes beyond the known ones share a label."""
+        """Count the end of a connection. `by`: `server` or `client`. Unknown codes share a label."""
         self.closes.labels(str(code) if code in _KNOWN_CLOSE_CODES else "other", by).inc()
 
     def render(self) -> bytes:

@@ -1,4 +1,4 @@
-"""Names the settings that were probably meant by variables that are none."""
+"""Finds environment variables that look like settings and are none."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 
 def unknown_settings(environment: Mapping[str, str], prefix: str, names: Sequence[str]) -> list[str]:
-    """One sentence for each variable with the prefix that is none of `names` (upper case), with the nearest of them."""
+    """One sentence for each variable with the prefix that is not in `names` (upper case); it names the nearest one."""
     sentences = []
     for variable in sorted(environment):
         if variable.upper().startswith(prefix) and variable.upper() not in names:

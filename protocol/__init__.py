@@ -1,1 +1,1 @@
-"""The wire: connect parameters, messages, errors and audio formats. Pure; imports nothing of this project."""
+"""Parameters, messages, errors and audio formats, as peers see them. Pure; imports no other package of ours."""

@@ -1,4 +1,4 @@
-"""Short-lived tokens: what a page holds in place of a key. Pure: no clock, no I/O; any thread.
+"""Short-lived tokens, which pages in browsers hold instead of a key. Pure: no clock, no I/O; any thread.
 
 A token is `ek_`, a JSON object in base64url without padding, a dot, and the HMAC-SHA-256 of all before the dot. Nothing
 is stored, so every server that knows the secret accepts it. OpenAI's JavaScript client allows browsers only keys that
@@ -23,14 +23,14 @@ _DERIVATION = b"realtime-stt-ws token 1"
 
 @dataclass(frozen=True, slots=True)
 class TokenClaims:
-    """What a token says."""
+    """The content of a token."""
 
     client: str
     """Name of the key that it was issued for."""
     expires: int
     """Unix seconds."""
     session: dict[str, Any]
-    """The session that it was issued for, in the dialect's own words; empty: any."""
+    """The session that it was issued for, in the dialect's own format; empty: any."""
 
 
 def derived_secret(secret: str) -> bytes:
@@ -49,7 +49,7 @@ def sign(claims: TokenClaims, secret: bytes) -> str:
 
 
 def read_claims(token: str) -> TokenClaims | None:
-    """What a token claims, unchecked; None: it is no token."""
+    """Read a token without checking its signature; None: it is not a token."""
     if not token.startswith(PREFIX):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Many channels to the ones that are transcribed."""
+"""Chooses or mixes the channels that are transcribed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from protocol.pcm import Signal
 _BLOCKS_PER_SECOND = 10
 """Blocks in which levels are compared: 100 ms each."""
 _SMOOTHING = np.float64(0.7)
-"""Part of the levels so far that a block keeps: the mix follows a new speaker within about 300 ms."""
+"""Weight of the earlier levels in the mean: the mix follows a new speaker within about 300 ms."""
 _OPPOSITE = -0.5
 """Correlation below which a channel counts as in opposite phase to the loudest one."""
 
@@ -31,7 +31,7 @@ class ChannelMode(StrEnum):
 
 
 class Mixer:
-    """Mixes the channels of one source, so that no sum cancels and no quiet channel dilutes a loud one.
+    """Mixes the channels of one source. Opposite phases do not cancel, and a quiet channel does not dilute a loud one.
 
     Each channel counts by its part of the sum of all levels (gain sharing: D. Dugan, "Automatic microphone mixing",
     1975). A channel in opposite phase to the loudest one is inverted. Equal channels come out as they are.
@@ -46,7 +46,7 @@ class Mixer:
         self._weights: Signal | None = None
 
     def mix(self, block: Signal, *, last: bool = False) -> Signal:
-        """Take the next samples, float32 [channels, n]; return the mix of whole blocks so far, float32 [1, m]."""
+        """Add the next samples, float32 [channels, n]. Returns the mix of whole blocks so far, float32 [1, m]."""
         if len(block) == 1:
             return block
         held = np.concatenate((self._held, block), axis=1) if self._held.size else block
@@ -64,7 +64,7 @@ class Mixer:
         if np.array_equal(before, weights):
             mixed: Signal = weights @ block
             return mixed
-        # The weights glide over the block, so that no step is heard.
+        # The weights change gradually over the block, so that there is no step.
         glide = np.linspace(0, 1, block.shape[1], dtype=np.float32)
         mixed = before @ block
         mixed += glide * ((weights - before) @ block)

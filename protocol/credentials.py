@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import parse_qsl
 
 KEY_SUBPROTOCOLS = ("openai-insecure-api-key.", "stt-token.")
-"""Beginnings of subprotocols that carry a key: a browser cannot set headers for a WebSocket."""
+"""Prefixes of subprotocols that carry a key: browsers cannot set headers on a WebSocket."""
 KEY_FOLLOWS = frozenset({"token", "bearer"})
-"""Subprotocols whose next one is a key."""
+"""Subprotocols after which a key follows as the next one."""
 _SCHEMES = frozenset({"bearer", "token"})
 
 

@@ -52,7 +52,7 @@ class Handshake:
     connection_id: str = ""
     """The server's name for the connection, as in its log."""
     session: Mapping[str, Any] = field(default_factory=dict)
-    """The session that the client's token was issued for, in the dialect's own words; empty: any."""
+    """The session that the client's token was issued for, in the dialect's own format; empty: any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,8 @@ class SessionOptions:
     context: str = ""
     """Text that came before the speech or describes it."""
     every_turn: bool = False
-    """Whether every end of an utterance is reported by a `SpeechStopped` and a `Final` in the same order, even where
-    nothing was said; else finals without text, and turns that a slow client has no room for, are left out."""
+    """Whether each end of an utterance is reported by a `SpeechStopped` and a `Final`, in the same order, even if
+    nothing was said. Else finals without text are left out, and `SpeechStopped` if a slow client has no room for it."""
     levels: bool = False
     """Whether `Level` is reported."""
     channels: int = 1
@@ -124,7 +124,7 @@ class Dialect(Protocol):
         ...
 
     def refusal(self, error: ServiceError) -> HttpRefusal:
-        """Report what the server found in place of `open`: a foreign origin, no free place, a server that drains."""
+        """The answer if the server refuses the handshake: a foreign origin, a full server, a drain."""
         ...
 
     def subprotocol(self, offered: Sequence[str]) -> str | None:
@@ -136,7 +136,7 @@ class Dialect(Protocol):
         ...
 
     def take(self, message: str | bytes) -> Iterable[Command]:
-        """Read a message; the commands are taken one by one, so that a long message may be read bit by bit.
+        """Read a message. The commands are made one by one, so that a long message is processed in parts.
 
         Raises:
             ServiceError: it ends the connection, by `goodbye`.
@@ -144,7 +144,7 @@ class Dialect(Protocol):
         ...
 
     def flush(self) -> Sequence[Audio]:
-        """The audio that the dialect still holds: the server ends the utterance. More audio may come."""
+        """The audio that the dialect still holds, because the server ends the utterance. More audio may follow."""
         ...
 
     def tell(self, event: Event, now: float) -> Sequence[OutboundMessage]:
@@ -152,16 +152,16 @@ class Dialect(Protocol):
         ...
 
     def goodbye(self, error: ServiceError | None, now: float) -> Close:
-        """Messages and close code at the end: of an error, or (None) of a session that is finished."""
+        """The last messages and the close code, for an error, or (None) for a finished session."""
         ...
 
 
 NewDialect = Callable[[ServerInfo], Dialect]
-"""Makes a new connection's codec."""
+"""Creates the codec of a connection."""
 
 
 def json_refusal(error: ServiceError) -> HttpRefusal:
-    """Our own body of an HTTP error; `Retry-After` where the same request may succeed later."""
+    """Our own body of an HTTP error, with `Retry-After` if the same request may succeed later."""
     body = HttpError(code=error.http_status, message=str(error)).model_dump_json()
     return HttpRefusal(error.http_status, body, headers=refusal_headers(error))
 

@@ -45,15 +45,15 @@ class RefusalReason(StrEnum):
 
 
 class ServiceError(Exception):
-    """Something to tell the peer; `str()` is the message it gets."""
+    """An error that is reported to the peer; `str()` is the message."""
 
     close_code: ClassVar[CloseCode]
     http_status: ClassVar[int]
     reason: RefusalReason
-    """Under which a refusal is counted."""
+    """The metric's label of a refusal."""
 
     def without_traceback(self) -> Self:
-        """Itself without traceback and causes, whose frames would keep alive all that they refer to."""
+        """This error without traceback and causes, whose frames would keep objects alive."""
         self.__cause__ = self.__context__ = None
         return self.with_traceback(None)
 
@@ -144,7 +144,7 @@ class InternalError(ServiceError):
 
 
 class ServerRestarting(ServiceError):
-    """The server is going away; another one, or the next one, can serve."""
+    """The server is going away. Another server, or this one after its restart, can serve."""
 
     close_code = CloseCode.RESTARTING
     http_status = 503
@@ -155,7 +155,7 @@ class ServerRestarting(ServiceError):
 
 
 class ServerOverloaded(ServiceError):
-    """The engine is too late for live audio, and too much was dropped: another server may serve."""
+    """The engine is too slow for live audio, and too much was dropped. Another server may serve."""
 
     close_code = CloseCode.TRY_LATER
     http_status = 503
@@ -163,7 +163,7 @@ class ServerOverloaded(ServiceError):
 
 
 class ServerBusy(ServiceError):
-    """Not ready, or no place left: the same request may succeed later."""
+    """Not ready, or full: the same request may succeed later."""
 
     close_code = CloseCode.TRY_LATER
     http_status = 503
@@ -174,7 +174,7 @@ class ServerBusy(ServiceError):
 
 
 class StorageUnavailable(ServiceError):
-    """No temporary folder can take the upload."""
+    """There is no disk space for the upload."""
 
     close_code = CloseCode.TRY_LATER
     http_status = 507

@@ -1,4 +1,4 @@
-"""What a session is asked (commands) and what it reports (events): plain values without any wire name.
+"""Commands to a session, and events that it reports: plain values, without the names on the wire.
 
 Dialects turn a peer's messages into commands, and events into a peer's messages. Times are ms of the session's audio,
 counted in samples from its first one; dropped audio counts. `channel` counts from 0: the first or only one.
@@ -30,7 +30,7 @@ class Reason(StrEnum):
 
 
 class WarningCode(StrEnum):
-    """What a warning is about; the same codes on the socket and over HTTP."""
+    """Codes of warnings, on the WebSocket and over HTTP."""
 
     AUDIO_DROPPED = "audio_dropped"
     """The engine was late, and live audio was dropped; the message names the span, in ms of the connection's audio."""
@@ -42,11 +42,11 @@ class WarningCode(StrEnum):
     """Live audio sounds like speech but lies below the detector's threshold; the message says how loud it is. It comes
     once."""
     DAMAGED = "damaged"
-    """Opus packets, Ogg pages or WebM clusters were lost or cannot be read; what can be is transcribed. A packet that
+    """Opus packets, Ogg pages or WebM clusters were lost or cannot be read; the rest is transcribed. A packet that
     cannot be decoded counts as silence. Only the first fault is reported."""
     WRONG_LABEL = "wrong_label"
-    """The first seconds of sound are not what the query says, most likely: the message names the fault. Nothing is
-    dropped for it, and only one is reported."""
+    """The audio is probably not what the query says; the message names the likely mistake. The audio is processed all
+    the same. It comes once."""
     TRUNCATED = "truncated"
     """A file holds less audio than it declares; what it holds was transcribed."""
     INCOMPLETE = "incomplete"
@@ -54,7 +54,7 @@ class WarningCode(StrEnum):
     SCALED = "scaled"
     """A file's samples went beyond full scale and were divided by their peak."""
     NO_SPEECH = "no_speech"
-    """Nothing in a file counted as speech; the message says how loud it was, and from which RMS on it would have."""
+    """Nothing in a file counted as speech; the message says how loud it was, and which RMS would have counted."""
 
 
 # Commands
@@ -117,7 +117,7 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class KeepAlive:
-    """The client is still there. Nothing answers it."""
+    """Restarts the idle timer. Not answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """The server's own: no audio comes, and none is on its way. An open utterance ends as if silence had come."""
+    """From the server itself: no audio comes, and none is on its way. An open utterance ends as if by silence."""
 
 
 Command = Audio | Commit | Clear | Configure | Reject | Unknown | KeepAlive | Finish | Stall
@@ -162,17 +162,17 @@ class Level:
     end_ms: int
     """Their end."""
     rms: float
-    """In 16-bit units."""
+    """RMS of the 100 ms in 16-bit units."""
     threshold: float | None
     """RMS in 16-bit units from which the frame that follows is voiced; None: loudness does not decide."""
     voiced: bool
-    """Whether one of their frames was."""
+    """Whether at least one frame was voiced."""
     channel: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """The open utterance's text so far. Each replaces the one before."""
+    """The open utterance's text so far. Each hypothesis replaces the one before."""
 
     segment_seq: int
     """Number of the utterance, the same as its final's."""
@@ -214,7 +214,7 @@ class Final:
     latency_ms: int = 0
     """From `ended` until the final was sent; set by the send loop."""
     words: tuple[Word, ...] | None = None
-    """None where the engine gives none."""
+    """Words with times; None: the engine gives none."""
     commit_id: str | int | None = None
     """`id` of the commit that this final answers."""
     dropped_ms: int = 0
@@ -230,7 +230,7 @@ class Warning:  # noqa: A001 - the word that every dialect uses
     message: str
     """A fact about the request or the audio, in words."""
     channel: int | None = None
-    """The one it is about; None: the whole session."""
+    """The channel that it is about; None: the whole session."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""The seam for files over HTTP: a codec between one upload's request and answer and the transcription between them.
+"""The interface of a dialect for files over HTTP: a codec between a request, the transcription and its answer.
 
-Pure, as the seam for sockets: `transport` receives the upload, decodes and sends. An answer is one body, or server-sent
+Pure, as `protocol.dialect`: `transport` receives the upload, decodes and sends. An answer is one body, or server-sent
 events while the file is decoded.
 """
 
@@ -49,7 +49,7 @@ class FileProgress:
 
 @dataclass(frozen=True, slots=True)
 class FileTranscript:
-    """What a file says."""
+    """The result of a transcription."""
 
     segments: list[Segment]
     duration_ms: int
@@ -101,9 +101,9 @@ class FileDialect(Protocol):
         ...
 
     def failure(self, error: ServiceError) -> Sequence[str]:
-        """Data of the last server-sent events, after `error`."""
+        """Data of the last server-sent events when `error` ended the transcription."""
         ...
 
 
 NewFileDialect = Callable[[ServerInfo], FileDialect]
-"""Makes a new upload's codec."""
+"""Creates the codec of an upload."""

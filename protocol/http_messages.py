@@ -14,13 +14,13 @@ from protocol.native_client_messages import Hotwords, Language, SilenceMs, Thres
 from protocol.timed_word import TimedWord
 
 RETRY_AFTER_SECONDS = 5
-"""What a refused client is told to wait: about the time of a load, or of one long file."""
+"""`Retry-After` of a refusal: about the time to load an engine, or to transcribe a long file."""
 
 
 CONNECTION_ID_HEADER = "x-connection-id"
-"""Header of every answer of ours to a handshake or an upload: its name in the server's log."""
+"""Header of answers to handshakes and uploads: the name of the connection in the server's log."""
 REQUEST_ID_HEADER = "x-request-id"
-"""The same on OpenAI's paths, where their clients expect it."""
+"""The same for OpenAI's clients, on OpenAI's paths."""
 
 
 class WarningItem(BaseModel):
@@ -29,7 +29,7 @@ class WarningItem(BaseModel):
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     code: WarningCode
-    """What it is about."""
+    """Kind of the warning: the same codes as on the WebSocket."""
     message: str
     """A fact about the request, in words."""
 
@@ -89,7 +89,7 @@ class ProgressEvent(BaseModel):
 
 
 class TranscriptEvent(Transcript):
-    """The last server-sent event of `stream=true`: all of the answer without it."""
+    """The last server-sent event of `stream=true`: the whole answer."""
 
     type: Literal["transcript"] = "transcript"
     """`transcript`."""
@@ -103,7 +103,7 @@ class ErrorEvent(BaseModel):
     type: Literal["error"] = "error"
     """`error`."""
     code: int
-    """The HTTP status that it would have had."""
+    """The HTTP status that the answer would have had."""
     message: str
     """A fact about the request, in words."""
 
@@ -145,9 +145,9 @@ class Token(BaseModel):
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     token: str
-    """It stands for the key wherever a key may stand, except that it issues no tokens."""
+    """Use it wherever a key may stand, except to get another token."""
     expires_at: int
-    """Until when it may be used to connect, in Unix seconds; what is connected then goes on."""
+    """When it expires, in Unix seconds. Connections that are open then go on."""
 
 
 class Health(BaseModel):

@@ -121,10 +121,10 @@ SUBTAGS: Mapping[str, str] = MappingProxyType({name: subtag for subtag, name in 
 
 
 def language_name(subtag: str) -> str:
-    """The name of a language; the subtag itself where no name is known."""
+    """The name of a language; the subtag itself if its name is unknown."""
     return NAMES.get(subtag.lower(), subtag)
 
 
 def language_tag(named: str) -> str:
-    """The tag of a language that was given by its English name, in any case; any other text as it is."""
+    """The tag of a language given by its English name, in any case; other text unchanged."""
     return SUBTAGS.get(named.strip().lower(), named.strip())

@@ -23,7 +23,7 @@ def check_language(tag: str) -> str:
     """Return `tag` if it is `auto` or has the shape of a BCP-47 tag; `en_US`, as POSIX spells it, becomes `en-US`.
 
     Raises:
-        ValueError: it has not.
+        ValueError: it is neither.
     """
     tag = tag.replace("_", "-")
     if not _LANGUAGE_TAG.fullmatch(tag):
@@ -32,10 +32,10 @@ def check_language(tag: str) -> str:
 
 
 def require_supported(tag: str, supported: frozenset[str] | None) -> None:
-    """Refuse by name a tag that is not `auto` and not among the `supported` primary subtags (None: any).
+    """Refuse a tag that is neither `auto` nor among the `supported` primary subtags (None: any).
 
     Raises:
-        BadRequest: with the tag and the tags to use instead.
+        BadRequest: the message names the tag, and the tags to use instead.
     """
     primary = primary_subtag(tag)
     if primary is not None and supported is not None and primary not in supported:

@@ -74,7 +74,7 @@ class NativeDialect:
         return json_refusal(error)
 
     def subprotocol(self, offered: Sequence[str]) -> str | None:
-        """Any will do: this dialect has none of its own."""
+        """Choose any: this dialect has no subprotocol of its own."""
         return first_without_key(offered)
 
     def hello(self, now: float) -> Sequence[OutboundMessage]:
@@ -93,7 +93,7 @@ class NativeDialect:
         return [ready.to_json()]
 
     def take(self, message: str | bytes) -> Iterable[events.Command]:
-        """Binary is audio, text is one of the client's messages; so is binary that holds such a text."""
+        """Binary messages are audio, text messages JSON. A binary message may hold such a text too."""
         if isinstance(message, bytes):
             if message[:1] != b"{" or message[-1:] != b"}":
                 return self._audio.take(message)
@@ -102,7 +102,7 @@ class NativeDialect:
         return self._audio.in_order(self._read(message))
 
     def flush(self) -> Sequence[events.Audio]:
-        """What the resampler holds back."""
+        """The samples that the resampler still holds."""
         return self._audio.flush()
 
     def _read(self, message: str | bytes) -> events.Command:
@@ -138,10 +138,10 @@ class NativeDialect:
         return events.Configure(message.language, message.hotwords, message.vad_silence_ms, message.endpointing)
 
     def tell(self, event: events.Event, now: float) -> Sequence[OutboundMessage]:
-        """One message an event; `speech_started` and `speech_stopped` only where the client asked for them."""
+        """One message for each event; `speech_started` and `speech_stopped` only if the client asked for them."""
         match event:
             case events.SpeechStarted() | events.SpeechStopped():
-                return (self._speech(event, now).to_json(),) if self._tells_speech else ()
+                return (self._speech(event, now).to_json(),) if self._wants_speech_events else ()
             case events.Hypothesis():
                 return (self._partial(event, now).to_json(),)
             case events.Level():
@@ -233,7 +233,7 @@ class NativeDialect:
         )
 
     def goodbye(self, error: ServiceError | None, now: float) -> Close:
-        """`error` and its close code; nothing but 1000 after `finished`."""
+        """`error` with its close code; after `finished` only 1000."""
         if error is None:
             return Close((), CloseCode.NORMAL)
         last = wire.ErrorMessage(
@@ -249,7 +249,7 @@ class NativeDialect:
         return event.channel if self._opened().channels > 1 else None
 
     @property
-    def _tells_speech(self) -> bool:
+    def _wants_speech_events(self) -> bool:
         return "speech" in self._opened().events
 
     def _opened(self) -> client.ConnectParams:

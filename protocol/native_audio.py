@@ -11,36 +11,36 @@ from protocol.stream_beginning import StreamBeginning
 
 
 class ClientAudio:
-    """One client's audio. Warns once of a wrong label, and once of what cannot be decoded. Used by one thread."""
+    """Decodes one client's audio. Warns once of a wrong label, and once of damage. Used by one thread."""
 
     def __init__(self, source: StreamFormat) -> None:
         self._converter = None if source.is_native else StreamConverter(source)
-        """None: the audio is what the server works with."""
+        """None: the audio needs no conversion."""
         self._beginning: StreamBeginning | None = StreamBeginning(source)
-        """None: it is over."""
+        """None: the beginning was checked."""
         self._reports_fault = True
-        """No fault of the audio has been reported."""
+        """Whether the next damage will be reported: the first only."""
 
     def take(self, data: bytes) -> Iterable[events.Command]:
-        """The next message."""
+        """Decode the next message."""
         if self._beginning is None:
             return self._audio(data)
         data = self._beginning.take(data)
-        # Lazily: a long message of Opus is decoded in parts, between which other connections are served.
+        # Lazy: a long Opus message is decoded in parts, and other connections are served in between.
         return chain(self._warnings_of_label(self._beginning), self._audio(data))
 
     def flush(self) -> Sequence[events.Audio]:
-        """What the resampler holds back."""
+        """The samples that the resampler still holds."""
         held = b"" if self._converter is None else self._converter.flush()
         return (events.Audio(held),) if held else ()
 
     def in_order(self, command: events.Command) -> Sequence[events.Command]:
-        """The command behind all audio that came before it."""
+        """The command, after all audio that came before it."""
         if not isinstance(command, events.Commit | events.Clear | events.Finish):
             return (command,)
         warnings: Sequence[events.Command] = ()
         if self._beginning is not None:
-            self._beginning.conclude()
+            self._beginning.finish()
             warnings = self._warnings_of_label(self._beginning)
         return (*self.flush(), *warnings, command)
 

@@ -43,7 +43,7 @@ def _split_words(value: object) -> object:
 
 
 def _usable_id(value: object) -> object:
-    """An id of another type is ignored, as it always was."""
+    """Ignore an id of another type, for compatibility."""
     return value if isinstance(value, str | int) and not isinstance(value, bool) else None
 
 
@@ -65,11 +65,11 @@ class ConnectParams(BaseModel):
     call_id: Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_printable)]
     """The client's name for this conversation: 1 to 128 printable characters; it comes back in every message."""
     sample_rate: Annotated[int, Field(ge=MIN_RATE, le=MAX_RATE)]
-    """Sample rate in Hz, 8000 to 48000. 16000 costs least: the rest is resampled. With `opus` it changes nothing."""
+    """Sample rate in Hz, 8000 to 48000. 16000 costs least: other rates are resampled. `opus` ignores it."""
     codec: StreamCodec = "pcm_s16le"
     """Audio format of binary messages: `pcm_s16le` (signed 16-bit little-endian), `pcm_f32le` (floats from -1 to 1),
-    `mulaw` or `alaw` (G.711, with 8000 Hz), `opus` (one packet a message, or an Ogg or WebM stream). A sample, an Ogg
-    page or a WebM cluster may be cut by the end of a message."""
+    `mulaw` or `alaw` (G.711, with 8000 Hz), `opus` (one packet a message, or an Ogg or WebM stream). A message may end
+    within a sample, an Ogg page or a WebM cluster."""
     channels: Annotated[int, Field(ge=1, le=MAX_CHANNELS)] = 1
     """Channels, 1 or 2. Two are interleaved: a sample of the first, then one of the second. Each has its own
     utterances, and `channel` in every message about them. The connection counts as two sessions."""
@@ -140,7 +140,7 @@ class Configure(_ClientMessage):
 
 
 class KeepAlive(_ClientMessage):
-    """The client is still there: restarts the idle timer. Nothing answers it."""
+    """Restarts the idle timer. The server does not answer it."""
 
     type: Literal["keepalive"]
     """`keepalive`."""

@@ -61,11 +61,11 @@ class Ready(_ServerMessage):
     words: bool
     """Whether finals have `words`: they were asked for, and the engine can time them."""
     events: tuple[str, ...]
-    """The messages that `events` asked for."""
+    """The additional messages that `events` asked for."""
 
 
 class SpeechStarted(_ChannelMessage):
-    """Somebody began to speak; sent with `events=speech`."""
+    """An utterance started; sent with `events=speech`."""
 
     type: Literal["speech_started"] = "speech_started"
     """`speech_started`."""
@@ -88,14 +88,14 @@ class Level(_ChannelMessage):
     type: Literal["level"] = "level"
     """`level`."""
     end_ms: int
-    """Their end, in ms of the connection's audio."""
+    """End of the 100 ms, in ms of the connection's audio."""
     rms: float
-    """Their RMS in 16-bit units, 0 to 32768."""
+    """RMS of the 100 ms, in 16-bit units, 0 to 32768."""
     threshold: float | None = None
-    """RMS in 16-bit units from which audio counts as voice now: `vad_threshold`, or more where it is noisy. Absent with
+    """RMS in 16-bit units from which a frame is voiced now: `vad_threshold`, or more in noise. Absent with
     Silero, which does not decide by loudness."""
     voiced: bool
-    """Whether they hold a frame of 20 ms that counts as voice."""
+    """Whether a frame of 20 ms among them is voiced."""
 
 
 class Partial(_ChannelMessage):
@@ -142,9 +142,9 @@ class Final(_ChannelMessage):
     words: list[TimedWord] | None = None
     """The words with their times; only with `words=true` in the query, where the engine can time them."""
     id: str | int | None = None
-    """`id` of the commit that this final answers; absent if the commit had none."""
+    """`id` of the commit that this final answers; absent if it had none."""
     dropped_ms: int | None = None
-    """Audio dropped since the channel's final before, in ms, because the engine was late; absent if none was."""
+    """Audio dropped since the channel's previous final, in ms, because the engine was too slow; absent if none was."""
 
 
 class Warning(_ChannelMessage):  # noqa: A001 - the message's own name

@@ -32,7 +32,7 @@ class AudioDecoder:
         return filter(None, self._converter.convert(_from_base64(text)))
 
     def flush(self) -> bytes:
-        """What the conversion still holds of the audio so far."""
+        """The samples that the conversion still holds."""
         return self._converter.flush()
 
 
@@ -42,6 +42,6 @@ def _from_base64(text: str) -> bytes:
     except ValueError:
         pass
     try:
-        return binascii.a2b_base64("".join(text.split()), strict_mode=True)  # MIME's has lines
+        return binascii.a2b_base64("".join(text.split()), strict_mode=True)  # MIME has line breaks
     except ValueError as error:
         raise NotBase64("audio is not base64") from error

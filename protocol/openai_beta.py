@@ -14,7 +14,7 @@ _NAMES = {
 
 
 def read_beta_session(session: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A `session` in today's form; one that has this form already is as it was."""
+    """Convert a beta `session` to the current form; one in the current form is unchanged."""
     asked = {new: session[old] for old, new in _NAMES.items() if old in session}
     if "input_audio_format" in session:
         named = session["input_audio_format"]

@@ -11,7 +11,7 @@ from protocol.errors import BadRequest, RefusalReason, ServiceError
 
 _PATHS = ("/v1/audio", "/v1/models", "/v1/realtime")
 _BAD_REQUEST_STATUS = 400
-"""Of what is 422 elsewhere: OpenAI's clients have a class for each status, and theirs is 400 here."""
+"""Status of bad requests, which have 422 on our own paths: OpenAI's clients expect 400."""
 _CODES = {
     RefusalReason.KEY: "invalid_api_key",
     RefusalReason.KEY_LIMIT: "rate_limit_exceeded",
@@ -52,7 +52,7 @@ def error_type(status: int) -> str:
 
 
 def openai_error(error: ServiceError) -> OpenAiError:
-    """What OpenAI's clients are shown of an error."""
+    """An error in OpenAI's form."""
     kind = error_type(error.http_status)
     if isinstance(error, BadParameter):
         return OpenAiError(message=str(error), type=kind, param=error.param, code=error.code)

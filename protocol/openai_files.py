@@ -31,7 +31,7 @@ class OpenAiFiles:
         self._server = server
         self._form: TranscriptionForm | None = None
         self._text = ""
-        """What the deltas so far make together."""
+        """Concatenation of the deltas so far."""
 
     def open(self, query: str, fields: Sequence[tuple[str, str]]) -> FileOptions:  # noqa: ARG002 - all is in the form
         """Read the form.
@@ -43,7 +43,7 @@ class OpenAiFiles:
         return self._form.options
 
     def refusal(self, error: ServiceError) -> HttpRefusal:
-        """The object `error`; what is wrong with a request has status 400."""
+        """The object `error`; a bad request has status 400."""
         return openai_refusal(error)
 
     def answer(self, transcript: FileTranscript) -> HttpAnswer:
@@ -93,7 +93,7 @@ class OpenAiTranslations(OpenAiFiles):
 
 
 def usage(duration_ms: int) -> dict[str, Any]:
-    """What OpenAI would charge for, in whole seconds."""
+    """OpenAI's `usage`, in whole seconds."""
     return {"type": "duration", "seconds": math.ceil(duration_ms / 1000)}
 
 
@@ -129,7 +129,7 @@ def _segment(number: int, segment: Segment, temperature: float) -> dict[str, Any
     encoded = segment.text.encode()
     return {
         "id": number,
-        # Whisper's windows and tokens do not exist for every engine: these are 0 and empty.
+        # Not every engine has Whisper's windows and tokens: these fields are 0 and empty.
         "seek": 0,
         "start": segment.start_ms / 1000,
         "end": segment.end_ms / 1000,

@@ -31,11 +31,11 @@ class TranscriptionForm:
     response_format: ResponseFormat
     granularities: frozenset[Granularity]
     temperature: float
-    """Goes back in `verbose_json`; nothing else depends on it."""
+    """Returned in `verbose_json`, and not used otherwise."""
 
 
 def read_form(fields: Sequence[tuple[str, str]], server: ServerInfo, *, translate: bool) -> TranscriptionForm:
-    """Check the fields but for the file; unknown ones are ignored.
+    """Check all fields except the file. Unknown ones are ignored.
 
     Raises:
         BadParameter: one cannot be used.
@@ -87,7 +87,7 @@ class _Form:
         return _number(value, name) if value else None
 
     def chunking(self) -> Mapping[str, Any]:
-        """The fields of `chunking_strategy`; empty: the server's own way."""
+        """The fields of `chunking_strategy`; empty: the server's own settings."""
         given = self.text("chunking_strategy")
         turns: dict[str, Any] = {}
         if given not in ("", "auto", "server_vad"):
@@ -140,17 +140,17 @@ def _granularities(form: _Form) -> frozenset[Granularity]:
 
 
 def _language(form: _Form, server: ServerInfo) -> str:
-    """The language asked for; of several, which are a choice, the engine finds the right one itself."""
+    """The language asked for; `auto` if several are given."""
     several = [each for each in form.all("languages") if each.strip()]
     given = form.text("language") or (several[0] if len(several) == 1 else "")
     return checked_language(given, server)
 
 
 def checked_language(given: str, server: ServerInfo) -> str:
-    """A language by its tag or its English name; `auto` for an empty text.
+    """Check a language given by its tag or English name; `auto` for an empty text.
 
     Raises:
-        BadParameter: it is none, or the engine does not do it.
+        BadParameter: it is unknown, or the engine does not know it.
     """
     try:
         tag = check_language(language_tag(given)) if given.strip() else AUTO
@@ -167,7 +167,7 @@ def _keywords(form: _Form) -> tuple[str, ...]:
 
 
 def checked_keywords(given: Sequence[str]) -> tuple[str, ...]:
-    """Words to expect.
+    """Check words to expect.
 
     Raises:
         BadParameter: there are too many, or one is too long.

@@ -1,7 +1,7 @@
-"""The items of a Realtime session: what OpenAI's clients know utterances by. Pure.
+"""The items of a Realtime session, which are utterances as OpenAI's clients see them. Pure.
 
-An item is what was said between two ends of an utterance that the client sees: silence, or its own commit. Without turn
-detection an item may consist of several utterances, where the server had to cut a long one.
+An item ends by silence or by the client's commit. Without turn detection an item may consist of several utterances, if
+the server had to cut a long one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from protocol.unspaced_scripts import join_texts
 ServerEvent = dict[str, Any]
 """An event without its `event_id`."""
 _ENDS_OF_ITEMS = frozenset({Reason.COMMIT, Reason.FINISH, Reason.DRAIN, Reason.CLOSING})
-"""Why an utterance may end so that its item ends too, though the client ends items itself."""
+"""Reasons of an utterance's end that also end its item when the client ends items itself."""
 _TRANSCRIPTION = "conversation.item.input_audio_transcription"
 
 
@@ -27,18 +27,18 @@ class _Item:
     started: bool = False
     """Whether the client was told that it began."""
     deltas: str = ""
-    """What was sent of its text: never taken back."""
+    """Concatenation of the deltas that were sent, which are never taken back."""
     texts: list[str] = field(default_factory=list)
     """Finals so far."""
     milliseconds: int = 0
     """Length of its speech."""
     dropped: bool = False
-    """The client cleared it."""
+    """Whether the client cleared it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    """An utterance whose final is still to come."""
+    """An ended utterance that has no final yet."""
 
     item: _Item
     completes: bool
@@ -56,9 +56,9 @@ class Items:
         self._previous: str | None = None
         """The item that was committed last."""
         self.detects_turns = True
-        """Whether the server ends items; else the client's commit does."""
+        """Whether silence ends items; else only the client's commit does."""
         self.padding_ms = 0
-        """By how much the start of an item is told too early."""
+        """Padding in ms that is subtracted from the start of an item."""
 
     def started(self, event: SpeechStarted) -> list[ServerEvent]:
         """An utterance began."""
@@ -69,8 +69,8 @@ class Items:
         start = max(0, event.start_ms - self.padding_ms)
         return [{"type": "input_audio_buffer.speech_started", "audio_start_ms": start, "item_id": item.id}]
 
-    def supposed(self, event: Hypothesis) -> list[ServerEvent]:
-        """The open utterance has a new hypothesis: its stable part may be new."""
+    def hypothesis(self, event: Hypothesis) -> list[ServerEvent]:
+        """The open utterance has a new hypothesis: send what is newly stable."""
         item = self._open = self._open or self._new()
         return _delta(item, join_texts((*item.texts, event.text[: event.stable_chars].rstrip())))
 
@@ -86,7 +86,7 @@ class Items:
         return [*([stopped] if item.started else []), *self._commit(item)]
 
     def final(self, event: Final) -> list[ServerEvent]:
-        """The text of the utterance that ended first of those that have none."""
+        """The final of the oldest ended utterance."""
         ended = self._ended.popleft()
         item = ended.item
         if item.dropped:
@@ -98,13 +98,13 @@ class Items:
         return [*deltas, _completed(item, text, event.language)] if ended.completes else deltas
 
     def cleared(self) -> None:
-        """The open utterance was dropped, and with it what the server had cut off it."""
+        """The open utterance was dropped, with the earlier utterances of its item."""
         self._open = None
         for ended in self._ended:
             ended.item.dropped = ended.item.dropped or not ended.completes
 
-    def concluded(self) -> list[ServerEvent]:
-        """The session is over, and every final was told: the item that was never committed."""
+    def finish(self) -> list[ServerEvent]:
+        """The session is over and all finals were sent: end the item that was never committed."""
         item, self._open = self._open, None
         if item is None or not item.texts or item.dropped:
             return []
@@ -132,7 +132,7 @@ class Items:
 
 
 def _delta(item: _Item, text: str) -> list[ServerEvent]:
-    """What `text` adds to the deltas so far; nothing where it contradicts them."""
+    """The part of `text` after the deltas so far; nothing if it contradicts them."""
     if not text.startswith(item.deltas) or text == item.deltas:
         return []
     delta, item.deltas = text[len(item.deltas) :], text

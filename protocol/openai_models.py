@@ -16,7 +16,7 @@ ALIASES = (
     "gpt-live-transcribe",
 )
 _CREATED = 1_764_201_600
-"""Unix seconds: the field is required, and no client reads it."""
+"""Unix seconds. The field is required, but no client uses it."""
 _WITHOUT_VAD = ("gpt-realtime-whisper", "gpt-live-transcribe")
 
 

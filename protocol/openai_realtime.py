@@ -1,6 +1,6 @@
 """OpenAI's dialect for live speech, `/v1/realtime?intent=transcription`: everything is JSON, audio is base64 in it.
 
-Its clients treat an `error` event as the end, so there is one only for what the client must mend.
+OpenAI's clients treat an `error` event as the end, so it is sent only for mistakes of the client.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class OpenAiRealtime:
         self._updates: deque[tuple[ServerEvent, bool, int]] = deque()
         """Updates that are not in effect yet: the answer, whether turns are detected, and the padding in ms."""
         self._clears: deque[bool] = deque()
-        """Clears that are not done yet: whether the client asked for it."""
+        """Clears that are not done yet: for each, whether the client asked for it."""
         self._refused: deque[tuple[OpenAiError, object]] = deque()
-        """Why updates were refused, where the client was not told yet, and the client's name for each."""
+        """Refused updates that were not reported yet: the reason, and the client's id of the event."""
 
     def open(self, handshake: Handshake) -> SessionOptions | HttpRefusal:
         """Read the query and the session that the client's token was issued for; every model means the engine."""
@@ -86,12 +86,12 @@ class OpenAiRealtime:
 
     def hello(self, now: float) -> Sequence[OutboundMessage]:  # noqa: ARG002 - sessions do not expire
         """`session.created`, which some clients wait for."""
-        return self._written([{"type": "session.created", "session": self._shown()}])
+        return self._messages([{"type": "session.created", "session": self._session_fields()}])
 
     # What the client sends
 
     def take(self, message: str | bytes) -> Iterable[events.Command]:
-        """Read one event; those that mean nothing here are ignored."""
+        """Read one event. Unknown ones are ignored."""
         try:
             event = json.loads(message)
         except (ValueError, RecursionError):
@@ -121,7 +121,7 @@ class OpenAiRealtime:
         return (*self.flush(), events.Commit())
 
     def flush(self) -> Sequence[events.Audio]:
-        """What the conversion still holds."""
+        """The samples that the conversion still holds."""
         held = self._decoder.flush()
         return (events.Audio(held),) if held else ()
 
@@ -137,27 +137,27 @@ class OpenAiRealtime:
         except BadParameter as error:
             self._refused.append((openai_error(error), event.get("event_id")))
             return (events.Reject(events.WarningCode.CONFIGURE_REFUSED, str(error)),)
-        answer = {"type": "session.updated", "session": self._shown()}
+        answer = {"type": "session.updated", "session": self._session_fields()}
         self._updates.append((answer, self._session.detects_turns, self._session.padding_ms))
         commands: list[events.Command] = []
         if self._updated:
-            # A client that keeps its connection for its next stream begins that with another update.
+            # A client that reuses its connection for another stream begins with another update.
             commands += self._clear(asked=False)
         if self._session.format != before:
             self._decoder = AudioDecoder(self._session.format)
         self._updated = True
         return (*commands, self._session.configure())
 
-    # What the client is told
+    # What the server sends
 
     def tell(self, event: events.Event, now: float) -> Sequence[OutboundMessage]:  # noqa: ARG002 - nothing has a time
-        """OpenAI's events for an event of the session; none for audio that was dropped, which only the log has."""
-        return self._written(self._told(event))
+        """OpenAI's events for an event of the session. Dropped audio is only logged."""
+        return self._messages(self._events_for(event))
 
-    def _told(self, event: events.Event) -> Sequence[ServerEvent]:
+    def _events_for(self, event: events.Event) -> Sequence[ServerEvent]:
         match event:
             case events.Hypothesis():
-                return self._items.supposed(event)
+                return self._items.hypothesis(event)
             case events.SpeechStarted():
                 return self._items.started(event)
             case events.SpeechStopped():
@@ -165,9 +165,9 @@ class OpenAiRealtime:
             case events.Final():
                 return self._items.final(event)
             case _:
-                return self._answered(event)
+                return self._answers_for(event)
 
-    def _answered(self, event: events.Event) -> Sequence[ServerEvent]:
+    def _answers_for(self, event: events.Event) -> Sequence[ServerEvent]:
         match event:
             case events.Configured():
                 answer, detects_turns, padding_ms = self._updates.popleft()
@@ -184,20 +184,20 @@ class OpenAiRealtime:
                 return ()
 
     def goodbye(self, error: ServiceError | None, now: float) -> Close:  # noqa: ARG002 - nothing has a time
-        """The item that is still open, and an `error` event only for what the client did wrong: others come again."""
-        last: list[ServerEvent] = self._items.concluded()
+        """The end of the open item, and an `error` event only if the client made a mistake."""
+        last: list[ServerEvent] = self._items.finish()
         if isinstance(error, BadRequest | PayloadTooLarge) and not isinstance(error, Idle):
             last.append(_error(openai_error(error), None))
         code = CloseCode.NORMAL if error is None else error.close_code
-        return Close(self._written(last), code, str(error or "")[:120])
+        return Close(self._messages(last), code, str(error or "")[:120])
 
     def _apply(self, detects_turns: bool, padding_ms: int) -> None:
         self._items.detects_turns, self._items.padding_ms = detects_turns, padding_ms
 
-    def _shown(self) -> dict[str, Any]:
+    def _session_fields(self) -> dict[str, Any]:
         return self._session.shown(f"sess_{self._connection_id}")
 
-    def _written(self, told: Sequence[ServerEvent]) -> Sequence[OutboundMessage]:
+    def _messages(self, told: Sequence[ServerEvent]) -> Sequence[OutboundMessage]:
         return [self._with_id(event) for event in told]
 
     def _with_id(self, event: ServerEvent) -> OutboundMessage:

@@ -14,7 +14,8 @@ from protocol.openai_errors import BadParameter
 from protocol.openai_session import TranscriptionSession
 
 MAX_SESSION_CHARACTERS = 4_096
-"""Of JSON. The token carries the session, and browsers send it in a header, of which servers take 8 KiB."""
+"""Longest session as JSON. The token contains it, and browsers send the token in a header, of at most 8 KiB in
+servers."""
 
 
 class _ExpiresAfter(BaseModel):
@@ -37,9 +38,9 @@ class SecretRequest:
 
     seconds: int
     session: dict[str, Any]
-    """As the client gave it."""
+    """The session as the client sent it."""
     shown: dict[str, Any]
-    """As it will be."""
+    """The session as it will be."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""The session object of OpenAI's Realtime API for transcription: defaults, updates, and what it asks of this server.
+"""The session object of OpenAI's Realtime API for transcription: its defaults and updates, as our settings. Pure.
 
-Pure. Updates are merged into what the client has said so far; what it never said has this server's defaults.
+Updates are merged into the earlier ones. Fields that the client never set have this server's defaults.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DEFAULT_RATE = 24_000
 """Hz; the only one that OpenAI takes for `audio/pcm`."""
 DEFAULT_PADDING_MS = 300
 _MAX_DEPTH = 8
-"""Of an update; the session has 4."""
+"""Nesting of an update. The session has 4 levels."""
 
 
 class _Part(BaseModel):
@@ -35,7 +35,7 @@ class _Part(BaseModel):
 class _Format(_Part):
     type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"] = "audio/pcm"
     rate: Annotated[int, Field(ge=MIN_RATE, le=MAX_RATE)] | None = None
-    """Hz, of `audio/pcm` only."""
+    """Hz; only for `audio/pcm`."""
 
 
 class _Transcription(_Part):
@@ -69,7 +69,7 @@ class _Session(_Part):
 
 
 class TranscriptionSession:
-    """What one client has asked for. Used by one thread."""
+    """The session of one client. Used by one thread."""
 
     def __init__(self, server: ServerInfo, model: str = "") -> None:
         """`model`: as the query names it."""
@@ -78,7 +78,7 @@ class TranscriptionSession:
         self._read = _Session.model_validate(self._given)
 
     def update(self, change: Mapping[str, Any]) -> None:
-        """Merge a client's `session` into this one; if it cannot be used, nothing changes.
+        """Merge a client's `session` into this one. If it cannot be used, nothing changes.
 
         Raises:
             BadParameter: a field cannot be used.
@@ -95,7 +95,7 @@ class TranscriptionSession:
 
     @property
     def format(self) -> StreamFormat:
-        """Of the audio in the client's messages."""
+        """Format of the audio in the client's messages."""
         asked = self._read.audio.input.format or _Format()
         rate = (asked.rate or DEFAULT_RATE) if asked.type == "audio/pcm" else TELEPHONE_RATE
         return StreamFormat(rate, MIME_TYPES[asked.type])
@@ -107,7 +107,7 @@ class TranscriptionSession:
 
     @property
     def padding_ms(self) -> int:
-        """By how much an item begins before its first voice, as far as clients are told."""
+        """Padding before the first voiced sample in the times of items, in ms."""
         turns = self._turn_detection
         padding = None if turns is None else turns.prefix_padding_ms
         return DEFAULT_PADDING_MS if padding is None else round(padding)
@@ -117,7 +117,7 @@ class TranscriptionSession:
         return self._configure(self._read)
 
     def shown(self, session_id: str) -> dict[str, Any]:
-        """The effective session, as clients are told."""
+        """The effective session, as it is sent to the client."""
         shown = deepcopy(self._given)
         asked = shown["audio"]["input"]
         mime = (self._read.audio.input.format or _Format()).type
@@ -162,7 +162,7 @@ class TranscriptionSession:
 
 
 def _turns(session: _Session) -> _TurnDetection | None:
-    """What the client asked for, or what its model implies where it did not say."""
+    """Turn detection as the client asked for it, or else as its model implies."""
     asked = session.audio.input
     if "turn_detection" in asked.model_fields_set:
         return asked.turn_detection

@@ -8,12 +8,13 @@ from typing import Any
 from protocol.dialect import ServerInfo
 
 MIN_SILENCE_MS, MAX_SILENCE_MS = 100, 5_000
-"""Other values are brought into this range: frameworks ask for as little as 25 ms, less than a plosive is silent."""
+"""Range of silences; other values are clamped. Frameworks ask for as little as 25 ms, less than the silence of a
+plosive."""
 DEFAULT_THRESHOLD = 0.5
 """OpenAI's threshold is a probability; its default stands for the server's own setting."""
 _MAX_RMS = 32_768.0
 _EAGERNESS = {"low": 3.0, "medium": 2.0, "auto": 2.0, "high": 1.0}
-"""Of `semantic_vad`: how many times the server's own silence ends an utterance. OpenAI waits at most 8, 4 and 2 s."""
+"""Eagerness of `semantic_vad` -> multiple of the server's own silence. OpenAI waits at most 8, 4 and 2 s."""
 
 
 def silence_ms(turn_detection: Mapping[str, Any], server: ServerInfo) -> int | None:

@@ -1,4 +1,4 @@
-"""Opus packets in an Ogg stream (RFC 3533, RFC 7845) that comes bit by bit."""
+"""Reads Opus packets from an Ogg stream (RFC 3533, RFC 7845) that arrives in parts."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from protocol.opus_packets import MAX_PACKET_BYTES, OpusFault, OpusItem, OpusPac
 CAPTURE_PATTERN = b"OggS"
 """First bytes of each page."""
 _TAGS = b"OpusTags"
-"""Beginning of the packet behind a stream's head: the title and so on."""
+"""Beginning of the second packet of a stream, with title and other tags."""
 _CONTINUED, _FIRST, _LAST = 1, 2, 4
-"""Flags of a page: it continues a packet, or is its stream's first or last."""
+"""Flags of a page: it continues a packet; it is the first of its stream; it is the last."""
 _HEADER_BYTES = 27
 _FULL_SEGMENT = 255
 _ALL_ONES = 0xFFFFFFFF
@@ -42,17 +42,17 @@ class _Page:
 
 
 class OggReader:
-    """Reads an Opus stream, and each that begins after it. Satisfies `opus_packets.OpusReader`.
+    """Reads an Opus stream, and streams that follow it. Satisfies `opus_packets.OpusReader`.
 
-    It holds less than a page, at most 65307 bytes, and a packet's beginning.
+    It buffers less than a page, at most 65307 bytes, and the beginning of a packet.
     """
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._serial: int | None = None
-        """Of the stream that is read."""
+        """Serial number of the stream that is read."""
         self._has_first_page = False
-        """Whether any stream began; else the client began in the middle of one."""
+        """Whether any stream began. Else the client started in the middle of one."""
         self._next_number: int | None = None
         self._begun = b""
         """The beginning of a packet that the next page continues."""
@@ -73,12 +73,12 @@ class OggReader:
                 del self._buffer[:size]
                 yield from self._items(_parsed(page))
             elif len(self._buffer) < size + len(CAPTURE_PATTERN):
-                return  # whether the next page follows decides
+                return  # only the next page shows whether this is one
             else:
                 del self._buffer[:1]
 
     def _skip_to_page(self) -> int:
-        """Drop what is in front of a page; how many bytes."""
+        """Drop bytes in front of a page; returns how many."""
         at = self._buffer.find(CAPTURE_PATTERN)
         if at < 0:
             kept = next(n for n in (3, 2, 1, 0) if self._buffer.endswith(CAPTURE_PATTERN[:n]))
@@ -123,7 +123,7 @@ class OggReader:
             rest = (self._begun + rest)[: MAX_PACKET_BYTES + 1] if self._begun else b""
         elif page.flags & _CONTINUED:
             first = packets.pop(0)
-            # Without its beginning, which an earlier page had, a packet is worth nothing.
+            # A packet whose beginning was lost cannot be decoded.
             packets = [self._begun + first, *packets] if self._begun else packets
         self._begun = rest
         return [packet for packet in packets if not packet.startswith(_TAGS)]

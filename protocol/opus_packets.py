@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 OPUS_RATE = 48_000
-"""Hz; the rate in which every Opus stream is timed, and decoded here."""
+"""Hz; the rate of all times in Opus, and of the decoded audio here."""
 MAX_PACKET_BYTES = 61_440
 """Longest packet of one or two channels (RFC 7845, section 6)."""
 MAX_PACKET_SAMPLES = 5_760
@@ -22,7 +22,7 @@ _GAIN_STEPS_PER_DECADE = 20 * 256
 
 @dataclass(frozen=True, slots=True)
 class OpusHead:
-    """A stream begins: decode what follows from a fresh state."""
+    """A stream begins: reset the decoder."""
 
     pre_skip: int
     """Samples of 48 kHz to decode and leave out at the beginning."""
@@ -36,7 +36,7 @@ class OpusPacket:
 
     data: bytes
     samples: int
-    """How many of its samples of 48 kHz count, from the first on."""
+    """How many of its samples at 48 kHz to keep, from the first on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class OpusReader(Protocol):
     """Finds packets in a stream's bytes. Used by one thread."""
 
     def read(self, data: bytes) -> Iterator[OpusItem]:
-        """What is whole once `data` has come, lazily; to be iterated to its end. What is not whole is kept."""
+        """Items that are complete after `data`, lazily; iterate to the end. Incomplete ones are kept."""
         ...
 
 
@@ -82,7 +82,7 @@ def read_head(data: bytes) -> OpusHead | None:
 
 
 class PacketReader:
-    """Packets that come one a message. Satisfies `OpusReader`."""
+    """Takes each message as one packet. Satisfies `OpusReader`."""
 
     def read(self, data: bytes) -> Iterator[OpusItem]:
         """The packet."""

@@ -1,4 +1,4 @@
-"""A live stream of Opus: packets, one a message, or an Ogg or WebM stream that is cut into messages anywhere."""
+"""Decodes a live stream of Opus: one packet in each message, or an Ogg or WebM stream cut anywhere."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from protocol.pcm import INT16_SCALE, Signal
 
 _LAYOUTS = {1: "mono", 2: "stereo"}
 _BLOCK_SAMPLES = OPUS_RATE // 4
-"""Decoded samples after which others are let in: 250 ms, about 0.5 ms of CPU."""
+"""Decoded samples after which other connections are served: 250 ms, about 0.5 ms of CPU."""
 _BLOCK_ITEMS = 50
-"""The same for what gives no samples."""
+"""Items without samples after which other connections are served."""
 
 
 class OpusStream:
@@ -33,7 +33,7 @@ class OpusStream:
         self._channels = channels
         self._reader: OpusReader | None = None
         self._undecided: list[bytes] = []
-        """Messages that are too short to tell what the stream is."""
+        """First messages, which were too short to show what the stream is."""
         self._start(OpusHead(0))
         self.faults: list[str] = []
         """What could not be read, in words, each kind once. Bounded by the kinds."""

@@ -1,4 +1,4 @@
-"""Opus packets in a WebM (Matroska, RFC 9559) stream that comes bit by bit, as MediaRecorder makes it."""
+"""Reads Opus packets from a WebM stream (Matroska, RFC 9559) that arrives in parts, as MediaRecorder makes it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TRACK_ENTRY, _SIMPLE_BLOCK, _BLOCK_GROUP = 0xAE, 0xA3, 0xA0
 _TRACK_NUMBER, _CODEC_ID, _CODEC_PRIVATE, _CODEC_DELAY = 0xD7, 0x86, 0x63A2, 0x56AA
 _BLOCK, _DISCARD_PADDING = 0xA1, 0x75A2
 _ENTERED = {_SEGMENT, _CLUSTERS, _TRACKS}
-"""Elements of which the parts are read as they come; a live stream leaves the size of the first two open."""
+"""Elements whose children are read as they come. In a live stream the size of the first two is unknown."""
 _READ = {_TRACK_ENTRY, _SIMPLE_BLOCK, _BLOCK_GROUP}
 _SKIPPED = {
     _EBML,
@@ -34,9 +34,9 @@ _SKIPPED = {
     0x5854,  # SilentTracks
 }
 _MAX_READ_BYTES = 1 << 16
-"""A longer block is of video."""
+"""Longest block that is read; longer ones hold video."""
 _MAX_SKIPPED_BYTES = 1 << 22
-"""An element that says to be longer is no element: the stream is damaged."""
+"""Longest element that is skipped; a longer one means that the stream is damaged."""
 _LACING = 0x06
 """Flags of a block that holds several packets."""
 _NANOSECONDS = 1_000_000_000
@@ -62,7 +62,7 @@ class WebmReader:
         self._to_skip = 0
         self._track: int | None = None
         self._damaged = False
-        """What comes is no element, up to the next cluster."""
+        """Whether to search the next cluster, because the stream is damaged here."""
 
     def read(self, data: bytes) -> Iterator[OpusItem]:
         """See `OpusReader`."""
@@ -89,7 +89,7 @@ class WebmReader:
                 self._track = None if header.kind == _EBML else self._track
 
     def _skip(self) -> bool:
-        """Drop what is to be skipped; whether all of it has come."""
+        """Drop bytes that are to be skipped; returns whether all of them have come."""
         now = min(self._to_skip, len(self._buffer))
         del self._buffer[:now]
         self._to_skip -= now

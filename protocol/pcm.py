@@ -21,10 +21,10 @@ INT16_SCALE = np.float32(1 / 32768)
 """From 16-bit units to full scale."""
 _RMS_SCALE = np.float32(32768**2 / FRAME_SAMPLES)
 _DRIFT = np.linalg.qr(np.vander(np.linspace(-1, 1, FRAME_SAMPLES), 3))[0].T.astype(np.float32)
-"""The parabolas of a frame: orthonormal basis, float32 [3, 320]."""
+"""Orthonormal basis of the parabolas over a frame: float32 [3, 320]."""
 
 Samples = npt.NDArray[np.int16]
-"""PCM as it arrives: shape [n], int16."""
+"""PCM as clients send it: shape [n], int16."""
 
 Signal = npt.NDArray[np.float32]
 """The same audio as engines take it: shape [n], float32 in [-1, 1)."""
@@ -44,11 +44,11 @@ def to_pcm(signal: Signal) -> bytes:
 def frame_rms(signal: Signal) -> Signal:
     """Root mean square of each whole frame in 16-bit units (0 to 32768): float32 [n] -> float32 [n // 320].
 
-    The parabola nearest to each frame is taken off first: a microphone's DC offset, and drift below 20 Hz, are no
-    loudness. Of a voice at 100 Hz and above that takes less than 1 dB.
+    The parabola nearest to each frame is subtracted first. So a DC offset and drift below 20 Hz do not count as
+    loudness. A voice at 100 Hz and above loses less than 1 dB.
     """
     frames = signal[: len(signal) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
-    # Products of one frame at a time: a product of matrices rounds by the number of frames in the call.
+    # One product for each frame: the rounding of a matrix product would depend on the number of frames in the call.
     frames = frames - np.vecmat(np.matvec(_DRIFT, frames), _DRIFT)
     power: Signal = np.vecdot(frames, frames)
     power *= _RMS_SCALE
@@ -76,7 +76,7 @@ class PcmReader:
     def __init__(self, channels: int = 1) -> None:
         self._channels = channels
         self._sample_bytes = channels * BYTES_PER_SAMPLE
-        """Of all channels."""
+        """Bytes of a sample of all channels."""
         self._next = 0
         self._odd = b""
 

@@ -16,7 +16,10 @@ SAMPLE_BYTES: Mapping[PcmCodec, int] = MappingProxyType({"pcm_s16le": 2, "pcm_f3
 
 
 def decode_samples(data: bytes, codec: PcmCodec) -> Signal:
-    """Whole samples as float32 [n] in [-1, 1]; floats may lie beyond, and those that are no numbers become 0 or 1."""
+    """Decode whole samples to float32 [n] in [-1, 1].
+
+    Floats may be beyond; values that are not numbers become 0 or 1.
+    """
     if codec == "pcm_f32le":
         return np.nan_to_num(np.frombuffer(data, "<f4").astype(np.float32), nan=0, posinf=1, neginf=-1)
     if codec == "pcm_s16le":

@@ -1,4 +1,4 @@
-"""Whether speech is played too fast: its sample rate was given as higher than it is. Pure numpy."""
+"""Detects speech that is played too fast because its sample rate was given too high. Pure numpy."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ import numpy.typing as npt
 from protocol.pcm import Signal
 
 MIN_SECONDS = 3.0
-"""Shorter speech says too little of how fast it is."""
+"""Shorter speech does not show its speed."""
 MIN_RATE = 16_000
-"""Hz; below, nobody gives too high a rate."""
+"""Hz; lower rates are not checked."""
 
 _FRAME_SECONDS, _HOP_SECONDS = 0.032, 0.010
 _PITCH_HZ = (65, 600)
 _BAND_EDGES_HZ = np.geomspace(100, 7_000, 17)
 _MODULATION_HZ = (1, 25)
 _MIN_PERIODICITY = 0.45
-"""Of the autocorrelation, at which a frame is voiced."""
+"""Autocorrelation at which a frame is voiced."""
 _MIN_VOICED, _MIN_VOICED_SHARE = 40, 0.25
-"""Fewer voiced frames, or a smaller share of the loud ones, are no speech."""
+"""Least number of voiced frames, and least share of them among the loud frames, in speech."""
 _LOUD = 0.05
-"""Energy of a loud frame, by that of the 90th percentile."""
+"""Least energy of a loud frame, as a share of the 90th percentile."""
 _MIN_DEPTH = 1.7
 """Standard deviation of the bands' levels, as logarithms of energy: speech 2 to 3.5, in noise at 5 dB 1.4."""
 _MAX_TEMPO = 1.9
-"""Of the modulation spectrum, a logarithm of Hz: speech at twice its speed has up to 1.65, dialling 2.1."""
+"""Largest centre of the modulation spectrum, as a logarithm of Hz: speech at twice its speed has up to 1.65, dialling
+2.1."""
 _FLOOR = 1e-6
 _WEIGHTS = np.array([-0.243, 2.766, 2.011, 4.651])
 _OFFSET = -12.929
@@ -44,10 +45,10 @@ class _Spectra:
     """Hz, [bins]."""
 
 
-def excess(signal: Signal, rate: int) -> float:
-    """How much speech, float32 [n] at `rate` Hz, is more like speech at twice its speed; below 0: not at all.
+def likeness_to_double_speed(signal: Signal, rate: int) -> float:
+    """How much the signal, float32 [n] at `rate` Hz, resembles speech at twice its speed; below 0: not at all.
 
-    Minus infinity where it is too short, or is not speech.
+    Minus infinity if it is too short, or not speech.
     """
     values = features(signal, rate)
     return float("-inf") if values is None else float(values @ _WEIGHTS + _OFFSET)
@@ -58,7 +59,7 @@ def features(signal: Signal, rate: int) -> npt.NDArray[np.floating] | None:
     if rate < MIN_RATE or len(signal) < MIN_SECONDS * rate:
         return None
     step = rate // MIN_RATE
-    # The mean of neighbours: nothing above 8 kHz is looked at.
+    # The mean of neighbours: nothing above 8 kHz is needed.
     signal, rate = signal[: len(signal) // step * step].reshape(-1, step).mean(axis=1), rate // step
     spectra = _spectra(signal, rate)
     tempo = _tempo(spectra)

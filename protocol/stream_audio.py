@@ -1,4 +1,4 @@
-"""A live stream's audio, as telephones, browsers and recorders have it, converted to 16 kHz PCM as it comes."""
+"""Converts the audio of a live stream to 16 kHz PCM as it comes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import soxr  # publishes no type information
+import soxr  # has no type information
 
 from protocol.opus_packets import OPUS_RATE
 from protocol.opus_stream import OpusStream
@@ -20,22 +20,22 @@ MIN_RATE, MAX_RATE = 8_000, 48_000
 TELEPHONE_RATE = 8_000
 """Hz; the rate of G.711."""
 _BLOCK_BYTES = 48_000
-"""A second of 24 kHz: a long message is converted bit by bit, so that the connections beside it need not wait."""
+"""A second of 24 kHz. A long message is converted in such parts, and other connections are served in between."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamFormat:
-    """What a client's binary messages hold."""
+    """The format of a client's binary messages."""
 
     sample_rate: int
-    """Hz; nothing for Opus, whose packets say how long they are."""
+    """Hz; ignored for Opus, whose packets have their duration."""
     codec: StreamCodec
     channels: int = 1
     """Interleaved."""
 
     @property
     def is_native(self) -> bool:
-        """Whether nothing has to be converted."""
+        """Whether no conversion is needed."""
         return (self.sample_rate, self.codec) == (SAMPLE_RATE, "pcm_s16le")
 
 
@@ -55,20 +55,20 @@ class StreamConverter:
 
     @property
     def faults(self) -> list[str]:
-        """What could not be decoded so far, in words, each kind once."""
+        """Descriptions of the damage so far, each kind once."""
         return self._decoder.faults
 
     def convert(self, data: bytes) -> Iterator[bytes]:
         """The next bytes of the stream as 16 kHz PCM16LE, its channels interleaved.
 
-        As far as it is ready: the resampler looks ahead a few ms. Lazily, in blocks of some ms of CPU, some of which
-        are empty; to be iterated to its end.
+        The resampler looks a few ms ahead, and holds so many samples. Lazy, in blocks of some ms of CPU, some of them
+        empty; iterate to the end.
         """
         for signal in self._decoder.decode(data):
             yield to_pcm(self._resample(signal, last=False))
 
     def flush(self) -> bytes:
-        """The samples that `convert` holds back: all audio so far has then come out. The stream may go on."""
+        """The samples that the resampler still holds. The stream may go on."""
         rest = to_pcm(self._resample(np.zeros((0, self._channels), np.float32), last=True))
         if self._resampler is not None:
             self._resampler.clear()
@@ -78,13 +78,13 @@ class StreamConverter:
         """`signal` is float32 [n, channels]."""
         if self._resampler is None:
             return signal
-        # Of one channel it takes [n] only.
+        # soxr needs [n] for one channel.
         resampled: Signal = self._resampler.resample_chunk(signal[:, 0] if self._channels == 1 else signal, last=last)
         return resampled
 
 
 class _PcmStream:
-    """Decodes samples that messages may cut. Used by one thread."""
+    """Decodes samples. Messages may end within a sample. Used by one thread."""
 
     def __init__(self, codec: PcmCodec, channels: int) -> None:
         self._codec: PcmCodec = codec
@@ -92,9 +92,9 @@ class _PcmStream:
         self._sample_bytes = channels * SAMPLE_BYTES[codec]
         """Of all channels."""
         self._partial_sample = b""
-        """The beginning of a sample of all channels whose rest comes with the next message."""
+        """Beginning of a sample that the next message continues."""
         self.faults: list[str] = []
-        """None: any bytes are samples."""
+        """Never any: all bytes are valid samples."""
 
     def decode(self, data: bytes) -> Iterator[Signal]:
         """The next samples as float32 [n, channels], lazily, in blocks."""

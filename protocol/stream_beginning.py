@@ -1,4 +1,4 @@
-"""The first seconds of a live stream: a WAV header is skipped, and a wrong label is noticed."""
+"""Checks the first seconds of a live stream: skips a WAV header, and detects a wrong label."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from protocol.wav_header import MAX_HEADER_BYTES, Incomplete, WavHeader, read_he
 from protocol.wrong_label import LOOK_SECONDS, QUIET, likely_fault
 
 _ENOUGH = 0.75
-"""Share of the seconds looked at from which on what a quiet beginning leaves is enough."""
+"""Share of the checked seconds that is enough if the beginning is quiet."""
 _MIN_SECONDS = 1.0
-"""Sound in which a fault shows, at a stream's end."""
+"""Least sound that is checked at a stream's end."""
 _MAGIC: Mapping[bytes, str] = MappingProxyType(
     {
         b"RIFF": "a WAV file",
@@ -38,23 +38,23 @@ _OPUS_CONTAINERS = (CAPTURE_PATTERN, EBML)
 
 
 class StreamBeginning:
-    """Looks at a stream once. Nothing of its audio is dropped, whatever is found. Used by one thread.
+    """Checks a stream once. No audio is dropped, whatever is found. Used by one thread.
 
-    It holds what it looks at: `LOOK_SECONDS` of sound and a message, and a WAV header of at most 64 KiB.
+    It buffers `LOOK_SECONDS` of sound and a message, and a WAV header of at most 64 KiB.
     """
 
     def __init__(self, source: StreamFormat) -> None:
         self._source = source
         self._header: bytes | None = b""
-        """The WAV header so far; None: what comes is audio."""
+        """The WAV header so far; None: the header is over, or there is none."""
         self._first = b""
         self._sound = _FirstSound(source.codec, source) if source.codec != "opus" else None
         self.fault: str | None = None
-        """What is likely wrong with the label, in words."""
+        """The likely mistake in the label, in words."""
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is looked for any more."""
+        """Whether the check is done."""
         return self._header is None and (self.fault is not None or self._sound is None or self._sound.is_over)
 
     def take(self, data: bytes) -> bytes:
@@ -68,10 +68,10 @@ class StreamBeginning:
             self.fault = self._sound.take(data)
         return data
 
-    def conclude(self) -> None:
-        """Look at what there is: the stream, or an utterance, ends."""
+    def finish(self) -> None:
+        """Check the audio so far, because the stream or an utterance ends."""
         if self.fault is None and self._sound is not None:
-            self.fault = self._sound.conclude()
+            self.fault = self._sound.finish()
 
     def _without_header(self, data: bytes) -> bytes:
         self._header = None
@@ -106,21 +106,21 @@ class StreamBeginning:
 
 
 class _FirstSound:
-    """Gathers a stream's bytes from its first sound on, and has them looked at once."""
+    """Buffers a stream's bytes from its first sound on, and checks them once."""
 
     def __init__(self, codec: PcmCodec, source: StreamFormat) -> None:
         self._codec = codec
         self._source = source
         self._sample_bytes = SAMPLE_BYTES[codec] * source.channels
         self._unit = max(self._sample_bytes, SAMPLE_BYTES["pcm_f32le"])
-        """Whole samples, whatever they are."""
+        """Bytes of whole samples in every codec."""
         self._bytes_per_second = self._sample_bytes * source.sample_rate
         self._chunks: list[bytes] = []
         self._length = 0
         self.is_over = False
 
     def take(self, data: bytes) -> str | None:
-        """The fault that the stream's next bytes show."""
+        """The mistake that shows in the audio with the next bytes."""
         if self.is_over or not data:
             return None
         self._chunks.append(data)
@@ -129,8 +129,8 @@ class _FirstSound:
             return None
         return self._look(_ENOUGH * LOOK_SECONDS)
 
-    def conclude(self) -> str | None:
-        """The fault that the bytes so far show."""
+    def finish(self) -> str | None:
+        """The mistake that shows in the audio so far."""
         return None if self.is_over else self._look(_MIN_SECONDS)
 
     def _look(self, seconds: float) -> str | None:

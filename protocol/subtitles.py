@@ -1,4 +1,4 @@
-"""Timed texts in, subtitles out: SubRip (.srt) and WebVTT (.vtt). Pure; any thread.
+"""Writes timed texts as subtitles: SubRip (.srt) and WebVTT (.vtt). Pure; any thread.
 
 The limits are the usual ones of broadcasters: two lines of 42 columns, of which a Chinese, Japanese or Korean character
 takes two, and at most 7 s on the screen (Netflix, "Timed Text Style Guide: General Requirements"). A word is never cut,
@@ -20,9 +20,9 @@ MAX_MS = 7_000
 PAUSE_MS = 2_000
 """Silence between two words after which a new cue begins."""
 MIN_MS = 1_000
-"""A cue that is shorter stays on the screen until the next one, for at most so long."""
+"""A shorter cue is extended up to the next one, to at most this."""
 _PUNCTUATION_COLUMNS = 8
-"""How much longer one of two lines may be than the other, so that the break is behind punctuation."""
+"""How many columns longer one of two lines may be so that the break is after punctuation."""
 _SENTENCE_ENDS = ".!?…。！？"  # noqa: RUF001 - Chinese
 _CLOSING = "\"'»”’)]」』"  # noqa: RUF001 - quotation marks
 
@@ -38,18 +38,18 @@ class TimedWord:
 
 @dataclass(frozen=True, slots=True)
 class TimedText:
-    """What was said in one go."""
+    """A text with its time."""
 
     text: str
     start_ms: int
     end_ms: int
     words: Sequence[TimedWord] = ()
-    """The words of the text, in order; empty: their times are not known, and are spread evenly over the text."""
+    """The words of the text, in order; empty: the times are estimated by spreading them evenly."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """What stands on the screen at one time."""
+    """A subtitle."""
 
     start_ms: int
     end_ms: int
@@ -58,7 +58,7 @@ class Cue:
 
 @dataclass(frozen=True, slots=True)
 class _Token:
-    """What is never cut."""
+    """A part of the text that is never cut."""
 
     text: str
     blank: bool

@@ -1,4 +1,4 @@
-"""A word with its times, in messages and in HTTP answers alike."""
+"""A word with its times, in messages and in HTTP answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TimedWord(BaseModel):
 
 
 def timed_words(words: Iterable[Word] | None) -> list[TimedWord] | None:
-    """The words as they go out; None where the engine gave none."""
+    """Convert words for messages; None: the engine gave none."""
     if words is None:
         return None
     return [

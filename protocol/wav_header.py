@@ -1,4 +1,4 @@
-"""The header that a WAV file (RIFF, WAVE) has in front of its samples. Pure."""
+"""Reads the header of a WAV file (RIFF, WAVE). Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 MAX_HEADER_BYTES = 1 << 16
-"""A longer header is taken for audio; titles and pictures may stand in it."""
+"""Longest header, which may hold titles and pictures. A longer one is taken for audio."""
 _FORMATS: Mapping[tuple[int, int], str] = MappingProxyType(
     {(1, 16): "pcm_s16le", (3, 32): "pcm_f32le", (6, 8): "alaw", (7, 8): "mulaw"}
 )
@@ -18,12 +18,12 @@ _RIFF_BYTES, _CHUNK_BYTES, _FORMAT_BYTES = 12, 8, 16
 
 @dataclass(frozen=True, slots=True)
 class WavHeader:
-    """What a header says of the samples behind it."""
+    """What a header says about its samples."""
 
     length: int
-    """Of the header, in bytes."""
+    """Length of the header in bytes."""
     codec: str
-    """One of ours, or a description of another."""
+    """Name of a codec of ours, or a description of another."""
     rate: int
     """Hz."""
     channels: int
@@ -34,10 +34,10 @@ class Incomplete(Exception):
 
 
 def read_header(data: bytes) -> WavHeader | None:
-    """The header with which `data` begins; None: it begins with none.
+    """Read the header at the beginning of `data`; None: there is none.
 
     Raises:
-        Incomplete: it may yet be one.
+        Incomplete: more bytes are needed to decide.
     """
     begin = data[:4]
     if not any(each.startswith(begin) for each in (b"RIFF", b"RF64")) or not b"WAVE".startswith(data[8:12]):

@@ -1,7 +1,7 @@
-"""What is likely wrong with a stream's label, told from its first seconds. Pure numpy.
+"""Detects, in the first seconds of a stream, that its audio is not what the query says. Pure numpy.
 
-Samples read in the right way are smooth: each is near the one before. Read in the wrong way they are like white noise.
-So a fault is named only where the samples are rough as they were labelled and smooth as something else.
+Samples that are decoded right are smooth: each is near the one before. Decoded wrong they resemble white noise. So a
+mistake is reported only if the samples are rough as labelled, and smooth in another format.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from protocol.pcm import Signal, to_signal
 from protocol.sample_codecs import PCM_CODECS, SAMPLE_BYTES, PcmCodec, decode_samples
 
 LOOK_SECONDS = 4.0
-"""Audio that is looked at, from the first sound on."""
+"""Seconds of audio that are checked, from the first sound on."""
 QUIET = 0.01
-"""Level, of full scale, up to which nothing can be told."""
+"""Level, as a share of full scale, up to which audio is too quiet to check."""
 
 _BIG_ENDIAN, _SHIFTED = "big-endian", "shifted"
 _IN_WORDS = {
@@ -27,40 +27,41 @@ _IN_WORDS = {
 }
 _G711: tuple[PcmCodec, PcmCodec] = ("mulaw", "alaw")
 _UNREAL = 9.0
-"""Roughness that stands for floats that are no samples."""
+"""Roughness that is assumed for floats that cannot be samples."""
 _ROUGH, _ROUGHEST, _SMOOTH, _SMOOTHER = 0.5, 1.4, 0.3, 3.0
-"""Roughness of samples that are read in a wrong way, at least and at most; in the right way, at most; the least ratio.
-Only a high tone is rougher."""
+"""Roughness of samples decoded wrong: least and largest value; of samples decoded right: largest value; least ratio of
+the two. Only a high tone is rougher."""
 _LOUD = 0.1
-"""Level, of full scale, that random bits have at least."""
+"""Least level of random bits, as a share of full scale."""
 _ROUGH_G711, _SMOOTHER_G711 = 0.9, 1.15
-"""The same for one kind of G.711 read as the other, which is not as rough."""
+"""The same four values for mu-law decoded as A-law or the reverse, which is less rough."""
 _EQUAL = 0.25
-"""Difference of the shares of bytes at which halves are alike: 2 is the largest."""
+"""Difference of two histograms of bytes, at most 2, up to which they are alike."""
 _LOOKED_AT = 64_000
-"""Bytes in which samples that were read in a wrong way show, and samples in which two channels do."""
+"""Least number of bytes to detect a wrong codec, and of samples to detect two channels."""
 _RANDOM_BITS = 7.9
-"""Bits of information a byte has in compressed audio; in Gaussian noise as loud as it can be about 7.4."""
+"""Least bits of information in a byte of compressed audio. The loudest Gaussian noise has about 7.4."""
 _SMALL_FLOAT, _LARGE_FLOAT = 1e-9, 8.0
-"""Few samples of real audio lie beyond."""
+"""Largest share of samples beyond full scale in real audio."""
 _PAIR_RATIO = 0.15
-"""Difference within pairs of samples, by that between pairs, at which both channels are alike."""
+"""Ratio of the difference within pairs of samples to that between pairs, up to which both channels are alike."""
 _MIRROR_RATIO = 8.0
-"""Energy at both ends of the spectrum, by that in the middle, of two channels in turn."""
+"""Least ratio of the energy at both ends of the spectrum to that in the middle, in two interleaved channels."""
 _ALIKE = 0.7
-"""Correlation of the levels of both ends."""
+"""Least correlation of the levels of both ends."""
 _FRAME = 512
 _MIN_SAMPLES = 4_000
 _MIN_RANDOM_BYTES = 20_000
 _FEW = 0.02
 _TOO_FAST = 2.0
-"""From `speech_speed.excess`."""
+"""From `speech_speed.likeness_to_double_speed`."""
 
 
 def likely_fault(data: bytes, codec: PcmCodec, rate: int, *, channels: int = 1) -> str | None:
-    """What is likely wrong, in words; None: nothing is known to be.
+    """The likely mistake in the label, in words; None: none was found.
 
-    `data` are the first seconds of sound, from a whole sample on, labelled with `codec`, `rate` in Hz and `channels`.
+    `data` are the first seconds of sound, beginning with a whole sample, labelled with `codec`, `rate` in Hz and
+    `channels`.
     """
     width = SAMPLE_BYTES[codec]
     samples = np.frombuffer(data[: len(data) // (width * channels) * width * channels], np.uint8)
@@ -71,7 +72,7 @@ def likely_fault(data: bytes, codec: PcmCodec, rate: int, *, channels: int = 1) 
             return found
     if channels == 1 and any(map(_two_channels, signals.values())):
         return "the audio looks like two channels in turn, not like one"
-    if any(speech_speed.excess(signal, rate) > _TOO_FAST for signal in signals.values()):
+    if any(speech_speed.likeness_to_double_speed(signal, rate) > _TOO_FAST for signal in signals.values()):
         return f"the speech is much too fast: the audio looks like one of a lower sample_rate than {rate} Hz"
     return None
 
@@ -81,10 +82,10 @@ def _is_sound(signal: Signal) -> bool:
 
 
 def _misread(data: bytes, codec: PcmCodec) -> str | None:
-    """What the bytes are, where they are not `codec`."""
+    """Describe what the bytes are if they are not `codec`; None: they may be."""
     roughness = {name: _roughness(signal) for name, signal in _readings(data, codec) if _is_sound(signal)}
     if codec not in roughness and codec != "pcm_f32le":
-        return None  # not a sound in what is looked at
+        return None  # too quiet
     name = min(roughness, key=lambda each: roughness[each], default=codec)
     g711 = min(_G711, key=lambda each: roughness.get(each, _UNREAL))
     rough = roughness.get(codec, _UNREAL)
@@ -105,7 +106,7 @@ def _described(reading: str, codec: PcmCodec) -> str:
 
 
 def _readings(data: bytes, codec: PcmCodec) -> Iterator[tuple[str, Signal]]:
-    """What the bytes may be, and the samples that they then are."""
+    """Other formats that the bytes may have, with the samples in each."""
     whole = data[: len(data) // 4 * 4]
     if codec == "pcm_s16le":
         yield _BIG_ENDIAN, to_signal(np.frombuffer(whole, ">i2"))
@@ -126,14 +127,14 @@ def _level(signal: Signal) -> float:
 
 
 def _roughness(signal: Signal) -> float:
-    """1 for white noise, near 0 for smooth samples, 2 for a change of sign from each to the next."""
+    """1 for white noise, near 0 for smooth samples, 2 if the sign changes with each sample."""
     clipped = np.clip(signal, -1, 1)
     variance = float(clipped.var())
     return float(np.mean(np.diff(clipped) ** 2)) / (2 * variance) if variance > 0 else 0.0
 
 
 def _shares(data: bytes) -> npt.NDArray[np.floating]:
-    """How often each byte comes, as a share of all."""
+    """Histogram of the bytes, as shares."""
     shares: npt.NDArray[np.floating] = np.bincount(np.frombuffer(data, np.uint8), minlength=256) / len(data)
     return shares
 
@@ -145,7 +146,7 @@ def _looks_compressed(data: bytes) -> bool:
 
 
 def _has_equal_halves(data: bytes) -> bool:
-    """Whether even and odd bytes have the same values, unlike the low and high bytes of a sample; not of silence."""
+    """Whether even and odd bytes are distributed alike, unlike the low and high bytes of samples; false for silence."""
     return _shares(data)[0] < _FEW and float(np.abs(_shares(data[::2]) - _shares(data[1::2])).sum()) < _EQUAL
 
 
@@ -160,7 +161,7 @@ def _two_channels(signal: Signal) -> bool:
 
 
 def _is_mirrored(signal: Signal) -> bool:
-    """Whether the upper half of the spectrum rises and falls with the lower half, as of two channels in turn."""
+    """Whether the upper half of the spectrum mirrors the lower half, as with two interleaved channels."""
     frames = np.lib.stride_tricks.sliding_window_view(signal, _FRAME)[:: _FRAME // 2]
     power = np.abs(np.fft.rfft(frames * np.hanning(_FRAME).astype(np.float32), axis=1)) ** 2 + _FEW * _FEW
     eighth = _FRAME // 16

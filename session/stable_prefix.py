@@ -1,8 +1,8 @@
 """The beginning of an utterance's hypotheses that no longer changes.
 
-Two hypotheses that agree on a beginning are mostly right about it (LocalAgreement-2: D. Liu et al., "Low-latency
-sequence-to-sequence speech recognition and translation by partial hypothesis selection", 2020). Here the beginning is a
-promise besides: once given, every later hypothesis begins with it.
+A beginning on which two hypotheses agree is mostly right (LocalAgreement-2: D. Liu et al., "Low-latency
+sequence-to-sequence speech recognition and translation by partial hypothesis selection", 2020). Here it is also a
+promise: every later hypothesis begins with it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ class StablePrefix:
         self._previous = ""
 
     def update(self, text: str, stable_chars: int | None = None) -> tuple[str, int]:
-        """Take the next hypothesis; the text to show, and how many code points at its beginning are stable.
+        """Process the next hypothesis. Returns the text to show, and how many code points at its beginning are stable.
 
-        `stable_chars`: how much of `text` the engine itself promises; None: agreement with the hypothesis before tells.
-        The text shown begins with what was stable before: a hypothesis that takes it back changes only what follows.
+        `stable_chars`: how much of `text` the engine declares stable; None: the agreement with the last hypothesis
+        decides. The text begins with the stable prefix. A hypothesis that contradicts it changes only what follows.
         """
         shown = self._keep_stable(text)
         if stable_chars is None:
@@ -39,9 +39,9 @@ class StablePrefix:
         stable = self._stable
         if text.startswith(stable):
             return text
-        # The hypothesis has other words there: keep the stable ones, and take what follows as many words.
+        # The hypothesis has other words there: keep the stable words, and append what follows the same number of words.
         rest = text[_end_of_words(text, _count_words(stable)) :]
-        if not _ends_word(stable, len(stable)):  # the stable text has its own punctuation
+        if not _ends_word(stable, len(stable)):  # the stable text keeps its own punctuation
             rest = rest[next((at for at, each in enumerate(rest) if each.isspace() or each.isalnum()), len(rest)) :]
         return stable + rest
 
@@ -53,14 +53,14 @@ def _common_length(first: str, second: str) -> int:
 
 
 def _last_edge(first: str, second: str, length: int) -> int:
-    """The largest number of characters up to `length`, all alike in both texts, that ends at a word's edge in both."""
+    """The largest number of characters, up to `length`, that ends at a word's edge in both texts."""
     while length and not (_is_edge(first, length) and _is_edge(second, length)):
         length -= 1
     return length
 
 
 def _is_edge(text: str, at: int) -> bool:
-    """Whether a word, and no blank, ends before character `at`."""
+    """Whether a word ends directly before character `at`."""
     before = text[at - 1]
     if before.isspace():
         return False
@@ -70,7 +70,7 @@ def _is_edge(text: str, at: int) -> bool:
     if after.isspace():
         return True
     if unicodedata.category(after).startswith("M"):
-        return False  # a mark belongs to the character before it
+        return False  # a combining mark belongs to the character before it
     if is_unspaced(before) or is_unspaced(after):
         return True
     # Punctuation ends a word unless more of the word follows, as in "3.5" and "don't".
@@ -92,5 +92,5 @@ def _end_of_words(text: str, count: int) -> int:
 
 
 def _ends_word(text: str, at: int) -> bool:
-    """Whether the word before `at` has a letter or digit at its end: punctuation behind it is no word of its own."""
+    """Whether the word before `at` ends with a letter or digit: punctuation after it is not a word."""
     return text[at - 1].isalnum() or unicodedata.category(text[at - 1]).startswith("M")

@@ -1,6 +1,6 @@
-"""What is known of one channel: segment numbers, the partial throttle, and the timings of each utterance.
+"""The state of one channel: utterance numbers, the rate of partials, and the delays of each utterance.
 
-No clock of its own: every `now` is monotonic seconds of the caller.
+It has no clock: every `now` is monotonic seconds, from the caller.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ class UtteranceState:
     language: str
     """The language asked for when it began."""
     newest: str = ""
-    """Newest hypothesis; it begins with the first `stable_chars` of every one after them."""
+    """The newest hypothesis. Every later one begins with its first `stable_chars`."""
     stable_chars: int = 0
     sent: str | None = None
-    """Text of the last hypothesis that was reported; None: none was."""
+    """Text of the last hypothesis that was reported; None: none."""
     first_text: float | None = None
-    """When there first was text, monotonic seconds."""
+    """When there was text for the first time, monotonic seconds."""
     _prefix: StablePrefix = field(default_factory=StablePrefix)
 
     def update(self, text: str, now: float, stable_chars: int | None = None) -> None:
-        """Take a hypothesis; `stable_chars`: what the engine says of its beginning, None where it cannot tell."""
+        """Process a hypothesis. `stable_chars`: the engine's own stable prefix; None: it has none."""
         self.newest, self.stable_chars = self._prefix.update(text, stable_chars)
         self.note_text(text, now)
 
     def note_text(self, text: str, now: float) -> None:
-        """Remember when there first was text."""
+        """Record when there was text for the first time."""
         if text and self.first_text is None:
             self.first_text = now
 
@@ -60,7 +60,7 @@ class FinalText:
     text: str
     language: str | None = None
     words: tuple[Word, ...] | None = None
-    """Timed in the session's audio."""
+    """Words with times of the session's audio."""
 
 
 class SessionState:
@@ -76,7 +76,7 @@ class SessionState:
         """Number of the next final."""
 
     def next_partial(self, utterance: UtteranceState, now: float) -> Hypothesis | None:
-        """The hypothesis to report now, if its text is new and the last one is `partial_ms` ago."""
+        """The hypothesis to report now: if its text is new, and the last one was `partial_ms` ago."""
         unchanged = utterance.newest == (utterance.sent or "")
         if unchanged or now - self._last_partial < self._partial_seconds:
             return None
@@ -84,7 +84,7 @@ class SessionState:
         return Hypothesis(self.segment_seq, utterance.newest, utterance.stable_chars, self._channel)
 
     def next_final(self, ended: EndedUtterance, result: FinalText, now: float) -> Final | None:
-        """The final of an ended utterance, or None if it is empty and nothing waits for it."""
+        """The final of an ended utterance; None: it is empty, and the client need not know."""
         state = ended.state
         if result.text:
             state.note_text(result.text, now)
@@ -108,5 +108,5 @@ class SessionState:
 
 
 def elapsed_ms(since: float, until: float) -> int:
-    """Whole ms between two times in monotonic seconds; 0 if they are the wrong way round."""
+    """Whole ms between two times in monotonic seconds; 0 if `until` is earlier."""
     return max(0, round((until - since) * 1000))

@@ -41,11 +41,11 @@ def _quantiles(metric: str) -> dict[str, str]:
 ROWS: dict[str, list[Panel]] = {
     "Capacity": [
         Panel(
-            "Sessions and places",
+            "Sessions and capacity",
             "short",
             {
                 "sessions": "sum(stt_sessions{})",
-                "places on ready servers": "sum(stt_max_sessions{} * stt_ready{})",
+                "sessions that ready servers allow": "sum(stt_max_sessions{} * stt_ready{})",
                 "70 % of them": "0.7 * sum(stt_max_sessions{} * stt_ready{})",
             },
             "Add a server when the sessions stay above the 70 % line.",
@@ -55,7 +55,7 @@ ROWS: dict[str, list[Panel]] = {
             "Saturation",
             "percentunit",
             {"{{instance}}": "stt_saturation{}"},
-            "The larger of sessions to STT_MAX_SESSIONS and of seconds behind to 5 s. At 100 % newcomers are refused.",
+            "The larger of sessions to STT_MAX_SESSIONS and of seconds behind to 5 s. At 100 % none are admitted.",
         ),
         Panel("Ready servers", "short", {"ready": "sum(stt_ready{})", "scraped": "count(stt_ready{})"}),
         Panel(
@@ -103,7 +103,7 @@ ROWS: dict[str, list[Panel]] = {
             "Closes per second",
             "short",
             {"{{code}} by {{by}}": _rate("stt_closes_total", "code, by")},
-            "1011: the server failed. 1012: it restarts. 1013: it is too late.",
+            "1011: the server failed. 1012: it restarts. 1013: it is full, not ready or too slow.",
         ),
         Panel(
             "Engine restarts and closes for overload, in 5 minutes",

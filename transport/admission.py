@@ -1,4 +1,4 @@
-"""How many sessions and requests may be open, and the drain that ends them all."""
+"""Limits the open sessions and requests, and drains them."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from protocol.errors import KeyLimitReached, RefusalReason, ServerBusy, ServerRe
 from transport.backend_lifecycle import BackendLifecycle
 
 DRAIN_RESERVE_SECONDS = 1.0
-"""Part of the drain's time kept for sending hypotheses as finals to sessions that are not done."""
+"""Part of the drain's time in which sessions without a final send their hypothesis instead."""
 
 _READ_PASSES = 4
-"""Passes of the event loop in which audio that already lies in the sockets is read, queued and taken."""
+"""Iterations of the event loop after which audio that was in the sockets has been read and queued."""
 
 WATCH_SECONDS = 0.25
-"""Seconds between two checks of the engine: how late a session without an open utterance learns of its death."""
+"""Seconds between two checks of the engine. A session without an open utterance learns so late of its death."""
 
 SATURATED_SECONDS = 5.0
-"""How far the engine may be behind live audio; beyond it new sessions would be served too late to be of use."""
+"""How far the engine may be behind live audio before new sessions are refused."""
 
 ServiceStatus = Literal["loading", "ok", "dead", "draining"]
 Readiness = Literal["ready", "loading", "dead", "draining", "full", "saturated"]
@@ -32,7 +32,7 @@ _SATURATED = f"saturated: the engine is more than {SATURATED_SECONDS:g} s behind
 
 
 class Session(Protocol):
-    """What admission needs to know of an open WebSocket session; called on the event loop."""
+    """An open WebSocket session, as admission sees it. Called on the event loop."""
 
     def drain(self) -> None:
         """End the open utterance, send what is due, then close."""
@@ -43,30 +43,32 @@ class Session(Protocol):
         ...
 
     def on_backend_lost(self) -> None:
-        """The engine died: close with 1011; idempotent."""
+        """Close with 1011, because the engine died. Idempotent."""
         ...
 
     @property
     def queue_lengths(self) -> tuple[int, int]:
-        """Messages in the in queue and in the out queue."""
+        """Messages in the inbound and in the outbound queue."""
         ...
 
     @property
     def queue_age_seconds(self) -> float:
-        """Seconds that the oldest message in the in queue has waited."""
+        """How long the oldest message in the inbound queue has waited."""
         ...
 
     @property
     def seconds_behind(self) -> float | None:
         """Seconds that the engine is behind this client's live audio.
 
-        None: the client sends ahead of real time, or does not read; its lateness says nothing of the engine.
+        None: the client is ahead of real time, or does not read, so its backlog does not show how fast the engine is.
         """
         ...
 
 
 class Admission:
-    """Counts what is open and refuses what is too much. A session counts once for each of its channels.
+    """Counts open sessions and requests, and refuses those over the limits.
+
+    A session counts once for each of its channels.
 
     Used on the event loop.
     """
@@ -87,10 +89,10 @@ class Admission:
         self._backend = backend
         self._max_requests = max_requests
         self._sessions: dict[Session, int] = {}
-        """What each counts as."""
+        """Open sessions -> the number of sessions that each counts as."""
         self._requests: set[CancellationToken] = set()
         self._draining = False
-        self._left = asyncio.Event()
+        self._something_ended = asyncio.Event()
         metrics.sessions.set_function(lambda: self.sessions)
         metrics.requests_in_progress.set_function(lambda: len(self._requests))
         metrics.ready.set_function(lambda: float(self.status == "ok"))
@@ -117,7 +119,10 @@ class Admission:
 
     @property
     def saturation(self) -> float:
-        """Part of the capacity in use, of sessions or of the engine; from 1 on new sessions are refused."""
+        """Part of the capacity in use: of sessions or of the engine, whichever is more.
+
+        From 1 on new sessions are refused.
+        """
         return max(self.sessions / self.max_sessions, self.seconds_behind / SATURATED_SECONDS)
 
     @property
@@ -135,10 +140,10 @@ class Admission:
         return sum(self._sessions.values())
 
     def check(self) -> None:
-        """Refuse what comes while the server cannot serve.
+        """Refuse a session or request while the server cannot serve any.
 
         Raises:
-            ServerRestarting: it drains.
+            ServerRestarting: the server drains.
             ServerBusy: the engine is not ready.
         """
         if self._draining:
@@ -148,17 +153,19 @@ class Admission:
 
     @contextmanager
     def session(self, session: Session, key: str = "", channels: int = 1) -> Iterator[None]:
-        """Hold a place for each channel of a WebSocket session, whose client has the API key of the name `key`.
+        """Count a WebSocket session while the context lasts, once for each channel.
+
+        `key` is the name of the client's API key.
 
         Raises:
             KeyLimitReached: the key has as many sessions open as it may have.
             ServerRestarting: the server drains.
-            ServerBusy: the engine is not ready or too far behind, or all places are taken.
+            ServerBusy: the engine is not ready or too far behind, or all sessions are taken.
         """
         self.check()
         if self.sessions + channels > self.max_sessions:
             raise ServerBusy(
-                f"full: {self.sessions} of {self.max_sessions} sessions are open{_counts_as(channels)}",
+                f"full: {self.sessions} of {self.max_sessions} sessions are open{_counts_as_sentence(channels)}",
                 RefusalReason.FULL,
             )
         if self.readiness == "saturated":
@@ -169,17 +176,19 @@ class Admission:
                 yield
         finally:
             del self._sessions[session]
-            self._left.set()
+            self._something_ended.set()
 
     @contextmanager
     def _counted(self, key: str, channels: int) -> Iterator[None]:
-        """Count one of a key's sessions; a server without keys counts none."""
+        """Count a session for its key; a server without keys counts none."""
         if not key:
             yield
             return
         already, most = self._key_sessions[key], self._max_key_sessions
         if 0 < most < already + channels:
-            raise KeyLimitReached(f"{already} of {most} sessions of this API key are open{_counts_as(channels)}")
+            raise KeyLimitReached(
+                f"{already} of {most} sessions of this API key are open{_counts_as_sentence(channels)}"
+            )
         gauge = self._metrics.key_sessions.labels(key)
         self._key_sessions[key] += channels
         gauge.inc(channels)
@@ -191,11 +200,11 @@ class Admission:
 
     @contextmanager
     def request(self) -> Iterator[CancellationToken]:
-        """Hold a place for an HTTP transcription, which is cancelled when the drain runs out of time.
+        """Count an HTTP transcription while the context lasts. The token is cancelled when the drain runs out of time.
 
         Raises:
             ServerRestarting: the server drains.
-            ServerBusy: the engine is not ready, or all places are taken.
+            ServerBusy: the engine is not ready, or too many transcriptions run.
         """
         self.check()
         if len(self._requests) >= self._max_requests:
@@ -210,7 +219,7 @@ class Admission:
             raise
         finally:
             self._requests.discard(cancellation)
-            self._left.set()
+            self._something_ended.set()
 
     async def watch(self) -> None:
         """Tell all sessions when the engine dies; until cancelled.
@@ -229,35 +238,35 @@ class Admission:
             await asyncio.sleep(WATCH_SECONDS)
 
     async def refuse_new(self, seconds: float) -> None:
-        """Let nobody in from now on; return when all that is open has ended by itself, or after `seconds`."""
+        """Admit nothing more. Return when all sessions and requests have ended by themselves, or after `seconds`."""
         self._draining = True
-        await self._empty_by(asyncio.get_running_loop().time() + seconds)
+        await self._wait_until_empty(asyncio.get_running_loop().time() + seconds)
 
     async def drain(self, seconds: float) -> None:
-        """Admit nothing more; let sessions send their last finals and requests finish, all within `seconds`."""
+        """Admit nothing more. Let sessions send their last finals, and requests finish, within `seconds`."""
         self._draining = True
         deadline = asyncio.get_running_loop().time() + seconds
         for _ in range(_READ_PASSES):
             await asyncio.sleep(0)
         for session in list(self._sessions):
             session.drain()
-        if not await self._empty_by(deadline - min(DRAIN_RESERVE_SECONDS, seconds / 2)):
+        if not await self._wait_until_empty(deadline - min(DRAIN_RESERVE_SECONDS, seconds / 2)):
             for session in list(self._sessions):
                 session.finish_now()
             for request in self._requests:
                 request.cancel()
-            await self._empty_by(deadline)
+            await self._wait_until_empty(deadline)
 
-    async def _empty_by(self, deadline: float) -> bool:
+    async def _wait_until_empty(self, deadline: float) -> bool:
         try:
             async with asyncio.timeout_at(deadline):
                 while self._sessions or self._requests:
-                    self._left.clear()
-                    await self._left.wait()
+                    self._something_ended.clear()
+                    await self._something_ended.wait()
         except TimeoutError:
             return False
         return True
 
 
-def _counts_as(channels: int) -> str:
+def _counts_as_sentence(channels: int) -> str:
     return f", and this one counts as {channels}" if channels > 1 else ""

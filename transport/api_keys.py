@@ -19,21 +19,22 @@ from protocol.access_tokens import TokenClaims, derived_secret, is_signed, read_
 from protocol.errors import TokenForbidden, Unauthorized
 
 MIN_KEY_CHARACTERS = 16
-"""A token is signed with a secret derived from its key: whoever holds one can try keys without asking the server."""
+"""Least length of a key. A token is signed with a secret derived from its key, so who holds a token can guess keys
+offline."""
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-"""Of a key; it appears in labels of metrics and in the log."""
+"""Form of a key's name, which appears in labels of metrics and in the log."""
 _KEY = re.compile(r"[!-~]+")
 _FILE_PREFIX = "@"
 _WATCH_SECONDS = 2.0
-"""How long a change of the file may go unseen."""
+"""Seconds between two checks of the file."""
 
 
 CALLER = "stt.caller"
-"""Key in the ASGI scope of who sent the request."""
+"""Key of the ASGI scope under which the `Caller` is kept."""
 
 
 class KeysRefused(Exception):
-    """The keys cannot be used; the text is a fact about them, without any key, lower case."""
+    """The keys cannot be used. The text says why, in lower case and without any key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Caller:
 
 
 def caller_of(scope: Scope) -> Caller:
-    """Who sent the request, as `Authentication` found."""
+    """Who sent the request, as `Authentication` found out."""
     caller: Caller = scope.get(CALLER) or Caller()
     return caller
 
@@ -59,7 +60,7 @@ class _Key:
     name: str
     digest: bytes
     secret: bytes
-    """What its tokens are signed with."""
+    """Secret with which its tokens are signed."""
 
 
 class Keyring:
@@ -75,7 +76,7 @@ class Keyring:
         self._state = _state(self._path)
         self._keys = _parse(setting) if self._path is None else _read(self._path)
         if not self._keys and not token_secret:
-            # Nobody asks for a token without keys, but what a client is given must look like one.
+            # A server without keys gives tokens too, for clients that insist on one.
             token_secret = secrets.token_hex()
         self._token_secret = derived_secret(token_secret) if token_secret else None
 
@@ -90,10 +91,10 @@ class Keyring:
         return frozenset(key.name for key in self._keys)
 
     def identify(self, presented: Sequence[str], now: float) -> Caller:
-        """Find who sent these keys or tokens at `now`, Unix seconds; takes as long for a wrong key as for a right one.
+        """Find who sent these keys or tokens at `now`, Unix seconds. A wrong key takes as long as a right one.
 
         Raises:
-            Unauthorized: nobody that is known.
+            Unauthorized: none of them is known.
         """
         callers = [caller for each in presented if (caller := self._caller(each, now)) is not None]
         if callers:
@@ -160,7 +161,7 @@ def _read(path: Path) -> tuple[_Key, ...]:
 
 
 def _parse(text: str) -> tuple[_Key, ...]:
-    """Keys as `name=key`, parted by commas or lines; `#` begins a comment line."""
+    """Keys as `name=key`, separated by commas or line breaks; `#` begins a comment line."""
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     keys: list[_Key] = []
     for number, part in enumerate(filter(None, (part.strip() for line in lines for part in line.split(","))), 1):
@@ -174,7 +175,7 @@ def _parse(text: str) -> tuple[_Key, ...]:
             )
         keys.append(_Key(name.strip(), _digest(key), derived_secret(key)))
     if len({key.digest for key in keys}) < len(keys):
-        raise KeysRefused("one key stands there twice")
+        raise KeysRefused("one key is there twice")
     return tuple(keys)
 
 
@@ -183,7 +184,7 @@ def _digest(key: str) -> bytes:
 
 
 def _state(path: Path | None) -> tuple[int, int, int] | None:
-    """What changes with a file's content; None: there is none."""
+    """Values that change when the file is written; None: there is no file."""
     if path is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What all connections and requests share: the engine, admission, metrics and options."""
+"""The objects that all connections and requests share: the engine, admission, metrics and options."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from transport.api_keys import Keyring
 from transport.backend_lifecycle import BackendLifecycle
 from transport.byte_budget import ByteBudget
 from transport.loop_lag import LoopLag
-from transport.queues import QueueOptions
+from transport.queue_options import QueueOptions
 from transport.websocket_protocol import ProtocolLookup
 from transport.worker_scheduler import WorkerScheduler
 
 MAX_LONG_MESSAGES_BYTES = 256 << 20
-"""Of all long messages that are being received or read."""
+"""Most bytes of all long messages, of all connections, that are being received or read."""
 
 
 @dataclass(frozen=True, slots=True)
 class SocketOptions:
-    """How long a connection may take."""
+    """Time limits of a connection."""
 
     idle_seconds: float = 300.0
-    """A client that sends nothing for so long is closed; 0: never."""
+    """A client that sends nothing for so long is disconnected; 0: never."""
     max_silent_seconds: float = 3600.0
-    """A client that sends no audio for so long is closed, whatever else it sends; 0: never."""
+    """A client that sends no audio for so long is disconnected, even if it sends other messages; 0: never."""
     send_timeout_seconds: float = 10.0
-    """A client that does not read for so long is cut off."""
+    """A client that does not read for so long is disconnected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +46,19 @@ class AccessOptions:
 
     keys: Keyring = field(default_factory=lambda: Keyring(""))
     key_in_query: bool = False
-    """Whether `api_key` in the query counts: proxies and histories keep queries."""
+    """Whether `api_key` in the query counts. Off by default: proxies and browser histories keep queries."""
     metrics_key_required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class AppContext:
-    """Built once, by `app`. Frozen: everything that changes is inside its parts."""
+    """Built once, by `app`. Frozen; the state is in its members."""
 
     lifecycle: BackendLifecycle
     admission: Admission
     metrics: Metrics
     log: FilteringBoundLogger
-    """Connections bind it, which costs a tenth of a new logger."""
+    """Connections bind this logger: that costs a tenth of creating one."""
     protocols: ProtocolLookup
     scheduler: WorkerScheduler
     loop_lag: LoopLag
@@ -68,7 +68,7 @@ class AppContext:
     vad: VadOptions
     make_vad: MakeVad
     allowed_origins: Sequence[str] = ()
-    """Browser origins let in besides the server's own; `*`: all."""
+    """Browser origins that are admitted besides the server's own; `*`: all."""
     access: AccessOptions = field(default_factory=AccessOptions)
     message_memory: ByteBudget = field(default_factory=lambda: ByteBudget(MAX_LONG_MESSAGES_BYTES))
 
@@ -80,14 +80,14 @@ class AppContext:
         *,
         levels: bool = False,
     ) -> UtterancePipeline:
-        """A pipeline for one live source, by the server's own options where none are given; any thread."""
+        """Make the pipeline of one channel of live audio. Options that are not given are the server's. Any thread."""
         detector = self.make_vad(vad or self.vad)
         open_stream = self.lifecycle.backend.stream
         segmenter = segmenter or self.segmenter
         return UtterancePipeline(detector, segmenter, open_stream, options, levels=levels, finds_quiet_voice=True)
 
     def server_info(self) -> ServerInfo:
-        """What a dialect may know of this server."""
+        """Facts about this server for a dialect."""
         backend = self.lifecycle.backend
         return ServerInfo(
             backend=backend.name,
@@ -100,7 +100,7 @@ class AppContext:
         )
 
     def check_origin(self, headers: Mapping[str, str]) -> None:
-        """Let in what no web page sent, the server's own pages, and the origins that the settings name.
+        """Admit requests without an origin, from the server's own pages, and from the origins that the settings name.
 
         Apps and devices send origins such as `capacitor://localhost` and `file://`; `null` may be any sandboxed page.
 

@@ -18,7 +18,7 @@ from transport.websocket import new_telemetry, refuse_handshake
 
 _PUBLIC = frozenset({"/", "/health", "/health/ready", "/health/live"})
 _PUBLIC_FOLDER = "/page/"
-"""The page's own files: they ask for the key."""
+"""Files of the page, which asks for the key."""
 
 
 class Authentication:

@@ -1,4 +1,4 @@
-"""What stands between a connection's pumps and its engine: two queues, and the worker thread between them."""
+"""The two queues of a connection and its worker thread, between the receive and send loops and the engine."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from transport.stall_watch import StallWatch
 
 
 class WorkerThread:
-    """A running thread of one connection, whose end can be awaited. Used on the event loop."""
+    """The thread of one connection. Its end can be awaited. Used on the event loop."""
 
     def __init__(self, name: str, work: Callable[[], None]) -> None:
-        """Run `work` in it."""
+        """Start the thread, which runs `work`."""
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[BaseException | None] = self._loop.create_future()
-        """None, or the exception that `work` raised."""
-        # A daemon, so that a second signal can end the process while an engine hangs.
+        """Resolved when the thread ends: None, or the exception that `work` raised."""
+        # A daemon thread, so that a second signal can end the process while an engine hangs.
         threading.Thread(target=self._run, args=(work,), name=name, daemon=True).start()
 
     def _run(self, work: Callable[[], None]) -> None:
@@ -45,7 +45,7 @@ class WorkerThread:
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """One session's queues and thread. Used on the event loop."""
+    """The queues and the thread of one session. Used on the event loop."""
 
     inbound: InboundQueue
     outbound: OutboundQueue
@@ -58,7 +58,7 @@ class Bridge:
         self.inbound.end(drain=True, reason=reason)
 
     def cancel(self, *, at_once: bool) -> None:
-        """Drop what is not processed; what is queued for the client is still sent, unless `at_once`."""
+        """Drop what is not processed. Unless `at_once`, what is queued for the client is still sent."""
         self.stall_watch.end()
         self.inbound.end(drain=False)
         self.outbound.end(at_once=at_once)

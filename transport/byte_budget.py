@@ -1,10 +1,10 @@
-"""A bound of what many clients together may have the server keep."""
+"""A bound of the memory that many clients may use together."""
 
 from __future__ import annotations
 
 
 class ByteBudget:
-    """Counts bytes that are kept. Used on the event loop."""
+    """Counts bytes in use. Used on the event loop."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -16,6 +16,6 @@ class ByteBudget:
         return self._max_bytes - self.bytes
 
     def change(self, difference: int) -> bool:
-        """Count so many more bytes, or fewer; whether they all fit."""
+        """Add `difference`, which may be negative, to the bytes in use; whether they all fit."""
         self.bytes += difference
         return self.bytes <= self._max_bytes

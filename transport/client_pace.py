@@ -1,4 +1,4 @@
-"""Whether a client sends audio faster than real time (a file sent unpaced, a backlog sent again), and when it pauses.
+"""Tells whether a client sends audio faster than real time, and when it pauses.
 
 Pure: every `now` is monotonic seconds of the caller.
 """
@@ -6,12 +6,12 @@ Pure: every `now` is monotonic seconds of the caller.
 from __future__ import annotations
 
 AHEAD_SECONDS = 2.0
-"""A client that has sent so much more audio than time has passed is ahead. A late network never delivers more than was
-spoken meanwhile, so its bursts do not count."""
+"""A client that has sent so much more audio than time has passed is ahead of real time. After a network stall no more
+audio arrives than was spoken meanwhile, so such a burst does not count."""
 IDLE_SECONDS = 1.0
-"""A client that is ahead counts as live again once nothing arrived for so long while its socket was being read."""
+"""A client that is ahead counts as live again when its socket was read and empty for so long."""
 JITTER_SECONDS = 0.1
-"""A message that comes later than its own length and this after the one before shows that the client paused."""
+"""The client paused if a message comes later after the previous one than its own duration plus this."""
 
 
 class ClientPace:
@@ -20,20 +20,22 @@ class ClientPace:
     def __init__(self) -> None:
         self.ahead = False
         self.resumes = False
-        """Whether the client paused before the newest audio, which makes delays from before the pause invalid."""
-        self._read = self._held_up = 0.0
+        """Whether the client paused before the newest audio. Delays measured before a pause say nothing about audio
+        after it."""
+        self._read = self._blocked_seconds = 0.0
         self._began: float | None = None
-        """When the audio that is compared began."""
+        """Start of the audio that is compared with the clock."""
         self._seconds = 0.0
-        """Audio since then."""
+        """Seconds of audio since then."""
 
-    def received(self, seconds: float, now: float, waited: float, held_up: float) -> None:
-        """So many `seconds` of audio were read at `now`, after the socket had been empty for `waited` seconds.
+    def received(self, seconds: float, now: float, waited: float, blocked_seconds: float) -> None:
+        """Record `seconds` of audio read at `now`, after the socket had been empty for `waited` seconds.
 
-        `held_up`: for how long the event loop was held up until now, as `LoopLag` counts: that is no pause.
+        `blocked_seconds`: `LoopLag.blocked_seconds`; time in which the event loop was blocked is no pause of the
+        client.
         """
-        self.resumes = now - self._read - (held_up - self._held_up) > seconds + JITTER_SECONDS
-        self._read, self._held_up = now, held_up
+        self.resumes = now - self._read - (blocked_seconds - self._blocked_seconds) > seconds + JITTER_SECONDS
+        self._read, self._blocked_seconds = now, blocked_seconds
         if self._began is None or (self.ahead and waited >= IDLE_SECONDS):
             self.ahead, self._began, self._seconds = False, now, 0.0
             # The first message was spoken before it came.

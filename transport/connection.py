@@ -22,7 +22,7 @@ _CLOSE_SECONDS = 1.0
 _CLOSING_SECONDS = 10.0
 """How long the last finals may take when the server closes a connection; then hypotheses take their place."""
 _PEER_GONE = (OSError, RuntimeError)
-"""Exceptions of a send when the peer is gone: RuntimeError means that nothing can be sent after a close."""
+"""What a send raises when the peer is gone; RuntimeError: something was sent after a close."""
 
 
 class Connection:
@@ -37,20 +37,20 @@ class Connection:
         self._telemetry = telemetry
         self._options = SessionOptions()
         self._bridge: Bridge | None = None
-        """Built with the first message: it is most of what a connection costs, and some clients only connect."""
+        """Created at the first message: it is most of the cost of a connection, and some clients only connect."""
         self._bridge_decided = asyncio.Event()
-        """Set once there is a bridge, or it is known that there will be none."""
+        """Set when there is a bridge, or there will be none."""
         self._idle_timer: asyncio.TimerHandle | None = None
         self._closing_timers: list[asyncio.TimerHandle] = []
         self._error: ServiceError | None = None
-        """Why the server closes the connection; None: it does not, or the session is finished."""
+        """Why the server closes the connection; None: the client closed it, or the session is finished."""
         self._client_code: int | None = None
         """The close code that the client sent."""
         self._unreachable = False
-        """A send failed, and the client's close code may still be unread."""
+        """Whether a send failed. The client's close code may still be unread."""
         self._aborted = False
         self._commit_finals = 0
-        """Finals sent that answer a commit: one a channel."""
+        """Finals sent in answer to commits."""
         self._last_sent = time.monotonic()
         """When a message was last sent, monotonic seconds."""
         self._receiver = Receiver(socket, dialect, telemetry, context.loop_lag, self._open_bridge)
@@ -70,19 +70,19 @@ class Connection:
         await self._close(close)
         self._record_end(close)
 
-    # Called by admission
+    # Called by `Admission`
 
     def drain(self) -> None:
         """End the open utterance at the last sample received, send what is due, then close with 1012."""
         self._conclude(ServerRestarting(), Reason.DRAIN)
 
     def finish_now(self) -> None:
-        """Time is up: send hypotheses in place of finals that are not ready."""
+        """Send hypotheses in place of finals that are not ready: the drain runs out of time."""
         if self._bridge is not None:
             self._bridge.inbound.finish_now()
 
     def on_backend_lost(self) -> None:
-        """The engine died: close with 1011, whether or not an utterance is open."""
+        """Close with 1011, because the engine died, whether or not an utterance is open."""
         self._fail(InternalError())
 
     @property
@@ -100,7 +100,7 @@ class Connection:
     def seconds_behind(self) -> float | None:
         """Seconds that the engine is behind this client's live audio.
 
-        None: the client sends ahead of real time, or does not read; its lateness says nothing of the engine.
+        None: the client is ahead of real time, or does not read, so its backlog does not show how fast the engine is.
         """
         reads = self._bridge is None or not self._bridge.outbound.is_full
         return self._receiver.seconds_behind if reads else None
@@ -132,7 +132,7 @@ class Connection:
                 await asyncio.shield(self._bridge.thread.ended)
 
     async def _stop(self, receiver: asyncio.Task[None]) -> None:
-        """End the recv pump; if the client is gone, once its close code, behind its last messages, is read."""
+        """End the receive loop. If the client is gone, first read its last messages and its close code."""
         if self._unreachable:
             await asyncio.wait([receiver], timeout=_CLOSE_SECONDS)
         if not receiver.done():
@@ -161,13 +161,13 @@ class Connection:
             self._bridge.outbound.end()
 
     async def _send_loop(self, bridge: Bridge) -> None:
-        """Send pump: ends when the outbound queue does, or the client is gone."""
+        """Send events until the outbound queue ends or the client is gone."""
         while (event := await bridge.outbound.get()) is not None:
             if not await self._send(self._dialect.tell(self._stamped(event), time.time())):
                 return
 
     def _stamped(self, event: Event) -> Event:
-        """A final with its latency up to now, so that time spent in the queue counts."""
+        """Set a final's latency, which includes the time in the outbound queue."""
         if not isinstance(event, Final):
             return event
         self._commit_finals += event.reason is Reason.COMMIT
@@ -196,8 +196,8 @@ class Connection:
     # The end
 
     def _watch_idle(self) -> None:
-        """End a connection that was idle for too long, else set a timer for when it may have been."""
-        if self._receiver.ignores:
+        """Close the connection if it was idle for too long, else check again when it may have been."""
+        if self._receiver.ignores_messages:
             return
         ends = self._idle_ends()
         if not ends:
@@ -210,9 +210,9 @@ class Connection:
             self._idle_timer = asyncio.get_running_loop().call_later(left, self._watch_idle)
 
     def _idle_ends(self) -> list[tuple[float, str]]:
-        """When the connection will have been idle for too long, monotonic seconds, and what did not come."""
+        """Deadlines of idleness: monotonic seconds, and what did not come by then."""
         limits, receiver, ends = self._context.socket, self._receiver, []
-        if receiver.waits:  # whatever the client has sent since is not read
+        if receiver.is_paused:  # what the client sends meanwhile is not read
             receiver.last_message = receiver.last_audio = time.monotonic()
         if limits.idle_seconds:
             # A client that waits for the final of its commit has nothing to send.
@@ -225,9 +225,9 @@ class Connection:
         return ends
 
     def _fail(self, error: ServiceError) -> None:
-        """Close with `error`, unless something else closes the connection already; what is due is still sent.
+        """Close with `error`, unless the connection is being closed already.
 
-        The open utterance gets its final, unless the server failed or the client does not read.
+        The open utterance gets its final first, unless the server failed or the client does not read.
         """
         if isinstance(error, InternalError | ClientTooSlow):
             self._set_error(error)
@@ -241,15 +241,15 @@ class Connection:
     def _set_error(self, error: ServiceError) -> None:
         if self._error is None and isinstance(error, ServerOverloaded):
             self._context.metrics.overload_closes.inc()
-        # With its traceback it would be in a reference cycle with this connection.
+        # Its traceback would make a reference cycle with this connection.
         self._error = self._error or error.without_traceback()
-        self._receiver.ignores = True
+        self._receiver.ignores_messages = True
 
     def _in_time(self, seconds: float, action: Callable[[], None]) -> None:
         self._closing_timers.append(asyncio.get_running_loop().call_later(seconds, action))
 
     def _conclude(self, error: ServiceError, reason: Reason) -> None:
-        """Close with `error` after the finals that are due; the open utterance ends with `reason`."""
+        """Close with `error` after all finals. The open utterance ends with `reason`."""
         self._set_error(error)
         if self._bridge is None:
             self._bridge_decided.set()
@@ -258,7 +258,7 @@ class Connection:
             self._bridge.conclude(reason)
 
     def _cancel(self, *, at_once: bool) -> None:
-        """Drop what is not processed; what is queued for the client is still sent, unless `at_once`. Idempotent."""
+        """Drop what is not processed. Unless `at_once`, what is queued for the client is still sent. Idempotent."""
         self._bridge_decided.set()
         if self._bridge is not None:
             self._bridge.cancel(at_once=at_once)
@@ -269,7 +269,7 @@ class Connection:
         self._cancel(at_once=True)
 
     def _abort(self) -> None:
-        """Drop the socket: a close frame would wait behind what the client does not read."""
+        """Drop the socket. A close frame would wait behind the messages that the client does not read."""
         self._aborted = True
         if self._socket.transport is not None:
             self._socket.transport.abort()
@@ -277,7 +277,7 @@ class Connection:
     async def _close(self, close: Close) -> None:
         """Send the last messages and the close frame, and wait for the client's."""
         if self._aborted and self._socket.transport is None and self._client_code is None:
-            # The socket cannot be dropped. While it lasts it counts as a session, so that such sockets are bounded.
+            # The socket cannot be dropped. It counts as a session while it lasts, so such sockets are bounded.
             await self._await_disconnect()
         if self._client_code is not None or self._aborted or self._unreachable:
             return
@@ -285,7 +285,8 @@ class Connection:
             with contextlib.suppress(*_PEER_GONE):
                 async with asyncio.timeout(_CLOSE_SECONDS):
                     await self._socket.send({"type": "websocket.close", "code": close.code, "reason": close.reason})
-                    # A socket that uvicorn closes before the peer's reply is read is reset, and the last words lost.
+                    # If uvicorn closed the socket before the peer's reply is read, TCP would reset it, and the last
+                    # words be lost.
                     await self._await_disconnect()
 
     async def _await_disconnect(self) -> None:

@@ -1,4 +1,4 @@
-"""Server-sent events: an answer that is sent bit by bit."""
+"""An HTTP answer of server-sent events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from protocol.errors import ClientTooSlow
 _HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache",
-    "x-accel-buffering": "no",  # nginx passes each event on at once
+    "x-accel-buffering": "no",  # makes nginx pass each event on at once
 }
 
 
@@ -20,7 +20,7 @@ class EventStream:
     """One answer of server-sent events (WHATWG HTML, section 9.2). Used on the event loop."""
 
     def __init__(self, send: Send, send_seconds: float, headers: dict[str, str]) -> None:
-        """`send_seconds`: how long a client may read nothing; `headers`: sent besides the usual ones."""
+        """`send_seconds`: how long a client may read nothing. `headers`: additional headers."""
         self._send = send
         self._seconds = send_seconds
         self._headers = _HEADERS | headers

@@ -1,4 +1,4 @@
-"""What a proxy says of the requests that it passes on: believed only of the proxies that the settings name."""
+"""The headers X-Forwarded-*, which count only if they come from a trusted proxy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TrustedProxies:
         self._networks = tuple(networks)
 
     def original(self, scope: Scope) -> Scope:
-        """The request as it came to the proxy, with its Host and its client; as it is from any other peer."""
+        """The request as the proxy received it: its Host and its client. Unchanged if no trusted proxy sent it."""
         if not self._trusts(peer_address(scope)):
             return scope
         headers = Headers(scope=scope)
@@ -35,7 +35,7 @@ class TrustedProxies:
         return changed
 
     def _client(self, headers: Headers) -> str:
-        """The nearest address that is no trusted proxy's: what is further left may be invented by the client."""
+        """The last address that is not a trusted proxy's. Addresses before it may be invented by the client."""
         passed = _parts(headers.getlist("x-forwarded-for"))
         return next((each for each in reversed(passed) if not self._trusts(each)), "")
 
@@ -47,7 +47,7 @@ class TrustedProxies:
 
 
 def _last(values: Sequence[str]) -> str:
-    """The last of all values: a proxy adds its own at the end."""
+    """The last value: a proxy appends its own."""
     parts = _parts(values)
     return parts[-1] if parts else ""
 

@@ -1,9 +1,9 @@
-"""When Python's garbage collector walks over all objects: seldom, because every thread waits while it does.
+"""Makes full garbage collections rare, because they pause every thread.
 
-Reference counts free nearly everything. Only reference cycles are left to the collector. Python starts a full
-collection whenever the objects that survived the smaller ones have grown by a quarter; with live streams those are
-messages on their way. At 600 streams a full collection came every four seconds, took 130 ms, and found nothing.
-Connections that closed are what leaves cycles here, so they are counted instead.
+Reference counts free nearly all objects; only reference cycles need the collector. Python starts a full collection when
+the objects that survived smaller ones have grown by a quarter. With live streams these are messages in queues: at 600
+streams a full collection came every four seconds, took 130 ms, and found nothing. Here it is closed connections that
+leave cycles, so they are counted instead.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from __future__ import annotations
 import gc
 
 MIN_CLOSED = 256
-"""Closed connections and HTTP requests that are worth a full collection."""
+"""Least number of closed connections and HTTP requests before a full collection."""
 GEN2_THRESHOLD = 1_000
-"""Collections of the middle generation between two full ones that Python starts itself (its default is 10): 7 minutes
-at 600 streams. These find the cycles that no closed connection accounts for."""
+"""Collections of the middle generation before Python starts a full one itself (10 by default): 7 minutes at 600
+streams. These find cycles that do not come from closed connections."""
 
 
 class GcPolicy:

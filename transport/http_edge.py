@@ -1,4 +1,4 @@
-"""What is the same for every HTTP answer: the body of errors, CORS headers, and the path prefix."""
+"""What all HTTP answers share: the body of errors, CORS headers, and the path prefix."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def upgrade_required(request: Request) -> Response:
 
 
 def peer_address(scope: Scope) -> str:
-    """Address of the client, or of the proxy in between; empty on a Unix socket."""
+    """Address of the client, or of the proxy in front of the server; empty on a Unix socket."""
     client = scope.get("client")
     return str(client[0]) if client else ""
 
 
 def with_prefix(scope: Scope, prefix: str) -> Scope:
-    """The request as under `prefix` (without a slash at its end), whether a proxy has stripped it or not."""
+    """Make the request's path and root path right under `prefix`, whether a proxy has stripped the prefix or not."""
     if not prefix or scope.get("root_path"):
         return scope
     path = scope["path"]
@@ -70,7 +70,7 @@ class Cors:
     """ASGI middleware: lets pages of the allowed origins read the answers, by the Fetch standard's CORS protocol."""
 
     def __init__(self, app: ASGIApp, check_origin: Callable[[Mapping[str, str]], None]) -> None:
-        """`check_origin` raises a `ServiceError` for the headers of a page that is not let in."""
+        """`check_origin` raises a `ServiceError` for the headers of a page that is not allowed."""
         self._app = app
         self._check_origin = check_origin
 
@@ -111,7 +111,7 @@ def _preflight(scope: Scope, origin: str, headers: Headers, refusal: ServiceErro
 
 
 def with_request_id(scope: Scope, send: Send) -> Send:
-    """`send`, on OpenAI's paths with the header `x-request-id`, which their clients show with an error."""
+    """Wrap `send` so that answers on OpenAI's paths have `x-request-id`, which OpenAI's clients show with an error."""
     if not is_openai_path(get_route_path(scope)):
         return send
 

@@ -1,7 +1,7 @@
-"""What a client sent and its worker thread has not yet taken: a janus queue, bounded in seconds of audio.
+"""Audio and commands of one connection on their way to its worker thread: a janus queue, bounded in seconds of audio.
 
-A client that sends ahead of real time is slowed down by its socket and loses nothing. A live client whose engine is
-late loses the oldest audio beyond the bound; the worker reports what is missing.
+A client that sends ahead of real time is throttled and loses nothing. A live client loses the oldest audio beyond the
+bound when the engine is slower than speech; the worker reports what is missing.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from observability.connection_telemetry import ConnectionTelemetry
 from protocol.errors import BadRequest, ServerOverloaded
 from protocol.events import Command, Reason
 from protocol.pcm import BYTES_PER_SAMPLE, BYTES_PER_SECOND
-from transport.queues import DROP_UNIT_SECONDS, QueueOptions
+from transport.queue_options import DROP_UNIT_SECONDS, QueueOptions
 from transport.worker_scheduler import WorkerScheduler
 
 _MAX_TAKEN_SECONDS = 2.0
-"""Audio that the worker takes at a time, so that a backlog stays in the bounded queue."""
-_SLOW_FROM = 0.5
-"""Fill from which a client that is ahead is read more slowly."""
-_SLOWEST = 4.0
-"""Seconds that the reading of a second of audio takes when the queue is nearly full."""
+"""Most audio that the worker takes at a time. The rest stays in the queue, where it is bounded."""
+_THROTTLE_FILL = 0.5
+"""How full the queue is (0 to 1) when throttling begins."""
+_MAX_THROTTLE = 4.0
+"""Seconds to wait for each second of audio read, when the queue is nearly full."""
 
 
 class _DropOldestQueue(janus.Queue[Inbound]):
@@ -45,13 +45,13 @@ class _DropOldestQueue(janus.Queue[Inbound]):
 
     @property
     def fill(self) -> float:
-        """Of seconds or of messages; 1 is full."""
+        """How full the queue is, in seconds or in messages, whichever is more; 1 is full."""
         return max(self._bytes / self._max_bytes, self.messages / self._options.in_messages)
 
     @property
     def oldest(self) -> Inbound | None:
         """The item that the worker takes next."""
-        with contextlib.suppress(IndexError):  # taken in between
+        with contextlib.suppress(IndexError):  # the worker took it in between
             return self._queue[0] if self._queue else None
         return None
 
@@ -79,9 +79,9 @@ class _DropOldestQueue(janus.Queue[Inbound]):
 class InboundQueue:
     """One connection's audio and commands, in order. Satisfies `inference.worker_queues.AudioSource`.
 
-    Audio gathers until it reaches the sample that the worker waits for: waking a thread is what costs most. For the
-    worker's thread: `exhausted`, `take`, `wait`, `watch_for_stall`; any: `wake`, `cancelled`, `must_finish`; all else:
-    the event loop.
+    Audio gathers in a batch until it reaches the sample that the worker waits for, because waking a thread costs more
+    than processing a message. The worker's thread calls `exhausted`, `take`, `wait` and `watch_for_stall`; any thread
+    `wake`, `cancelled` and `must_finish`; only the event loop everything else.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class InboundQueue:
         self._batch = AudioMessages(0)
         self._received_bytes = self._due_bytes = 0
         self._dropped_seconds = 0.0
-        """Since the queue was last empty."""
+        """Audio dropped since the queue was last empty."""
         self._error: ServerOverloaded | BadRequest | None = None
         self.must_finish = False
         self.end_reason = Reason.DRAIN
@@ -146,7 +146,11 @@ class InboundQueue:
         self._raise_error()
 
     def end(self, *, drain: bool, reason: Reason = Reason.DRAIN) -> None:
-        """Take nothing more. The worker processes what came and ends the open utterance, or drops all. Idempotent."""
+        """Accept nothing more. Idempotent.
+
+        `drain`: the worker processes what is queued and ends the open utterance with `reason`; else it drops
+        everything.
+        """
         if self._ended == "cancel" or (drain and self._ended):
             return
         if self._ended is None:
@@ -155,31 +159,31 @@ class InboundQueue:
         self._flush()
         self._ended = "drain" if drain else "cancel"
         self._queue.shutdown(immediate=not drain)
-        self._scheduler.asleep(self)
+        self._scheduler.worker_sleeps(self)
         self.wake()
 
     def finish_now(self) -> None:
-        """Have the worker wait for no final any more; after `end(drain=True)`."""
+        """Make the worker stop waiting for finals; call it after `end(drain=True)`."""
         self.must_finish = True
         self.wake()
 
-    def pause_seconds(self, data: bytes) -> float:
-        """How long to wait after the message `data` of a client that is ahead: the fuller the queue, the longer."""
-        slowness = _SLOWEST * (min(self._queue.fill, 1) - _SLOW_FROM) / (1 - _SLOW_FROM)
-        return max(0.0, slowness) * self.seconds_of(data)
+    def throttle_seconds(self, data: bytes) -> float:
+        """Pause before the next read of a client that is ahead of real time, after its message `data`."""
+        throttle = _MAX_THROTTLE * (min(self._queue.fill, 1) - _THROTTLE_FILL) / (1 - _THROTTLE_FILL)
+        return max(0.0, throttle) * self.seconds_of(data)
 
     def seconds_of(self, data: bytes) -> float:
-        """Length of a message of this connection."""
+        """Duration of a message of this connection."""
         return len(data) / self._bytes_per_second
 
     @property
     def is_full(self) -> bool:
-        """Whether a client that is ahead must wait; never after `end`."""
+        """Whether a client that is ahead of real time must not be read; false after `end`."""
         return self._queue.fill >= 1 and self._ended is None
 
     @property
     def age_seconds(self) -> float:
-        """Seconds since the oldest message that the worker has not taken was read."""
+        """How long the oldest message in the queue has waited."""
         oldest = self._queue.oldest
         if oldest is None:
             return 0.0
@@ -207,7 +211,7 @@ class InboundQueue:
         self._dropped_seconds = 0.0 if queue.async_q.empty() else self._dropped_seconds
         queue.async_q.put_nowait(item)
         self._telemetry.queued("in_queue", queue.messages)
-        evicted, queue.evicted = queue.evicted, []  # only this thread puts, and so evicts
+        evicted, queue.evicted = queue.evicted, []  # filled by `_put` of the queue, which only this thread calls
         for each in evicted:
             seconds = self._seconds(each)
             self._dropped_seconds += seconds
@@ -229,7 +233,7 @@ class InboundQueue:
 
     @property
     def cancelled(self) -> bool:
-        """Whether all work is to be dropped."""
+        """Whether the worker must drop all work."""
         return self._ended == "cancel"
 
     @property
@@ -238,32 +242,36 @@ class InboundQueue:
         return self._ended is not None and self._queue.sync_q.empty()
 
     def take(self) -> list[Inbound]:
-        """What is queued, in order; audio about 2 s at a time."""
+        """What is queued, in order, up to about 2 s of audio."""
         taken: list[Inbound] = []
-        # An end at once empties the queue in between.
+        # `end(drain=False)` may empty the queue meanwhile.
         with contextlib.suppress(janus.SyncQueueEmpty, janus.SyncQueueShutDown):
             while self._queue.messages and sum(map(self._seconds, taken)) < _MAX_TAKEN_SECONDS:
                 taken.append(self._queue.sync_q.get_nowait())
         return taken
 
     def wait(self, seconds: float, position: int | None) -> None:
-        """See `AudioSource`. With many sessions `seconds` are more. Ends after twice that if too little audio comes."""
+        """See `AudioSource`.
+
+        With many sessions it waits for more audio. It returns after twice `seconds` at the latest.
+        """
         seconds = self._scheduler.poll_seconds(seconds)
         due = sys.maxsize
         if position is not None:
             due = min(position * self._sample_bytes, self._batch.offset + int(seconds * self._bytes_per_second))
         self._due_bytes = due
-        # The event loop compares after it adds, this thread after it sets: at least one of them sees that it is due.
+        # The event loop adds audio and then compares; this thread sets `_due_bytes` and then compares. So at least one
+        # of the two sees that the audio is due.
         if self._received_bytes >= due:
             self._call_on_loop(self._schedule_if_due)
-        self._scheduler.asleep(self)
+        self._scheduler.worker_sleeps(self)
         try:
             self._wake.get(timeout=2 * seconds)
         except Empty:
             if self._batch.chunks:
-                self._call_on_loop(self._hand_over)
+                self._call_on_loop(self._wake_with_batch)
 
-    def _hand_over(self) -> None:
+    def _wake_with_batch(self) -> None:
         self._flush()
         self.wake()
 
@@ -277,7 +285,7 @@ class InboundQueue:
 
     def wake(self) -> None:
         """End a `wait` now; any thread."""
-        if self._wake.empty():  # one token is enough: whoever finds it takes everything
+        if self._wake.empty():  # one token is enough: the worker takes all that is queued
             self._wake.put(None)
 
     def _seconds(self, item: Inbound) -> float:

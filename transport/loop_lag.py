@@ -1,4 +1,4 @@
-"""How late the event loop is: whatever holds it up delays every session and every answer."""
+"""Measures by how much callbacks of the event loop are late. Whatever blocks the loop delays every session."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import time
 from collections import deque
 
 CHECK_SECONDS = 0.05
-"""Time between two checks; a delay is reported short by at most this."""
+"""Time between two checks. A lag is underestimated by at most this."""
 WINDOW_SECONDS = 60.0
-"""How long a lag is remembered: longer than the time between two scrapes."""
+"""How long a lag is remembered: longer than Prometheus waits between two scrapes."""
 
 
 class LoopLag:
@@ -17,9 +17,9 @@ class LoopLag:
 
     def __init__(self, now: float) -> None:
         self._due = now + CHECK_SECONDS
-        self._held_up = 0.0
+        self._blocked_seconds = 0.0
         self._lags: deque[tuple[float, float]] = deque()
-        """When each was noticed, and its seconds. Only those longer than all later ones: the first is the longest."""
+        """(time, seconds) of lags. Each is longer than all after it, so the first is the longest."""
 
     async def watch(self) -> None:
         """Check until cancelled."""
@@ -28,21 +28,21 @@ class LoopLag:
             self.check(time.monotonic())
 
     def check(self, now: float) -> None:
-        """Take note of a check, which was due `CHECK_SECONDS` after the last one."""
+        """Record a check that was due `CHECK_SECONDS` after the previous one."""
         lag = now - self._due
         while self._lags and self._lags[-1][1] <= lag:
             self._lags.pop()
         self._lags.append((now, lag))
-        self._held_up += max(0.0, lag)
+        self._blocked_seconds += max(0.0, lag)
         self._due = now + CHECK_SECONDS
 
     def longest(self, now: float) -> float:
-        """The longest lag of the last minute, in seconds; that of a check that is overdue counts."""
+        """The longest lag of the last minute, in seconds. A check that is overdue now counts."""
         while self._lags and now - self._lags[0][0] > WINDOW_SECONDS:
             self._lags.popleft()
         longest = self._lags[0][1] if self._lags else 0.0
         return max(0.0, longest, now - self._due)
 
-    def held_up(self, now: float) -> float:
-        """For how many seconds the loop was held up until now, all lags together: it only grows."""
-        return self._held_up + max(0.0, now - self._due)
+    def blocked_seconds(self, now: float) -> float:
+        """Sum of all lags until now, in seconds. It only grows."""
+        return self._blocked_seconds + max(0.0, now - self._due)

@@ -1,11 +1,11 @@
-"""Tells a flood of messages that mean nothing from a gateway that sends its metadata along."""
+"""Limits the rate of messages that the dialect does not know."""
 
 from __future__ import annotations
 
 from protocol.errors import BadRequest
 
 MAX_PER_SECOND = 200
-"""Messages in any one second; gateways that wrap audio in text send 50."""
+"""Unknown messages allowed in a second. Gateways that wrap audio in text send 50."""
 
 
 class MessageFlood:

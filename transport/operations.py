@@ -10,7 +10,7 @@ from transport.app_context import AppContext
 
 
 def health(context: AppContext) -> Response:
-    """Answer of `GET /health`: 200 only when warm and able."""
+    """Answer `GET /health`: 200 only while the engine is ready."""
     admission = context.admission
     answer = Health(
         status=admission.status,
@@ -24,7 +24,7 @@ def health(context: AppContext) -> Response:
 
 
 def readiness(context: AppContext) -> Response:
-    """Answer of `GET /health/ready`: 200 only when a new session would be let in."""
+    """Answer `GET /health/ready`: 200 only while a new session would be admitted."""
     admission = context.admission
     answer = Readiness(
         status=admission.readiness,
@@ -38,5 +38,5 @@ def readiness(context: AppContext) -> Response:
 
 
 def metrics(context: AppContext) -> Response:
-    """Answer of `GET /metrics`, in the text format of Prometheus."""
+    """Answer `GET /metrics` in the text format of Prometheus."""
     return Response(context.metrics.render(), media_type=CONTENT_TYPE_LATEST)

@@ -1,6 +1,6 @@
-"""Events that a session's worker reported and the client was not sent yet: a janus queue in which finals come first.
+"""Events of one session on their way to the client: a bounded janus queue that drops hypotheses rather than finals.
 
-End of stream is the queue's own state, never an item that a full queue could drop.
+The end of the stream is a state of the queue, never an item that a full queue could drop.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import janus
 from inference.worker_queues import SinkClosed
 from observability.connection_telemetry import ConnectionTelemetry
 from protocol.events import Cleared, Event, Final, Hypothesis, Level, SpeechStarted, SpeechStopped
-from transport.queues import QueueOptions
+from transport.queue_options import QueueOptions
 
 OFFERED_UP_TO = 0.8
-"""Fill of the queue beyond which hypotheses and speech events are dropped."""
+"""How full the queue may be (0 to 1) before hypotheses and speech events are dropped."""
 LEVELS_UP_TO = 0.4
-"""Fill of the queue beyond which levels are dropped, so that they leave room for what matters more."""
+"""The same for levels, which matter less."""
 
 
 class _Queue(janus.Queue[Event]):
-    """A final removes the hypotheses of its channel before it, `Cleared` all. The hook overridden is janus's own."""
+    """A final removes the earlier hypotheses of its channel, `Cleared` those of all. Overrides a hook of janus."""
 
     def _put(self, item: Event) -> None:
         if isinstance(item, Final):
@@ -50,13 +50,13 @@ class OutboundQueue:
         self._loop = asyncio.get_running_loop()
         self._queue = _Queue(options.out_messages)
         self._ended = False
-        # Hypotheses alone must never fill the queue: a final would wait behind what it is to replace.
+        # Hypotheses must never fill the queue: a final would wait behind the hypotheses that it replaces.
         self._offered_up_to = min(int(options.out_messages * OFFERED_UP_TO), options.out_messages - 2)
         self._levels_up_to = int(options.out_messages * LEVELS_UP_TO)
         self._filled = asyncio.Event()
 
     def offer(self, event: SpeechStarted | SpeechStopped | Level | Hypothesis) -> bool:
-        """Queue an event unless the queue is over 80 % full (a level: 40 %); whether it was queued."""
+        """Queue an event unless the queue is over 80 % full (for a level: 40 %). Returns whether it was queued."""
         if len(self) > (self._levels_up_to if isinstance(event, Level) else self._offered_up_to):
             return False
         try:
@@ -67,7 +67,7 @@ class OutboundQueue:
         return True
 
     def put(self, event: Event) -> None:
-        """Queue an event, waiting for room.
+        """Queue an event. Blocks until there is room.
 
         Raises:
             SinkClosed: the session ended first.
@@ -81,7 +81,7 @@ class OutboundQueue:
     async def get(self) -> Event | None:
         """The next event; None when there will be no more."""
         while True:
-            # Cleared before the queue is read: an event that is put after that sets it again.
+            # Clear the flag before reading the queue: an event that is put later sets it again.
             self._filled.clear()
             try:
                 return self._queue.async_q.get_nowait()
@@ -91,14 +91,14 @@ class OutboundQueue:
                 await self._filled.wait()
 
     def end(self, *, at_once: bool = False) -> None:
-        """Let nothing more in; what is queued is still sent, unless `at_once`. Idempotent; on the event loop."""
+        """Accept nothing more. Unless `at_once`, what is queued is still sent. Idempotent. On the event loop."""
         if at_once or not self._ended:
             self._ended = True
             self._queue.shutdown(immediate=at_once)
             self._filled.set()
 
     def _notify(self) -> None:
-        # One callback on the loop: a third of what a wait inside janus costs, which is a task for each event.
+        # One callback on the loop costs a third of a wait inside janus, which makes a task for each event.
         self._telemetry.queued("out_queue", len(self))
         with contextlib.suppress(RuntimeError):  # a closed loop means that the process ends
             self._loop.call_soon_threadsafe(self._filled.set)

@@ -1,4 +1,4 @@
-"""The page for browsers: the files of page/, each at a route of its own, so that nothing in it is inline."""
+"""Serves the page for browsers: each file of page/ has its own route, so that nothing in the page is inline."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ HEADERS: Mapping[str, str] = {
     "permissions-policy": "microphone=(self)",
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
-    # Asked for again each time and answered with 304: after an upgrade no file is of the version before.
+    # Browsers ask each time and get 304, so that after an upgrade they never mix files of two versions.
     "cache-control": "no-cache",
 }
 
 
 class PageFacts(BaseModel):
-    """Answer of `GET /page/server.json`, for this version's page only: what it may offer."""
+    """Answer of `GET /page/server.json`, for the page of this version only: what the page may offer."""
 
     version: str
     """The server's version."""
     backend: str
     """Name of the engine."""
     languages: list[str] | None
-    """Primary subtags that the engine recognises; null: any, or not known yet."""
+    """Primary subtags that the engine knows; null: any, or the engine is not loaded yet."""
     words: bool
     """Whether the engine can time words."""
 

@@ -1,7 +1,7 @@
-"""How much of what a client sends waits in the system before it is read.
+"""Bounds the receive buffer of a connection in the operating system.
 
-A client that is held back fills its connection's receive buffer, and the send buffer on its own side, which grows with
-it; a ping waits behind both. The system would let them grow to many megabytes.
+A throttled client fills this buffer, and its own send buffer, which grows with it. A ping waits behind both. The
+system would let them grow to many megabytes.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ import asyncio
 import contextlib
 import socket
 
-_USUAL_BYTES = 32_768
-"""The system takes twice as much, for its own needs. Over a network of 200 ms it lets 0.3 MB/s through: ten live
-streams."""
-_HELD_BACK_BYTES = 8_192
-"""Both sides then hold 0.2 to 0.6 MB; at twice real time 0.64 are read in 10 s."""
+_RECEIVE_BYTES = 32_768
+"""Bytes for a client that is not throttled. Linux doubles the value, for its own needs. With a round trip of 200 ms
+this lets 0.3 MB/s through: ten live streams."""
+_THROTTLED_BYTES = 8_192
+"""Bytes for a throttled client. Both buffers then hold 0.2 to 0.6 MB. An engine at twice real time reads 0.64 MB in 10
+s."""
 _SEGMENTS = 4
-"""No buffer is smaller than so many TCP segments: Linux sends none into a window that is smaller than one."""
+"""Least size of the buffer in TCP segments: Linux sends nothing into a window smaller than one segment."""
 
 
-def bound_receive_buffer(transport: asyncio.BaseTransport, *, held_back: bool) -> None:
-    """Set the size of a connection's receive buffer: a smaller one for a client that is held back."""
+def bound_receive_buffer(transport: asyncio.BaseTransport, *, throttled: bool) -> None:
+    """Set the size of a connection's receive buffer: a smaller one for a throttled client."""
     raw: socket.socket = transport.get_extra_info("socket")
-    size = max(_HELD_BACK_BYTES if held_back else _USUAL_BYTES, _SEGMENTS * _segment_bytes(raw))
+    size = max(_THROTTLED_BYTES if throttled else _RECEIVE_BYTES, _SEGMENTS * _segment_bytes(raw))
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
 

@@ -1,4 +1,4 @@
-"""The recv pump of a connection: messages in, commands for the session's worker out."""
+"""The receive loop of a connection: turns the client's messages into commands for the session's worker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from transport.receive_buffer import bound_receive_buffer
 from transport.websocket_protocol import KEEPALIVE_EVENT, PONG_EVENT, SpeechWebSocketProtocol
 
 _FULL_POLL_SECONDS = 0.05
-"""Time between two checks whether a client that is held back has room in the queue, or is gone."""
+"""Interval at which a full queue is checked for room, and the client for having gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,11 @@ class AsgiSocket:
     receive: Receive
     send: Send
     protocol: SpeechWebSocketProtocol | None
-    """What it is read by; None: another protocol, so the socket cannot be dropped."""
+    """The protocol that reads it; None: another class than ours, so the socket can be neither pinged nor dropped."""
 
     @property
     def transport(self) -> asyncio.Transport | None:
-        """What it is read from, if that is known."""
+        """Its transport; None: unknown."""
         return None if self.protocol is None else self.protocol.transport
 
     @property
@@ -45,13 +45,19 @@ class AsgiSocket:
         """Whether the client is known to be gone."""
         return self.transport is not None and self.transport.is_closing()
 
-    def hold_back(self, *, held_back: bool) -> None:
-        """Let little wait in the system's buffers, or as usual; nothing with another protocol."""
+    def set_throttled(self, *, throttled: bool) -> None:
+        """Choose the size of the receive buffer: small for a throttled client.
+
+        Does nothing under another protocol class.
+        """
         if self.transport is not None and not self.closing:
-            bound_receive_buffer(self.transport, held_back=held_back)
+            bound_receive_buffer(self.transport, throttled=throttled)
 
     def ping(self, payload: bytes) -> None:
-        """Send a ping whose pong comes as an event behind all that came before it; nothing with another protocol."""
+        """Send a ping.
+
+        Its pong comes as an event, after all messages before it. Does nothing under another protocol class.
+        """
         if self.protocol is not None and not self.closing:
             self.protocol.ping(payload)
 
@@ -67,7 +73,7 @@ class Receiver:
         loop_lag: LoopLag,
         open_bridge: Callable[[], Bridge | None],
     ) -> None:
-        """`open_bridge` is called with the first message; None: the connection ends without a session."""
+        """`open_bridge` is called at the first message; if it returns None, the connection ends without a session."""
         self._socket = socket
         self._dialect = dialect
         self._telemetry = telemetry
@@ -76,35 +82,39 @@ class Receiver:
         self._bridge: Bridge | None = None
         self._unknown_messages = MessageFlood()
         self._pace = ClientPace()
-        self._free_since = time.monotonic()
-        """When the last audio was taken and the socket was read again, monotonic seconds."""
-        self.ignores = False
-        """The session ends, or the client finished it: only the client's close is awaited."""
+        self._reading_since = time.monotonic()
+        """Since when the socket is read again, after the last audio, monotonic seconds."""
+        self.ignores_messages = False
+        """True after `finish`, or when the server ends the session: only the client's close is awaited."""
         self.last_message = self.last_audio = time.monotonic()
-        """When the last message or keepalive, and the last audio, was read (or the connection opened), monotonic s."""
+        """When the last message or keepalive, and the last audio, came (or the connection opened), monotonic
+        seconds."""
         self.commits = 0
         """Commits received."""
-        self.waits = False
-        """The client is ahead of real time, and what it sent next is not read now."""
-        self._was_held_back = False
-        """Since it was last live."""
+        self.is_paused = False
+        """Whether the socket is not read now, because its client is throttled."""
+        self._throttled = False
+        """Whether the receive buffer is small, as for a throttled client."""
 
     @property
     def seconds_behind(self) -> float | None:
-        """Seconds of live audio that the worker has not taken; None: the client sends ahead of real time."""
+        """How long the oldest message has waited; None: the client is ahead of real time."""
         if self._pace.ahead:
             return None
         return 0.0 if self._bridge is None else self._bridge.inbound.age_seconds
 
     async def run(self, on_error: Callable[[ServiceError], None]) -> int:
-        """Read until the client is gone; returns its close code. `on_error` gets what ends the session."""
+        """Read until the client is gone, and return its close code.
+
+        `on_error` is called with the error that ends the session.
+        """
         while True:
             message = await self._socket.receive()
             now = time.monotonic()
             if message["type"] == "websocket.disconnect":
                 code: int = message.get("code") or 1005
                 return code
-            if self.ignores:
+            if self.ignores_messages:
                 continue
             try:
                 await self._take_event(message, now)
@@ -115,10 +125,10 @@ class Receiver:
                 on_error(InternalError())
 
     def flush(self) -> None:
-        """Queue the audio that the dialect still holds: the server ends the utterance here."""
+        """Queue the audio that the dialect still holds, before the server ends an utterance."""
         if self._bridge is not None:
             for audio in self._dialect.flush():
-                # What is wrong with the queue was raised for the message before.
+                # An overflow was raised for the message before already.
                 with contextlib.suppress(ServiceError):
                     self._bridge.inbound.put_audio(audio.data, time.monotonic(), live=not self._pace.ahead)
 
@@ -131,7 +141,7 @@ class Receiver:
             return
         self.last_message = now
         if message["type"] != KEEPALIVE_EVENT:
-            # Taken out of the message, which stays until the next one comes: it may have many megabytes.
+            # Removed from `message`, which stays in memory until the next one comes: it may have many megabytes.
             await self._take(message.pop("bytes", None), message.pop("text", None) or "", now)
 
     async def _take(self, data: bytes | None, text: str, now: float) -> None:
@@ -144,42 +154,42 @@ class Receiver:
         if bridge is None:
             return
         for command in self._dialect.take(text if data is None else data):
-            if self.ignores:
+            if self.ignores_messages:
                 return  # the session was ended during a long message
             if not isinstance(command, Audio):
                 self._take_command(command, bridge.inbound, now)
             elif command.data:
                 await self._take_audio(command.data, bridge, now)
             else:
-                await asyncio.sleep(0)  # a long message may give no audio for long
+                await asyncio.sleep(0)  # let others run while a long message gives no audio
 
     async def _take_audio(self, data: bytes, bridge: Bridge, now: float) -> None:
         pace, queue, seconds = self._pace, bridge.inbound, bridge.inbound.seconds_of(data)
-        pace.received(seconds, now, now - self._free_since, self._loop_lag.held_up(now))
+        pace.received(seconds, now, now - self._reading_since, self._loop_lag.blocked_seconds(now))
         bridge.stall_watch.received(seconds, now)
         queue.put_audio(data, now, live=not pace.ahead, resumes=pace.resumes)
         if pace.ahead:
-            await self._hold_back(data, queue)
-        elif self._was_held_back:
-            self._was_held_back = False
-            self._socket.hold_back(held_back=False)
-        self._free_since = self.last_audio = time.monotonic()
+            await self._throttle(data, queue)
+        elif self._throttled:
+            self._throttled = False
+            self._socket.set_throttled(throttled=False)
+        self._reading_since = self.last_audio = time.monotonic()
 
-    async def _hold_back(self, data: bytes, queue: InboundQueue) -> None:
-        """Wait as long as a client that is ahead must, after the message `data`."""
-        # Slower and slower rather than not at all, so that pings behind the audio are answered.
-        pause = queue.pause_seconds(data)
-        if pause and not self._was_held_back:
-            self._was_held_back = True
-            self._socket.hold_back(held_back=True)
-        self.waits = True
+    async def _throttle(self, data: bytes, queue: InboundQueue) -> None:
+        """Delay the next read, after the message `data` of a client that is ahead of real time."""
+        # Reading slows down before it stops, so that pings behind the audio are answered.
+        pause = queue.throttle_seconds(data)
+        if pause and not self._throttled:
+            self._throttled = True
+            self._socket.set_throttled(throttled=True)
+        self.is_paused = True
         await asyncio.sleep(pause)
         while queue.is_full and not self._socket.closing:  # noqa: ASYNC110 - the worker's thread makes room
             await asyncio.sleep(_FULL_POLL_SECONDS)
-        self.waits = False
+        self.is_paused = False
 
     def _take_command(self, command: Command, queue: InboundQueue, now: float) -> None:
-        self._telemetry.commanded(command)
+        self._telemetry.command_received(command)
         match command:
             case KeepAlive():
                 pass
@@ -193,7 +203,7 @@ class Receiver:
                 if self._unknown_messages.count(now) == 1:
                     queue.put_command(Reject(WarningCode.UNKNOWN_MESSAGE, message), now)
             case _:
-                self.ignores = isinstance(command, Finish)
+                self.ignores_messages = isinstance(command, Finish)
                 queue.put_command(command, now)
 
 

@@ -1,4 +1,4 @@
-"""The body of an error by the path that was asked: each dialect has its own."""
+"""Error answers over HTTP. Each dialect has its own body, so it depends on the path."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from protocol.openai_errors import OpenAiError, error_body, error_type, is_opena
 
 
 def refusal_at(path: str, error: ServiceError) -> HttpRefusal:
-    """The answer to a request that is refused on `path`, which is without the server's prefix."""
+    """The answer that refuses a request. `path` is without the server's prefix."""
     return openai_refusal(error) if is_openai_path(path) else json_refusal(error)
 
 
 def error_response(path: str, status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    """An HTTP error on `path`, which is without the server's prefix, with the body that its dialect documents."""
+    """An HTTP error with the body of the dialect at `path`, which is without the server's prefix."""
     if is_openai_path(path):
         body = error_body(OpenAiError(message=message, type=error_type(status)))
     else:
@@ -27,5 +27,5 @@ def error_response(path: str, status: int, message: str, headers: Mapping[str, s
 
 
 def refusal_response(refusal: HttpRefusal) -> Response:
-    """A refusal as an HTTP answer."""
+    """Convert a refusal to an HTTP answer."""
     return Response(refusal.body, refusal.status, dict(refusal.headers), refusal.content_type)

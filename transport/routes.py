@@ -1,4 +1,4 @@
-"""Every path of the server and what answers it."""
+"""The routes of the server."""
 
 from __future__ import annotations
 
@@ -72,19 +72,19 @@ def _add_operations(app: FastAPI) -> None:
     @app.head("/health", include_in_schema=False)
     @app.get("/health", response_model=Health, responses={503: {"model": Health}})
     async def health(request: Request) -> Response:
-        """Whether the engine is warm and able and the server stays; 200 when it is full too."""
+        """Whether the engine is ready and the server does not drain. A full server answers 200 too."""
         return operations.health(request.app.state.context)
 
     @app.head("/health/ready", include_in_schema=False)
     @app.get("/health/ready", response_model=Readiness, responses={503: {"model": Readiness}})
     async def ready(request: Request) -> Response:
-        """Whether a new session would be let in now: for load balancers."""
+        """Whether a new session would be admitted now: for load balancers."""
         return operations.readiness(request.app.state.context)
 
     @app.head("/health/live", include_in_schema=False)
     @app.get("/health/live")
     async def live() -> dict[str, str]:
-        """Whether this process answers at all."""
+        """Whether this process answers."""
         return {"status": "alive"}
 
     @app.head("/metrics", include_in_schema=False)

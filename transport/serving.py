@@ -1,4 +1,7 @@
-"""Runs uvicorn on sockets of our own: refusals in one sentence, true addresses, exit status 0 after a clean stop."""
+"""Runs uvicorn on sockets that this module opens.
+
+So errors are one sentence, the printed address is right, and the exit status is 0 after a clean stop.
+"""
 
 from __future__ import annotations
 
@@ -23,29 +26,28 @@ from fastapi import FastAPI
 from transport.websocket_protocol import SpeechWebSocketProtocol
 
 _CLIENT_DEFAULT = "http://localhost:8000"
-"""Where `stt` looks for a server that is not named."""
+"""Address that `stt` uses by default."""
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 
 _SEGMENT_BYTES = 1460
-"""The TCP segments of Ethernet, on every interface.
-
-On the loopback interface, where a proxy is, they would have 64 KiB, and the peer's send buffer, which grows with them,
-4 MB. A ping waits behind what it holds when the server holds a client back: for a minute at twice real time.
+"""Largest TCP segment, as on Ethernet, for every interface. The loopback interface has 64 KiB, with which the send
+buffer of a proxy on this machine grows to 4 MB. A throttled client's ping waits behind all of it: a minute at twice
+real time.
 """
 
 
 class CannotListen(Exception):
-    """The address cannot be listened on; the text is one plain sentence that names the setting."""
+    """The server cannot listen on the address. The text is one sentence that names the setting."""
 
 
 class SeveralProcesses(Exception):
-    """This is one of several processes that share a socket; the text is one plain sentence."""
+    """This is one of several processes that share a socket. The text is one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServingOptions:
-    """What `python app.py` tells uvicorn."""
+    """Options of uvicorn under `python app.py`."""
 
     host: str
     """Address or host name to listen on; `::` stands for IPv4 too."""
@@ -62,12 +64,13 @@ class ServingOptions:
 
 
 def refuse_several_processes() -> None:
-    """Look whether uvicorn runs several processes of this server.
+    """Check that uvicorn runs one process of this server.
 
     Raises:
-        SeveralProcesses: it does: each would load an engine of its own and have metrics of its own.
+        SeveralProcesses: it runs several. Each would load its own engine and have its own metrics.
     """
-    # uvicorn gives the process that it starts its Config; nothing else tells a worker from a reloader's child.
+    # uvicorn passes its Config to the process that it starts. Nothing else distinguishes a worker from a child of the
+    # reloader.
     config = getattr(multiprocessing.current_process(), "_kwargs", {}).get("config")
     if isinstance(config, uvicorn.Config) and config.workers > 1:
         raise SeveralProcesses(
@@ -77,7 +80,7 @@ def refuse_several_processes() -> None:
 
 
 def check_tls(options: ServingOptions) -> None:
-    """Look whether certificate and key can be used.
+    """Check that the certificate and its key can be used.
 
     Raises:
         CannotListen: they cannot.
@@ -90,15 +93,15 @@ def check_tls(options: ServingOptions) -> None:
         if not file.is_file() or not os.access(file, os.R_OK):
             raise CannotListen(f"{name} cannot be used: there is no such file, or this user may not read it.")
     try:
-        # With an empty password a key that needs one is an error, not a question on the terminal.
+        # Without a password given, OpenSSL would ask for it on the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(options.tls_cert, options.tls_key, password="")
     except (OSError, ValueError) as error:
-        reason = "the key needs a password, or the two do not belong together, or are no PEM files"
+        reason = "the key needs a password, or the two do not belong together, or they are not PEM files"
         raise CannotListen(f"STT_TLS_CERT and STT_TLS_KEY cannot be used: {reason}.") from error
 
 
 def uvicorn_host(arguments: Sequence[str], environment: Mapping[str, str]) -> str | None:
-    """The address that uvicorn's command line names; None: another command, or a socket that it was given."""
+    """The address on uvicorn's command line; None: another command, or uvicorn was given a socket."""
     if Path(arguments[0]).parent.name != "uvicorn" and Path(arguments[0]).name != "uvicorn":
         return None
     parser = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
@@ -110,7 +113,7 @@ def uvicorn_host(arguments: Sequence[str], environment: Mapping[str, str]) -> st
 
 
 def is_reachable(host: str) -> bool:
-    """Whether others than this machine may reach a server on `host`."""
+    """Whether other machines may reach a server on `host`."""
     try:
         return not ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -118,7 +121,7 @@ def is_reachable(host: str) -> bool:
 
 
 def listen(options: ServingOptions) -> list[socket.socket]:
-    """Sockets that listen on the port at every address of the host; they share one port if it is 0.
+    """Open sockets that listen on the port at every address of the host. With port 0 all share the port that is chosen.
 
     Raises:
         CannotListen: the port is taken, or the host is none of this machine's addresses.
@@ -129,7 +132,7 @@ def listen(options: ServingOptions) -> list[socket.socket]:
             port = sockets[0].getsockname()[1] if sockets else options.port
             dual = address == "::" and socket.has_dualstack_ipv6()
             sockets.append(socket.create_server((address, port), family=family, backlog=2048, dualstack_ipv6=dual))
-            with contextlib.suppress(AttributeError, OSError):  # not on every system
+            with contextlib.suppress(AttributeError, OSError):  # does not exist on every system
                 sockets[-1].setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _SEGMENT_BYTES)
     except OSError as error:
         for each in sockets:
@@ -160,10 +163,10 @@ def base_url(host: str, port: int, prefix: str = "", *, tls: bool = False) -> st
 
 
 def closing_lines(engine: str, url: str, root: Path, *, page: bool) -> str:
-    """What the terminal shows when the server is ready: where it is, and what to try.
+    """The text for the terminal when the server is ready: its URL, and what to try.
 
-    `root` is the server's folder; `page`: whether the server has its page. The commands name the program `stt` where
-    it is installed beside this Python.
+    `root` is the server's folder; `page`: whether the page is on. The text names the program `stt` if it is installed
+    beside this Python.
     """
     lines = [f"realtime-stt-ws: the engine {engine} is ready on {url}"]
     program, recording = Path(sys.executable).parent / "stt", _shown(root / "references" / "hello.wav")
@@ -181,17 +184,18 @@ def closing_lines(engine: str, url: str, root: Path, *, page: bool) -> str:
 
 
 def _shown(path: Path) -> str:
-    """The path as somebody would type it here."""
+    """The path as one would type it in the working directory."""
     with contextlib.suppress(ValueError):
         return str(path.relative_to(Path.cwd()))
     return str(path)
 
 
 def serve(app: FastAPI, sockets: Sequence[socket.socket], options: ServingOptions) -> int:
-    """Serve until a signal; the process's exit status. Called on the main thread, which owns the signals.
+    """Serve until a signal.
 
-    0 after a clean stop. uvicorn sends itself the signal again at its end, so that the status would tell of a
-    process that was killed.
+    Returns the exit status: 0 after a clean stop. Called on the main thread, which gets signals.
+
+    uvicorn repeats the signal at its end, so that without this the status would be that of a killed process.
     """
     server = uvicorn.Server(
         uvicorn.Config(

@@ -1,7 +1,7 @@
-"""SIGTERM and SIGINT: sessions get their last finals before uvicorn closes their sockets.
+"""Drains the sessions after SIGTERM or SIGINT, before uvicorn closes their sockets.
 
-uvicorn closes every WebSocket with 1012 before the lifespan's shutdown runs, so a drain there comes too late. This
-stands in front of the signal handlers that uvicorn installed, and hands the signal on when the drain is done.
+uvicorn closes every WebSocket with 1012 before the lifespan's shutdown runs, so a drain there would be too late. This
+module wraps the signal handlers that uvicorn installed, and passes the signal on when the drain is done.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import structlog
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _GRACE_SECONDS = 1.0
-"""What the server gets to close its sockets after the drain; a client that does not read would hold it for ever."""
+"""Time for uvicorn to close its sockets after the drain. A client that does not read would keep it waiting for ever."""
 
 _Handler = Callable[[int, FrameType | None], object]
 
 
 class GracefulShutdown:
-    """Turns the first signal into a drain and the second into an end at once. Used on the main thread's loop."""
+    """The first signal starts a drain, the second ends the process at once. Used on the main thread's loop."""
 
     def __init__(self, drain: Callable[[], Awaitable[None]], release: Callable[[], Awaitable[None]]) -> None:
-        """`drain` ends the sessions; `release` ends what would outlive a server that does not shut down cleanly."""
+        """`drain` ends the sessions. `release` ends what would otherwise outlive a server that is forced to stop."""
         self._drain = drain
         self._release = release
         self._loop = asyncio.get_running_loop()
@@ -34,7 +34,7 @@ class GracefulShutdown:
         self._signals = 0
 
     def install(self) -> None:
-        """Wrap the signal handlers that are installed now; does nothing where there are none."""
+        """Wrap the installed signal handlers; does nothing if there are none."""
         if threading.current_thread() is not threading.main_thread():
             return
         for number in _SIGNALS:
@@ -44,7 +44,7 @@ class GracefulShutdown:
                 signal.signal(number, self._handle)
 
     async def remove(self) -> None:
-        """Put the former handlers back and stop waiting for the server: it shuts down cleanly."""
+        """Restore the former handlers, and stop waiting for the server, which shuts down cleanly."""
         for number, handler in self._next.items():
             if signal.getsignal(number) == self._handle:
                 signal.signal(number, handler)
@@ -67,7 +67,7 @@ class GracefulShutdown:
         log.info("draining", signal=signal.Signals(number).name)
         try:
             await self._drain()
-        except Exception:  # whatever went wrong, the signal must not be lost
+        except Exception:  # the signal must be passed on whatever went wrong
             log.exception("drain_failed")
         self._hand_on(number, None)
         await asyncio.sleep(_GRACE_SECONDS)

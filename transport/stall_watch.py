@@ -1,8 +1,7 @@
-"""Notices that a client has stopped sending audio in the middle of an utterance: it muted, or sends speech only.
+"""Detects that a client has stopped sending audio in the middle of an utterance, because it mutes or sends speech only.
 
-A late network looks the same at first. But a pong cannot arrive before audio that was sent before it, so a ping that is
-answered without any audio before its pong shows that nothing is on its way. A late network answers late, behind its
-audio.
+A slow network looks the same at first. But a pong cannot overtake audio that was sent before it. So if a ping is
+answered and no audio came before its pong, no audio is on its way.
 """
 
 from __future__ import annotations
@@ -12,34 +11,37 @@ import time
 from collections.abc import Callable
 
 PING_PREFIX = b"audio "
-"""Beginning of the payloads of the pings sent here."""
+"""Start of the payload of these pings."""
 
 
 class StallWatch:
-    """Sends the pings of one connection, and knows their pongs. Used on the event loop."""
+    """Sends pings on one connection, and evaluates their pongs. Used on the event loop."""
 
     def __init__(self, ping: Callable[[bytes], None], frame_ms: int) -> None:
-        """`ping` sends a ping with a payload; `frame_ms` is the least length in ms that a message may be waited for."""
+        """`ping` sends a ping with a payload.
+
+        `frame_ms`: least length of a message in ms, for which the next one is awaited.
+        """
         self._ping = ping
         self._frame_seconds = frame_ms / 1000
         self._messages = 0
         self._read = self._read_seconds = 0.0
-        """When the newest message was read, monotonic seconds, and how long it is so far."""
+        """When the newest message was read (monotonic seconds), and the seconds of audio in it so far."""
         self._expected = time.monotonic()
-        """When the audio after the newest message is due."""
+        """When the next message is due."""
         self._seconds: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._ended = False
 
     def received(self, seconds: float, now: float) -> None:
-        """Take note of a message of so many seconds of audio, or of its next part, read at `now`, monotonic seconds."""
+        """Record a message, or its next part, of `seconds` of audio, read at `now`, monotonic seconds."""
         self._messages += 1
         self._read_seconds = seconds + (self._read_seconds if now == self._read else 0.0)
         self._read = now
         self._expected = now + max(self._read_seconds, self._frame_seconds)
 
     def watch(self, seconds: float | None) -> None:
-        """Send a ping whenever audio is late by so many seconds; None: no more. Nothing after `end`."""
+        """Send a ping when audio is late by so many seconds; None: send no more. Does nothing after `end`."""
         self._seconds = None if self._ended else seconds
         if self._timer is not None:
             self._timer.cancel()
@@ -48,12 +50,12 @@ class StallWatch:
             self._check(self._seconds)
 
     def end(self) -> None:
-        """Send no more pings, whatever the worker asks for. Idempotent."""
+        """Send no more pings. Idempotent."""
         self._ended = True
         self.watch(None)
 
     def shows_stall(self, payload: bytes) -> bool:
-        """Whether a pong with this payload shows that the client sends no audio, and none is on its way."""
+        """Whether a pong with this payload shows that no audio is on its way."""
         return self._seconds is not None and payload == self._payload
 
     @property

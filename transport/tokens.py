@@ -1,4 +1,4 @@
-"""`POST /v1/stt/token`: a key is exchanged for a token that a browser may hold."""
+"""`POST /v1/stt/token`: exchanges an API key for a token for browsers."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ async def issue_token(request: Request) -> Response:
 
 
 async def read_body(request: Request) -> bytes:
-    """The body of a request whose body is small.
+    """Read the small body of a request.
 
     Raises:
-        PayloadTooLarge: it is not.
+        PayloadTooLarge: the body is too large.
     """
     body = b""
     async for chunk in request.stream():

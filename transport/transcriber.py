@@ -1,4 +1,4 @@
-"""Files over HTTP, whatever their dialect: receives them, has them transcribed, and answers."""
+"""Serves uploads over HTTP, in every dialect: receives the file, has it transcribed, and answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from backends.base import StreamOptions
 from inference.file_pool import FilePool, FileRequest
 from inference.transcribe import CancellationToken, Cancelled, DecodedFile, transcribe
 from inference.vad_factory import Detector
-from protocol.audio import AudioRejected, AudioTooLong
 from protocol.errors import (
     BadRequest,
     ClientTooSlow,
@@ -29,6 +28,7 @@ from protocol.errors import (
     ServerRestarting,
     ServiceError,
 )
+from protocol.file_audio import AudioRejected, AudioTooLong
 from protocol.file_dialect import FileDialect, FileOptions, FileProgress, FileTranscript, NewFileDialect
 from protocol.http_messages import CONNECTION_ID_HEADER, Segment
 from protocol.languages import primary_subtag
@@ -41,22 +41,22 @@ from transport.refusals import refusal_response
 from transport.uploads import UploadOptions, receive_upload
 
 _CLIENT_CLOSED_REQUEST = 499
-"""nginx's status for a client that left; nobody receives it, but it is counted."""
+"""nginx's status for a client that disconnected. It is only counted, never sent."""
 STATUSES = (200, 400, 403, 408, 413, 422, _CLIENT_CLOSED_REQUEST, 500, 503, 507)
-"""Of answers to uploads."""
+"""Every status of an answer to an upload."""
 _FIRST_EVENT_SECONDS = 10.0
-"""How long a refusal may still have a status of its own; then events begin, so that no proxy gives up."""
+"""After so long events begin, so that no proxy gives up. A later refusal has no HTTP status of its own."""
 _KEEP_ALIVE_SECONDS = 15.0
 """How long a stream of events may be silent: proxies give up after 30 s and more."""
 
 _SENT = Response()
-"""Stands for an answer that was sent already."""
+"""Placeholder for an answer that was sent already."""
 _Report = Callable[[Segment | FileProgress], None]
 
 
 @dataclass(frozen=True, slots=True)
 class _Exchange:
-    """One request and the way to its answer."""
+    """One request, its dialect, and the function that sends its answer."""
 
     request: Request
     dialect: FileDialect
@@ -87,11 +87,11 @@ class Transcriber:
         self._files = FilePool(detector)
 
     def response(self, request: Request, new_dialect: NewFileDialect) -> Response:
-        """The answer to one request; all work is done while it is sent."""
+        """The answer to one request. Sending it does all the work."""
         return _Transcription(self, request, new_dialect(self._context.server_info()))
 
     def close(self) -> None:
-        """End the processes and threads; what still runs was told to stop."""
+        """End the processes and threads. Running work was cancelled before."""
         self._files.close()
         self._pool.shutdown()
 
@@ -139,7 +139,7 @@ class Transcriber:
         return Response(answer.body, media_type=answer.content_type)
 
     async def _stream(self, work: _Work) -> Response:
-        """Send events while the file is decoded. What fails before the first one is raised."""
+        """Send events while the file is decoded. An error before the first event is raised."""
         exchange, reports = work.exchange, _Reports()
         task = asyncio.create_task(self._run(work, reports.put), name="transcription")
         task.add_done_callback(lambda _: reports.end())
@@ -192,16 +192,16 @@ class Transcriber:
         finally:
             client.cancel()
             work.cancellation.cancel()
-            # The thread reads the file, so the file must outlive it, also when this task is cancelled.
+            # The thread reads the file, so it must end before the file is closed, also when this task is cancelled.
             await asyncio.wait({thread})
         try:
             return thread.result()
         finally:
-            # What it raises holds this frame, which would hold it.
+            # The exception refers to this frame: without this the two would make a reference cycle.
             del thread
 
     def _decode(self, work: _Work, report: _Report) -> DecodedFile:
-        work.cancellation.check()  # it may have waited for its turn
+        work.cancellation.check()  # it may have waited for a free thread
         context, backend, wanted = self._context, self._context.lifecycle.backend, work.options
         request = FileRequest(
             max_seconds=self._options.max_audio_seconds,
@@ -231,14 +231,14 @@ class Transcriber:
 
 
 class _Reports:
-    """What a file's thread reports. `put` is for any thread, all else for the event loop."""
+    """Reports of a file's thread. Any thread may call `put`, only the event loop the rest."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        # Unbounded, but never more than the transcript, which is in memory anyway.
+        # Unbounded, but never larger than the transcript, which is in memory anyway.
         self._queue: asyncio.Queue[Segment | FileProgress | None] = asyncio.Queue()
         self.ended = False
-        """Whether everything that was reported was taken, and nothing more comes."""
+        """Whether all reports were taken, and no more will come."""
 
     def put(self, event: Segment | FileProgress) -> None:
         self._loop.call_soon_threadsafe(self._queue.put_nowait, event)
@@ -271,13 +271,13 @@ class _Transcription(Response):
 
 
 def _last_events(exchange: _Exchange, task: asyncio.Task[FileTranscript]) -> Sequence[str]:
-    """Events that report the end of a transcription of which events were sent."""
+    """The last events of a transcription."""
     try:
         return exchange.dialect.finish(task.result())
     except ServiceError as error:
         exchange.log.info("transcription_refused", reason=str(error))
         return exchange.dialect.failure(error)
-    except Cancelled:  # the client left, or the drain could not wait
+    except Cancelled:  # the client disconnected, or the drain ran out of time
         exchange.log.info("transcription_abandoned")
         return exchange.dialect.failure(ServerRestarting())
     except Exception:
@@ -286,6 +286,6 @@ def _last_events(exchange: _Exchange, task: asyncio.Task[FileTranscript]) -> Seq
 
 
 async def _client_leaves(request: Request) -> None:
-    """Wait until the client disconnects; its body was received already."""
+    """Wait until the client disconnects. Its body was received before."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -26,34 +26,35 @@ from transport.byte_budget import ByteBudget
 
 _UPLOAD_SECONDS = 60.0
 _UPLOAD_BYTES_PER_SECOND = 16_000
-"""An upload may take a minute, and beyond it no longer than at half the rate of live audio: places are few."""
+"""An upload may take a minute. A longer one must come at half the rate of live audio or faster, because few uploads are
+allowed at once."""
 _MAX_FIELDS = 200
 """OpenAI's clients send a list as a field for each of its members."""
 
 
 @dataclass(frozen=True, slots=True)
 class UploadOptions:
-    """How much one upload may bring."""
+    """Limits of one upload, and of all together."""
 
     max_bytes: int = 104_857_600
     """Bytes of the request's body."""
     max_all_bytes: int = 1_073_741_824
-    """Bytes of all uploads that are being received, wait or are transcribed; one of `max_bytes` always fits alone."""
+    """Bytes of all uploads that are received, waiting or transcribed. At least `max_bytes`."""
     max_audio_seconds: float = 7200.0
     """Length of the audio."""
     stall_seconds: float = 30.0
-    """An upload that sends nothing for so long gives its place to others; so does one slower than 16 kB/s."""
+    """An upload that sends nothing for so long is ended."""
 
 
 class _CountedRequest(Request):
-    """A request whose body may not exceed its limit, declared or not, nor the budget of all, and may not stall."""
+    """A request whose body is limited in size and time, also where its length is not declared."""
 
     def __init__(self, request: Request, options: UploadOptions, budget: ByteBudget) -> None:
         super().__init__(request.scope, request.receive)
         self._options = options
         self._budget = budget
         self.received = 0
-        """Bytes of the body so far; they count in the budget."""
+        """Bytes of the body so far, as counted in the budget."""
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
         """The body's chunks.
@@ -74,7 +75,7 @@ class _CountedRequest(Request):
             yield chunk
 
     def _check(self, size: int) -> None:
-        """Look whether a body of `size` bytes may come."""
+        """Check that a body of `size` bytes is allowed."""
         if size > self._options.max_bytes:
             raise PayloadTooLarge(f"the upload is over {self._options.max_bytes} bytes")
         if size - self.received > self._budget.left:
@@ -93,12 +94,12 @@ class _CountedRequest(Request):
 async def receive_upload(
     request: Request, options: UploadOptions, budget: ByteBudget
 ) -> AsyncIterator[tuple[UploadFile, Sequence[tuple[str, str]]]]:
-    """The upload's `file`, all of it received, and the other fields; closed with the context.
+    """Receive an upload: its `file`, which is closed with the context, and the other fields of the form.
 
-    Its bytes count in the `budget` of all uploads as they come, until then.
+    Its bytes count in the `budget` of all uploads as they come, until the context ends.
 
     Raises:
-        BadRequest: it is no form with a file.
+        BadRequest: it is not a form with a file.
         PayloadTooLarge: it is over STT_MAX_UPLOAD_BYTES.
         ServerBusy: the uploads of all clients take too many bytes.
         ClientTooSlow: nothing came for a while.
@@ -131,7 +132,10 @@ async def _received(counted: _CountedRequest) -> AsyncIterator[FormData]:
 
 
 def warn_without_temporary_folder() -> None:
-    """Log that uploads over 1 MiB will be refused, where no temporary folder can be written. Looks at the disk."""
+    """Log a warning if no temporary folder can be written, so that uploads over 1 MiB will be refused.
+
+    Reads the disk.
+    """
     try:
         tempfile.gettempdir()
     except OSError as error:

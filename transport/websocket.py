@@ -74,7 +74,7 @@ async def _serve(scope: Scope, receive: Receive, send: Send, context: AppContext
 
 
 def new_telemetry(scope: Scope, context: AppContext, key: str = "") -> ConnectionTelemetry:
-    """Telemetry of a new connection, whose client has the API key of this name."""
+    """Create the telemetry of a connection. `key` is the name of the client's API key."""
     user_agent = Headers(scope=scope).get("user-agent", "")
     return ConnectionTelemetry(context.metrics, context.log, peer_address(scope), user_agent, key)
 
@@ -87,7 +87,7 @@ def _open(dialect: Dialect, request: Handshake) -> SessionOptions | HttpRefusal 
 
 
 def _channels(opened: SessionOptions | HttpRefusal | ServiceError) -> int:
-    """What a session counts as; one that is closed at once counts too."""
+    """As how many sessions a connection counts; one that is closed at once counts too."""
     return opened.channels if isinstance(opened, SessionOptions) else 1
 
 
@@ -104,7 +104,7 @@ def _offered_subprotocols(scope: Scope) -> Sequence[str]:
 
 
 async def _accept(send: Send, subprotocol: str | None, connection_id: str) -> bool:
-    """Upgrade; False: the client left first."""
+    """Upgrade the connection; False: the client disconnected first."""
     try:
         headers = [(CONNECTION_ID_HEADER.encode(), connection_id.encode())]
         await send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": headers})
@@ -132,4 +132,4 @@ async def refuse_handshake(
         await send({"type": f"{_REFUSAL_EXTENSION}.start", "status": refusal.status, "headers": raw})
         await send({"type": f"{_REFUSAL_EXTENSION}.body", "body": body})
     except OSError:
-        pass  # the client left first
+        pass  # the client disconnected first

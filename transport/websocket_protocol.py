@@ -26,20 +26,20 @@ from transport.receive_buffer import bound_receive_buffer
 
 try:
     from websockets.speedups import apply_mask
-except ImportError:  # no compiled one for this machine
+except ImportError:  # no compiled version for this machine
     from websockets.utils import apply_mask
 
 EXTENSION: Final = "stt.protocol"
-"""Key in the ASGI scope's `extensions` under which the application finds the connection's `SpeechWebSocketProtocol`."""
+"""Key of the ASGI scope's `extensions` under which the application finds the `SpeechWebSocketProtocol`."""
 PONG_EVENT: Final = "stt.pong"
-"""Type of an ASGI event: the pong of a ping that `ping` sent, with its payload as `bytes`, behind what came before."""
+"""Type of an ASGI event: the pong of a ping that `ping` sent, with its payload as `bytes`."""
 KEEPALIVE_EVENT: Final = "stt.keepalive"
-"""Type of an ASGI event: pings or empty messages came."""
+"""Type of an ASGI event: the client sent pings or empty messages."""
 MAX_FRAME_BYTES = 1 << 20
-"""A longer message (1 MiB, its fragments together) is refused with 1009 before it is in memory, unless the application
-allows more."""
+"""Longest message, all its fragments together, unless the application allows more. A longer one is refused with 1009
+before it is in memory."""
 FRAGMENT_BYTES = 256
-"""What a fragment of a long message counts at least: it is kept as an object of its own."""
+"""Least number of bytes that a fragment counts as, because each is kept as an object."""
 MAX_CONTROL_FRAMES = 200
 """Pings, pongs and empty frames that a client may send within a second; more are answered by a close with 1008.
 
@@ -47,16 +47,16 @@ Client libraries send a ping every 10 to 60 s.
 """
 # RFC 6455, section 5.2.
 _TEXT, _BINARY, _PING, _PONG = (0x80 | opcode for opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.PING, Opcode.PONG))
-"""First bytes of whole frames."""
+"""First byte of unfragmented data frames -> type of the message."""
 _KINDS = frozenset({0x00, 0x01, 0x02, 0x80, 0x81, 0x82, 0x88, 0x89, 0x8A})
-"""First bytes that the protocol allows without an extension."""
+"""First bytes that are valid without an extension."""
 _MAX_CONTROL_BYTES = 125
 _FIN, _CONTROL = 0x80, 0x08
 """Bits of the first byte."""
 _MASKED, _LENGTH = 0x80, 0x7F
 """Bits of the second byte."""
 _LENGTH_BYTES = {126: 2, 127: 8}
-"""A length of 126 or 127 means that the length is in so many bytes that follow."""
+"""Length code 126 or 127 -> number of bytes that follow and hold the length."""
 
 
 class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
@@ -73,39 +73,39 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         config.ws_max_size = min(config.ws_max_size, MAX_FRAME_BYTES)
         super().__init__(config, *args, **options)
         self._buffer = bytearray()
-        """The beginning of a frame."""
+        """Bytes of an incomplete frame."""
         self._fragmented = False
-        """Whether the rest of a message is still to come in frames of its own."""
+        """Whether a fragmented message is incomplete."""
         self._ping = b""
-        """The last one, not answered yet."""
+        """The last ping, not answered yet."""
         self._saw_keepalive = False
         """Whether pings or empty messages came in this read."""
         self._read_at = 0.0
-        """When something was last read."""
+        """When data was last read."""
         self._pinged_at = 0.0
         """When `ping` sent its last; 0: never."""
         self._control_frames = 0
         self._counted_from = 0.0
         self._max_bytes = config.ws_max_size
         self._memory: ByteBudget | None = None
-        """Where the bytes of long messages are counted; None: all messages are short."""
+        """Budget of the bytes of long messages; None: only short messages are allowed."""
         self._held = 0
-        """Bytes counted there."""
+        """Bytes of this connection in that budget."""
         self._fragments = 0
         """Bytes of a fragmented message so far."""
         self._waiting = 0
         """Bytes of messages that the application has not received, or is reading."""
         self._read_size = 0
-        """Bytes of the one that it is reading."""
+        """Bytes of the message that it is reading."""
         self._sizes: deque[int] = deque()
         """Sizes in bytes of the other messages."""
         self.read_later: Callable[[Callable[[], None]], None] | None = None
-        """If set, called with the function that resumes reading, once the application has all that was read."""
+        """If set, called when the application has received all messages, with the function that resumes reading."""
 
     def handle_connect(self, event: Request) -> None:
-        """See uvicorn; the application, for which a task is made here, starts in a later pass of the event loop."""
+        """See uvicorn. The application starts in a later iteration of the event loop."""
         super().handle_connect(event)
-        bound_receive_buffer(self.transport, held_back=False)
+        bound_receive_buffer(self.transport, throttled=False)
         if not self.close_sent:  # refused
             extensions: Any = self.scope["extensions"]
             extensions[EXTENSION] = self
@@ -143,7 +143,7 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
             self._receive_frame(buffer, start, begin, end)
             start = end
         rest = self._ping
-        if self.conn.state is not State.OPEN:  # before the handshake, or after a close: uvicorn's alone
+        if self.conn.state is not State.OPEN:  # before the handshake or after a close uvicorn parses
             rest, start = rest + buffer[start:], len(buffer)
         self._ping = b""
         if rest:
@@ -156,7 +156,7 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
             self._queue_event({"type": KEEPALIVE_EVENT})
 
     def allow_messages(self, max_bytes: int, memory: ByteBudget) -> None:
-        """Let in messages of up to `max_bytes`; where `memory` has no room the connection is closed with 1013."""
+        """Allow messages of up to `max_bytes`. If `memory` has no room, the connection is closed with 1013."""
         self._memory = memory
         self._max_bytes = self.conn.max_message_size = max_bytes
 
@@ -175,7 +175,7 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         self._count_memory()
 
     def _count_memory(self) -> bool:
-        """Whether what this connection holds of messages has room."""
+        """Update the budget; whether the messages of this connection fit."""
         if self._memory is None:
             return True
         before, self._held = self._held, len(self._buffer) + self._fragments + self._waiting
@@ -189,7 +189,7 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
             self.transport.write(b"".join(self.conn.data_to_send()))
 
     def handle_pong(self, event: Frame) -> None:
-        """See uvicorn, which answers for its own pings; of several a client may answer the last only (5.5.3)."""
+        """See uvicorn, which handles pongs of its own pings. A client may answer only the last of several (5.5.3)."""
         payload, keepalive = bytes(event.data), self.pending_ping_payload
         if keepalive is not None and (payload == keepalive or self.ping_sent_at <= self._pinged_at):
             super().handle_pong(Frame(Opcode.PONG, keepalive))
@@ -197,14 +197,14 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
             self._queue_event({"type": PONG_EVENT, "bytes": payload})
 
     def keepalive_timeout(self) -> None:
-        """See uvicorn, which closes here; but the pong may lie in the socket, behind audio that was not read yet."""
+        """See uvicorn, which closes here; but the pong may still be in the socket, behind audio not read yet."""
         if self.read_paused or self.loop.time() - self._read_at < (self.ping_timeout or 0):
             self.pong_timer = self.loop.call_later(self.ping_timeout or 0, self.keepalive_timeout)
         else:
             super().keepalive_timeout()
 
     def _queue_event(self, event: dict[str, Any]) -> None:
-        """Give the application an event of our own, and let the socket wait until it is taken, as uvicorn does."""
+        """Queue an event for the application, and pause reading until it is taken, as uvicorn does."""
         if not self.close_sent:
             queue: asyncio.Queue[Any] = self.queue
             queue.put_nowait(event)
@@ -213,7 +213,7 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
                 self.transport.pause_reading()
 
     def _receive_frame(self, buffer: bytearray, start: int, begin: int, end: int) -> None:
-        """Take the frame from `start` to `end`, whose payload begins at `begin`; `begin == start`: refuse it."""
+        """Process the frame from `start` to `end`, whose payload begins at `begin`; `begin == start`: refuse it."""
         kind, refused, empty = buffer[start], begin == start, begin == end
         if (kind & _CONTROL or empty) and not self._allows_control_frame():
             return
@@ -235,7 +235,7 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
             super().data_received(ping + buffer[start:end])
 
     def _allows_fragment(self, size: int, *, last: bool) -> bool:
-        """Whether a message may have another fragment: very small ones would take many times their bytes."""
+        """Whether a message may have another fragment. Very small fragments take many times their bytes."""
         self._fragmented = not last
         self._fragments = 0 if last else self._fragments + max(size, FRAGMENT_BYTES)
         if self._memory is not None and self._fragments > self._max_bytes:
@@ -256,13 +256,13 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
     def _fail(self, code: CloseCode, reason: str) -> None:
         if self.conn.state is State.OPEN:
             self.conn.fail(code, reason)
-            self.handle_parser_exception()  # sends the close, and ends the connection
+            self.handle_parser_exception()  # sends the close frame and ends the connection
 
 
 def _payload_at(buffer: bytearray, start: int, max_bytes: int) -> tuple[int, int] | None:
-    """Begin and end of the payload of the frame at `start`; None: its header is not all there.
+    """Begin and end of the payload of the frame at `start`; None: its header is incomplete.
 
-    The end may lie beyond the buffer. Of a frame that is to be refused it is the buffer's, so that uvicorn gets all.
+    The end may lie beyond the buffer. For a frame to be refused it is the buffer's end, so that uvicorn gets all of it.
     """
     begin = start + 2
     if len(buffer) < begin:
@@ -280,21 +280,21 @@ def _payload_at(buffer: bytearray, start: int, max_bytes: int) -> tuple[int, int
 
 
 class ProtocolLookup:
-    """Finds a connection's `SpeechWebSocketProtocol`, without which a client that does not read cannot be cut off."""
+    """Finds a connection's `SpeechWebSocketProtocol`. Without it a client that does not read cannot be disconnected."""
 
     def __init__(self, log: FilteringBoundLogger) -> None:
         self._log = log
         self._warned = False
 
     def find(self, scope: Scope) -> SpeechWebSocketProtocol | None:
-        """The protocol that put itself into the scope. None: another protocol; logged once."""
+        """The protocol that put itself into the scope; None: another protocol class, which is logged once."""
         found: SpeechWebSocketProtocol | None = scope.get("extensions", {}).get(EXTENSION)
         if found is None and not self._warned:
             self._warned = True
             self._log.warning(
                 "plain_websocket_protocol",
                 lost="audio costs more CPU; control frames are not limited; a message may have as many bytes as the "
-                "server's --ws-max-size; a client that does not read keeps its session's place until it leaves",
+                "server's --ws-max-size; a client that does not read counts as a session until it leaves",
                 use="--ws transport.websocket_protocol:SpeechWebSocketProtocol",
             )
         return found

@@ -1,7 +1,7 @@
-"""Scheduler of all connections: which worker threads are woken, which sockets are read, and when.
+"""Decides which worker threads are woken and which sockets are read, and when, for all connections.
 
-Threads that are awake together wait for Python's interpreter lock together, and the event loop waits behind them: so
-few work at once, and each wakes the next. What each rule brings is in docs/notes/waking-threads.md.
+Threads that are awake at once compete for Python's interpreter lock, and the event loop competes with them. So only a
+few work at once, and each wakes the next. docs/notes/waking-threads.md has the measurements behind each rule.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Protocol
 MAX_AWAKE = 2
 """Workers that are awake at once."""
 TICK_SECONDS = 0.02
-"""Sockets are read again on a tick. A worker that works for longer than a tick (most take 0.2 ms) no longer counts as
-awake: it may wait for its client."""
-_MANY = 25
-"""Sessions from which on sockets are read on ticks, and workers poll less often."""
+"""Interval at which paused sockets are read. A worker that runs for longer (most take 0.2 ms) no longer counts as
+awake: it may be waiting for its client."""
+_BATCHING_SESSIONS = 25
+"""Number of sessions from which on sockets are read on ticks, and workers wait for more audio."""
 _READ_SECONDS_PER_SESSION, _MAX_READ_SECONDS = 0.0008, 0.08
-"""With many sessions a socket is read again after so long, so that its messages are read together."""
+"""Pause of a socket after it was read, so that several messages are read at once; by the number of sessions."""
 _POLL_SECONDS_PER_SESSION, _MAX_POLL_SECONDS = 0.004, 0.4
-"""With many sessions a worker polls for so much new audio, if it polled for less."""
+"""Least new audio that wakes a worker; by the number of sessions."""
 
 
 class WaitingQueue(Protocol):
@@ -31,12 +31,12 @@ class WaitingQueue(Protocol):
 
     @property
     def cancelled(self) -> bool:
-        """Whether its worker needs nothing more."""
+        """Whether its worker need not be woken any more."""
         ...
 
     @property
     def seconds_until_due(self) -> float:
-        """Length of the audio that its worker waits for, and that has not been read."""
+        """Seconds of audio that must still be read before its worker is due."""
         ...
 
     def wake(self) -> None:
@@ -47,7 +47,7 @@ class WaitingQueue(Protocol):
 class WorkerScheduler:
     """Wakes workers in the order in which their audio became due.
 
-    Any thread may call `asleep`, only the event loop the rest.
+    Any thread may call `worker_sleeps`, only the event loop the rest.
     """
 
     def __init__(self) -> None:
@@ -57,38 +57,39 @@ class WorkerScheduler:
         """Guards `_due` and `_awake`."""
         self._due: deque[WaitingQueue] = deque()
         self._awake: dict[WaitingQueue, float] = {}
-        """Since when, monotonic seconds."""
-        self._unread: list[tuple[float, WaitingQueue, Callable[[], None]]] = []
-        """When each socket was read, monotonic seconds, and what reads it again."""
+        """Queues whose worker is awake -> since when, monotonic seconds."""
+        self._paused_sockets: list[tuple[float, WaitingQueue, Callable[[], None]]] = []
+        """Sockets that are not read now: when each was last read (monotonic seconds), its queue, and the function that
+        resumes."""
         self._ticking = self._stopped = False
 
     def poll_seconds(self, seconds: float) -> float:
-        """`seconds`, or more with many sessions; any thread."""
+        """How much new audio a worker should wait for that asks for `seconds`; any thread."""
         return max(seconds, min(self.queues * _POLL_SECONDS_PER_SESSION, _MAX_POLL_SECONDS))
 
     def schedule(self, queue: WaitingQueue) -> None:
-        """Wake the queue's worker when fewer than `MAX_AWAKE` are awake."""
+        """Wake the queue's worker as soon as fewer than `MAX_AWAKE` are awake."""
         with self._lock:
             self._due.append(queue)
         self._wake_next()
         self._tick_later()
 
-    def asleep(self, queue: WaitingQueue) -> None:
-        """The queue's worker waits for audio, or has ended; any thread."""
+    def worker_sleeps(self, queue: WaitingQueue) -> None:
+        """The queue's worker has begun to wait, or has ended; any thread."""
         with self._lock:
             self._awake.pop(queue, None)
         self._wake_next()
 
     def read_later(self, queue: WaitingQueue, resume: Callable[[], None]) -> None:
-        """Call `resume` at once; with many sessions on a tick, no later than the worker needs what will be there."""
-        if self.queues < _MANY or self._stopped:
+        """Call `resume`, which reads a socket: at once, or with many sessions on a tick before its audio is due."""
+        if self.queues < _BATCHING_SESSIONS or self._stopped:
             resume()
             return
-        self._unread.append((time.monotonic(), queue, resume))
+        self._paused_sockets.append((time.monotonic(), queue, resume))
         self._tick_later()
 
-    def read_all(self) -> None:
-        """Read all sockets, from now on as messages come: the server drains."""
+    def read_at_once(self) -> None:
+        """Read all paused sockets now, and pause none any more: the server drains."""
         self._stopped = True
         self._read(float("inf"))
 
@@ -104,7 +105,7 @@ class WorkerScheduler:
             queue.wake()
 
     def _tick_later(self) -> None:
-        if not self._ticking and (self._due or self._unread):
+        if not self._ticking and (self._due or self._paused_sockets):
             self._ticking = True
             asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
 
@@ -119,10 +120,10 @@ class WorkerScheduler:
 
     def _read(self, now: float) -> None:
         longest = min(self.queues * _READ_SECONDS_PER_SESSION, _MAX_READ_SECONDS)
-        unread, self._unread = self._unread, []
+        unread, self._paused_sockets = self._paused_sockets, []
         for each in unread:
             since, queue, resume = each
             if now - since >= min(longest, queue.seconds_until_due):
                 resume()
             else:
-                self._unread.append(each)
+                self._paused_sockets.append(each)

@@ -145,7 +145,7 @@ class Schedule:
         """The final is published, or the utterance is cancelled."""
 
     def pushed(self, samples: int, first_nonzero: int | None, spacing: int | None) -> list[Command]:
-        """The utterance now has `samples` samples. Voids a final decode: the speaker resumed."""
+        """The utterance now has `samples` samples. Aborts a final decode, because the speaker resumed."""
         if self._closed or self._finished_at is not None:
             return []
         self._samples, self._first_nonzero = samples, first_nonzero
@@ -193,7 +193,7 @@ class Schedule:
         self._in_flight, self._hypothesis, self._refreshes = None, (), 0
 
     def cancelled(self) -> list[Command]:
-        """Nobody wants a result any more."""
+        """No result is needed any more."""
         self._closed = True
         return self._abort()
 

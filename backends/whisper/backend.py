@@ -1,4 +1,4 @@
-"""Whisper for everyone at once: one model in memory and a bounded number of threads that decode."""
+"""The `ASRBackend` of Whisper: one model in memory, and a bounded number of threads that decode."""
 
 from __future__ import annotations
 
@@ -24,21 +24,25 @@ GPU_LIVE_BATCH = 16
 """Live utterances in one decode on a GPU, where a batch costs little more than its longest member."""
 GPU_FILE_BATCH = 16
 PARTIAL_NICENESS = 10
-"""Of the threads of partials on a CPU: a final that begins beside a partial gets nine tenths of a core."""
+"""Niceness of the threads of partials on a CPU: a final that begins beside a partial then gets nine tenths of a
+core."""
 FILE_NICENESS = 19
 _WARM_UP_SECONDS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class _Models:
-    """What is in memory; some may be the same."""
+    """The models in memory; some may be the same."""
 
     final: Model
     draft: Model
     file: Model
 
     def of_partial(self, request: Request) -> Model:
-        """The smaller one, if it knows the language: an English-only one invents English for any other."""
+        """The model for a partial: the smaller one if it knows the language.
+
+        An English-only model writes English for any language.
+        """
         known = self.draft.multilingual or request.language in self.draft.languages
         return self.draft if known else self.final
 
@@ -56,7 +60,7 @@ class WhisperBackend:
         self._decoders: Decoders | None = None
         self._closed = threading.Event()
         self._lock = threading.Lock()
-        """Of the start's end and the close."""
+        """Guards the end of `start` and `close`."""
 
     @property
     def name(self) -> str:
@@ -65,7 +69,7 @@ class WhisperBackend:
 
     @property
     def languages(self) -> frozenset[str] | None:
-        """See `ASRBackend`; the model's, once it is loaded."""
+        """See `ASRBackend`; known when the model is loaded."""
         return None if self._models is None else self._models.final.languages
 
     @property
@@ -123,7 +127,7 @@ class WhisperBackend:
         return WhisperStream(self._decoders, options)
 
     def close(self) -> None:
-        """See `ASRBackend`; waits for the decodes in work, which their token limits bound."""
+        """See `ASRBackend`; waits for running decodes, whose token limits bound them."""
         self._closed.set()
         with self._lock:
             decoders, models, self._models = self._decoders, self._models, None
@@ -136,7 +140,7 @@ class WhisperBackend:
         final = self._warm(Model(self._options.model, hardware, workers))
         draft = file = final
         if hardware.device == "cpu":
-            # Threads of their own, so that the operating system lets finals go before partials, and both before files.
+            # Separate threads, so that the operating system runs finals before partials, and both before files.
             named = self._options.draft_model or self._options.model
             draft = self._warm(Model(named, hardware, workers, niceness=PARTIAL_NICENESS))
             file = self._warm(Model(self._options.model, hardware, workers, niceness=FILE_NICENESS))

@@ -14,7 +14,7 @@ from backends.whisper.scheduler import Batch, Kind, Limits, Scheduler
 from backends.whisper.transcription import Request, Transcript
 
 FATAL_FAILURES = 3
-"""Batches that fail in a row, after which the engine counts as dead: one may have had bad luck with memory."""
+"""Failed batches in a row after which the engine counts as dead. A single one may have lacked memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,13 @@ class Outcome:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One decode that somebody waits for."""
+    """A decode that a stream waits for."""
 
     kind: Kind
     request: Callable[[], Request]
-    """Called when its turn comes, on a decoding thread: a partial takes the newest audio."""
+    """Called on a decoding thread when the decode begins, so that a partial has the newest audio."""
     done: Callable[[Job, Outcome | EngineError], None]
-    """Called once, on a decoding thread or on the one that closes the backend, unless the job was withdrawn in time."""
+    """Called once, on a decoding thread or the one that closes the backend, unless the job was withdrawn before."""
 
 
 Decode = Callable[[Kind, Sequence[Request]], list[Transcript]]
@@ -82,7 +82,7 @@ class Decoders:
             self._work.notify_all()
 
     def withdraw(self, job: Job) -> bool:
-        """Forget a job; False: it is being decoded, or done."""
+        """Remove a queued job; False: it is being decoded, or done."""
         with self._work:
             return self._scheduler.withdraw(job.kind, job)
 
@@ -108,7 +108,7 @@ class Decoders:
             return self._scheduler.has_spare_core
 
     def close(self) -> None:
-        """End the threads, each after the decode it is in, which its token limit bounds; fail all other jobs."""
+        """End the threads after their running decodes, which token limits bound. All other jobs fail."""
         with self._work:
             self._closed = True
             left = self._scheduler.jobs
@@ -124,7 +124,7 @@ class Decoders:
     def _run(self, take: Callable[[], Batch[Job] | None]) -> None:
         while (batch := self._next(take)) is not None:
             self._serve(batch)
-            del batch  # a thread that waits must not keep an utterance's audio
+            del batch  # a waiting thread must not keep an utterance's audio in memory
 
     def _next(self, take: Callable[[], Batch[Job] | None]) -> Batch[Job] | None:
         with self._work:

@@ -1,13 +1,13 @@
-"""Text that the model invents where nobody speaks: how to tell. Pure; the numbers are from bench/whisper/guards.py."""
+"""Detects text that the model invents where nobody speaks. Pure; the numbers are from bench/whisper/guards.py."""
 
 from __future__ import annotations
 
 NO_SPEECH = 0.7
-"""Probability of no speech above which no text is believed: short words that were right had at most 0.67."""
+"""Probability of no speech above which any text is dropped. Short words that were right had at most 0.67."""
 DOUBTFUL_NO_SPEECH = 0.5
-"""The same for an improbable text ..."""
+"""The same for an improbable text."""
 IMPROBABLE = -1.4
-"""... which has a mean log-probability under this; "go", said alone, had -1.34."""
+"""Mean log-probability below which a text is improbable. "go", said alone, had -1.34."""
 INVENTED_NO_SPEECH = 0.35
 """The same for a text of `INVENTED`."""
 INVENTED = frozenset({"you", "thank you", "i", "i'm sorry", "bye", "thanks for watching", "thank you for watching"})
@@ -15,7 +15,7 @@ INVENTED = frozenset({"you", "thank you", "i", "i'm sorry", "bye", "thanks for w
 
 
 def is_hallucination(text: str, no_speech_prob: float, mean_log_prob: float) -> bool:
-    """Whether a text was made of noise."""
+    """Whether a text was invented for noise."""
     words = text.casefold().strip(" .,!?")
     if not any(map(str.isalnum, words)) or no_speech_prob > NO_SPEECH:
         return True

@@ -1,7 +1,7 @@
 """A loaded Whisper model: CTranslate2's calls on numpy arrays. Every method may be called from any thread.
 
-The encoder is fed what was said, not always 30 s: states of encoded silence, computed once, complete the decoder's
-window. The decoder must see that silence follows: after a short window it repeats itself without end.
+Only the speech is encoded, not always 30 s. Encoder states of silence, computed once, complete the decoder's window:
+without silence after the speech the decoder repeats itself.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ Array = npt.NDArray[Any]
 """Encoder states: [batch, positions, d_model], float32, or float16 on a GPU. Spectra: [mels, frames], float32."""
 
 FRAMES_PER_SECOND = 100
-"""Of the log-mel spectrogram; the encoder halves them."""
+"""Frames per second of the log-mel spectrogram. The encoder halves them."""
 WINDOW_FRAMES = 30 * FRAMES_PER_SECOND
 """The window that Whisper was trained on."""
 TRAILING_FRAMES = FRAMES_PER_SECOND
-"""Encoded behind the speech; with 0.2 s, 8 of 176 partials repeated themselves, with 1 s none."""
+"""Frames of silence encoded after the speech: 1 s. With 0.2 s, 8 of 176 partials repeated themselves, with 1 s none."""
 LEAST_FRAMES = 5 * FRAMES_PER_SECOND
-"""Encoded of the shortest utterance."""
+"""Least number of frames to encode."""
 LONG_TRAILING_FRAMES = 5 * FRAMES_PER_SECOND
 LONG_LEAST_FRAMES = 15 * FRAMES_PER_SECOND
-"""With a window of 30 s these had the errors of 30 s encoded (7 and 8 of 265 words, over pink noise of 10 dB
-16 and 17) in less than half of the time."""
+"""The same two values for `Window.LONG`. They had as few errors as 30 s encoded (7 and 8 of 265 words; in pink noise at
+10 dB 16 and 17) in less than half of the time."""
 STEP_FRAMES = FRAMES_PER_SECOND
-"""Encoded lengths are multiples of it, so that utterances of like length share a batch."""
+"""Encoded lengths are multiples of this, so that utterances of similar length share a batch."""
 MAX_TOKENS = 448
-"""Of prompt and text (`n_text_ctx`)."""
+"""Most tokens of prompt and text (`n_text_ctx`)."""
 MAX_PROMPT_TOKENS = 200
-"""Of hotwords and context; with as many tokens of text they stay under `MAX_TOKENS`."""
+"""Most tokens of hotwords and context; with as many tokens of text they stay below `MAX_TOKENS`."""
 _MULTILINGUAL_VOCABULARY = 51_865
-"""Tokens of the smallest multilingual vocabulary; CTranslate2 tells models apart by it."""
+"""Size of the smallest multilingual vocabulary, by which CTranslate2 recognises multilingual models."""
 
 
 class Window(Enum):
-    """How much silence behind an utterance is encoded."""
+    """How much silence after an utterance is encoded."""
 
     SHORT = "short"
     """A second of silence, and the decoder sees at least 20 or 30 s."""
@@ -70,14 +70,14 @@ class Hypothesis:
 
     tokens: tuple[int, ...]
     mean_log_prob: float
-    """Of its tokens and the end of text."""
+    """Mean log-probability of its tokens and the end of text."""
     no_speech_prob: float
     """Probability that the window has no speech, by the model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """What the model runs on."""
+    """The device that the model runs on."""
 
     device: str
     """`cpu` or `cuda`."""
@@ -111,7 +111,7 @@ class Model:
             folder: CTranslate2 files and tokenizer.json.
             hardware: from `choose_hardware`.
             workers: decodes at once, a core each.
-            niceness: of its threads, 0 to 19: how far others go first where cores are short (Linux).
+            niceness: of its threads, 0 to 19 (Linux): higher values run after others when cores are busy.
 
         Raises:
             EngineError: the files cannot be loaded.
@@ -135,12 +135,12 @@ class Model:
         self.translates = self._model.is_multilingual and not _is_distilled(folder, self._model.n_mels)
         silence = self._extractor(np.zeros(30 * SAMPLE_RATE, np.float32))[:, :WINDOW_FRAMES]
         self._silence = self._encode_batch([silence], WINDOW_FRAMES)
-        # Measured: base is as good with a window of 20 s and a fifth faster; tiny.en repeated itself.
+        # Measured: base is as accurate with a window of 20 s, and a fifth faster; tiny.en repeated itself.
         self._least_states = 1000 if self._silence.shape[2] == 512 else WINDOW_FRAMES // 2
 
     @property
     def multilingual(self) -> bool:
-        """Whether it detects languages and takes one in the prompt."""
+        """Whether it detects languages, and has a language in its prompt."""
         return bool(self._model.is_multilingual)
 
     def features(self, signal: Signal) -> Array:
@@ -167,7 +167,7 @@ class Model:
             ctranslate2.StorageView.from_array(states),
             prompts,
             beam_size=beams,
-            # CTranslate2 allows at most half of it for the text, and what the prompt leaves.
+            # CTranslate2 allows at most half of MAX_TOKENS for the text, and at most what the prompt leaves.
             max_length=min(MAX_TOKENS, max(2 * limit, limit + prompt)),
             return_scores=True,
             return_no_speech_prob=True,
@@ -180,7 +180,7 @@ class Model:
         return [_SUBTAGS.get(code := each[0][0][2:-2], code) for each in found]
 
     def align(self, states: Array, language: str, tokens: list[int], frames: int) -> tuple[Array, list[float]]:
-        """Seconds at which each token and the end begin, and the tokens' probabilities; `states` of one utterance."""
+        """Start of each token and of the end, in seconds, and the tokens' probabilities. `states`: of one utterance."""
         start = self.tokenizer(language, "transcribe").sot_sequence
         (result,) = self._model.align(ctranslate2.StorageView.from_array(states), start, [tokens], frames)
         path = np.array(result.alignments)
@@ -193,7 +193,7 @@ class Model:
         return Tokenizer(self._tokens, self.multilingual, task=task, language=code)
 
     def unload(self) -> None:
-        """Free the weights; nothing may be decoded any more."""
+        """Free the weights. The model cannot be used any more."""
         self._model.unload_model()
 
     def _encode_batch(self, spectra: Sequence[Array], frames: int) -> Array:
@@ -210,7 +210,7 @@ class Model:
 
 
 def encoded_frames(frames: int, window: Window) -> int:
-    """Frames to encode for an utterance of `frames`: even, and with silence behind it where there is room."""
+    """Number of frames to encode for an utterance of `frames`: even, and with silence after it if there is room."""
     least, trailing = {
         Window.SHORT: (LEAST_FRAMES, TRAILING_FRAMES),
         Window.LONG: (LONG_LEAST_FRAMES, LONG_TRAILING_FRAMES),
@@ -224,7 +224,7 @@ def _build_nicely(build: partial[Any], niceness: int) -> Any:  # noqa: ANN401 - 
     """CTranslate2's threads inherit the niceness of the thread that builds the model."""
 
     def renice_and_build() -> Any:  # noqa: ANN401 - likewise
-        if hasattr(os, "setpriority") and os.uname().sysname == "Linux":  # elsewhere it is the whole process's
+        if hasattr(os, "setpriority") and os.uname().sysname == "Linux":  # elsewhere niceness is that of the process
             thread = threading.get_native_id()
             lowered = min(19, os.getpriority(os.PRIO_PROCESS, thread) + niceness)
             os.setpriority(os.PRIO_PROCESS, thread, lowered)
@@ -257,5 +257,5 @@ def _is_distilled(folder: Path, mels: int) -> bool:
 
 
 _SUBTAGS = {"jw": "jv"}
-"""Whisper's codes that are not BCP 47's."""
+"""Whisper's language codes that differ from BCP 47."""
 _CODES = {subtag: code for code, subtag in _SUBTAGS.items()}

@@ -1,4 +1,4 @@
-"""An utterance's audio, and the spans of at most one window that it is decoded in. Pure."""
+"""An utterance's audio, cut into spans that fit Whisper's window. Pure."""
 
 from __future__ import annotations
 
@@ -7,40 +7,41 @@ import numpy as np
 from protocol.pcm import FRAME_SAMPLES, SAMPLE_RATE, Signal, frame_rms, samples_of
 
 LONGEST_SPAN = 29 * SAMPLE_RATE
-"""Samples of a span: Whisper's window has 30 s, of which the last must be silence."""
+"""Longest span in samples: Whisper's window has 30 s, and its last second must be silence."""
 _CUT_SEARCH = 5 * SAMPLE_RATE
-"""Samples at the end of a span that is too long, in which the quietest place is looked for."""
+"""Samples at the end of an overlong span in which the quietest point is searched."""
 _CUT_FRAMES = 5
-"""Length of that place: 100 ms."""
+"""Frames over which loudness is averaged for that: 100 ms."""
 _FIRST_ROOM = 5 * SAMPLE_RATE
 KEPT_QUIET = samples_of(80)
-"""Samples of quiet behind the last sound that are decoded with it; with all further quiet an utterance is the same, so
-that its final may begin before the speaker is known to pause."""
+"""Samples of quiet after the last sound that are decoded. More quiet does not change the decoded audio, so the final
+can begin before the pause is certain."""
 PAUSING = samples_of(40)
-"""Samples of quiet after which no partial begins: the final may follow at once."""
+"""Samples of quiet after which no partial begins, because the final may begin at any moment."""
 _QUIET = 0.05
-"""RMS below this part of the loudest frame's is quiet, -26 dB: with it no word of the recordings changed ..."""
+"""A frame is quiet if its RMS is below this part of the loudest frame's: -26 dB. No word of the recordings changed by
+it."""
 _LOUDEST_QUIET = 300.0
-"""... unless it reaches this, in 16-bit units: soft speech soon after a bang is no quiet."""
+"""RMS in 16-bit units from which no frame is quiet, such as soft speech after a bang."""
 _MEMORY = 2 * SAMPLE_RATE
-"""Samples among which the loudest frame is looked for."""
+"""Samples in which the loudest frame is searched."""
 
 
 class Recording:
-    """Grows as audio comes. Not thread-safe."""
+    """The growing audio of one utterance. Not thread-safe."""
 
     def __init__(self) -> None:
         self._samples = np.zeros(_FIRST_ROOM, np.float32)
         self._length = 0
         self._sound: int | None = None
         self._cuts = [0]
-        """Starts of the spans; each but the last is closed."""
+        """Starts of the spans. All except the last are closed."""
 
     def __len__(self) -> int:
         return self._length
 
     def append(self, samples: Signal) -> None:
-        """Copy the next samples; what is not a finite number becomes silence."""
+        """Copy the next samples. Values that are not finite become 0."""
         end = self._length + len(samples)
         if end > len(self._samples):
             self._samples = np.concatenate((self._samples, np.zeros(end, np.float32)))
@@ -53,7 +54,7 @@ class Recording:
             self._cuts.append(self._cut(self._cuts[-1]))
 
     def audible(self, samples: int) -> bool:
-        """Whether the first `samples` are anything but zeros."""
+        """Whether the first `samples` are not all zeros."""
         return self._sound is not None and self._sound < samples
 
     def cut(self, start: int, end: int) -> Signal:
@@ -61,7 +62,7 @@ class Recording:
         return self._samples[start:end].copy()
 
     def spans(self, samples: int) -> list[tuple[int, int]]:
-        """Spans of the first `samples` samples: where they are cut depends on nothing behind them."""
+        """Spans of the first `samples` samples. The cuts do not depend on later samples."""
         starts = [0]
         for cut in self._cuts[1:]:
             if samples - starts[-1] > LONGEST_SPAN:
@@ -74,7 +75,7 @@ class Recording:
         return self._length - self._sound_end(self._cuts[-1], self._length)
 
     def _sound_end(self, start: int, samples: int) -> int:
-        """Where the sound before `samples` ends; whole frames from `start` on."""
+        """End of the last sound before `samples`, in whole frames from `start` on."""
         first = start + max(0, samples - start - _MEMORY) // FRAME_SAMPLES * FRAME_SAMPLES
         loudness = frame_rms(self._samples[first:samples])
         if not len(loudness):

@@ -1,7 +1,8 @@
-"""Which decode is next, for all utterances and files: jobs in, batches out. Pure: no thread, no clock, no model.
+"""Decides which decode is next, for all utterances and files: jobs in, batches out.
 
-Each kind has threads of its own: on a CPU the operating system lets finals go before partials that are in work, and
-both before files. No partial begins where finals need all cores. While anybody speaks only one thread decodes files.
+Pure: no thread, no clock, no model. Each kind has its own threads: on a CPU the operating system runs finals before
+running partials, and both before files. No partial begins while finals need all cores. While a live utterance is open
+only one thread decodes files.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ class Limits:
     """Sizes of the machine."""
 
     threads: int
-    """Finals at once; fewer partials; as many pieces of files while nobody speaks."""
+    """Finals at once. Fewer partials; as many pieces of files while no live utterance is open."""
     live_batch: int = 1
-    """Live utterances in one decode: a batch waits for its longest, and on a CPU it gains little."""
+    """Live utterances in one decode. A batch waits for its longest member, and on a CPU it gains little."""
     file_batch: int = 4
-    """Pieces of files in one decode while nobody speaks."""
+    """Pieces of files in one decode while no live utterance is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,12 @@ class Batch(Generic[Item]):
 
 
 FIRST_PARTIAL_SECONDS = 0.8
-"""New audio between two partials of an utterance that has no text yet: 0.5 s of voice behind the 0.3 s before it. At
-0.65 s the first text came no sooner: more of them had none yet."""
+"""New audio between two partials of an utterance without text: 0.5 s of voice after 0.3 s of pre-roll. With 0.65 s the
+first text came no sooner, because more partials had no text."""
 PARTIAL_SECONDS = 1.0
-"""New audio between two partials, with cores to spare: at 0.5 s partials cost twice as much and change more often."""
+"""New audio between two partials, if cores are idle. With 0.5 s partials cost twice as much and change more often."""
 PARTIAL_SHARE = 0.5
-"""Of the cores' time that partials may take."""
+"""Largest share of the cores' time for partials."""
 _SMOOTHING = 0.2
 """Weight of the newest decode in the mean."""
 
@@ -60,13 +61,13 @@ class Scheduler(Generic[Item]):
         self._limits = limits
         self._queues: dict[Kind, deque[Item]] = {kind: deque() for kind in Kind}
         self._running = dict.fromkeys(Kind, 0)
-        """Batches in work."""
+        """Running batches."""
         self._live = 0
         """Live utterances that are open."""
         self._partial_cost = 0.0
-        """Mean seconds of a partial's decode; 0: none was decoded."""
+        """Mean seconds of a partial's decode; 0: none was decoded yet."""
         self._overtaken = False
-        """Whether a final took the core of a partial in work, whose seconds are then ignored."""
+        """Whether a final took the core of a running partial, whose seconds are then ignored."""
 
     @property
     def jobs(self) -> list[Item]:
@@ -78,7 +79,7 @@ class Scheduler(Generic[Item]):
         self._live += 1
 
     def live_closed(self) -> None:
-        """A live utterance has its final, or was dropped."""
+        """A live utterance got its final, or was dropped."""
         self._live -= 1
 
     def submit(self, kind: Kind, job: Item) -> None:
@@ -86,7 +87,7 @@ class Scheduler(Generic[Item]):
         self._queues[kind].append(job)
 
     def withdraw(self, kind: Kind, job: Item) -> bool:
-        """Forget a job; False: it is in work or done."""
+        """Remove a queued job; False: it is running or done."""
         if job not in self._queues[kind]:
             return False
         self._queues[kind].remove(job)
@@ -99,7 +100,7 @@ class Scheduler(Generic[Item]):
     def next_partial(self) -> Batch[Item] | None:
         """Partials for a thread that is free."""
         threads = self._limits.threads
-        # One core stays free for the next final, if there are two.
+        # If there are two cores or more, one stays free for the next final.
         if not self._queues[Kind.PARTIAL] or self._running[Kind.PARTIAL] >= max(1, threads - 1):
             return None
         if self._running[Kind.FINAL] + len(self._queues[Kind.FINAL]) >= threads:
@@ -133,7 +134,7 @@ class Scheduler(Generic[Item]):
 
     @property
     def has_spare_core(self) -> bool:
-        """Whether a final may begin before the speaker is known to pause: it may be decoded in vain."""
+        """Whether a final may begin before the pause is certain, though it may be decoded in vain."""
         finals = self._running[Kind.FINAL] + len(self._queues[Kind.FINAL])
         return finals < self._limits.threads and self._live <= self._limits.threads
 

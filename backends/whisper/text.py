@@ -1,4 +1,4 @@
-"""Texts that a decoder repeats: how to tell, and what is kept. Pure."""
+"""Detects and removes repetitions in a decoder's text. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ COMPRESSION_LIMIT = 2.4
 """Bytes of text for each compressed byte, above which a text repeats itself (`compression_ratio_threshold` of Whisper's
 own code)."""
 REPETITIONS = 3
-"""Most times in a row that a phrase is believed."""
+"""Most repetitions of a phrase in a row that are kept."""
 _LONGEST_PHRASE = 12
 """Words."""
 _SLACK_TOKENS = 12
@@ -23,29 +23,29 @@ _WORD = re.compile(r"\S+")
 
 
 def token_limit(seconds: float, language: str) -> int:
-    """Tokens that so many seconds of speech can hold; a text that reaches it ran away."""
+    """Most tokens in so many seconds of speech. A text that reaches the limit repeats itself or is invented."""
     rate = _TOKENS_PER_SECOND.get(language, _OTHER_TOKENS_PER_SECOND)
     return min(MAX_TEXT_TOKENS, _SLACK_TOKENS + math.ceil(rate * seconds))
 
 
 def runs_away(text: str, tokens: int, limit: int) -> bool:
-    """Whether the decoder did not come to an end, or wrote the same again and again."""
+    """Whether the decoder did not end, or repeated itself."""
     return tokens >= limit or compression_ratio(text) > COMPRESSION_LIMIT
 
 
 def repeats(text: str) -> bool:
-    """Whether a phrase is said more often in a row than is believed at once."""
+    """Whether a phrase is repeated more often in a row than people do."""
     return collapse(text, REPETITIONS) != text
 
 
 def compression_ratio(text: str) -> float:
-    """Bytes by compressed bytes."""
+    """Size of the text divided by its compressed size."""
     encoded = text.encode()
     return len(encoded) / len(zlib.compress(encoded))
 
 
 def collapse(text: str, keep: int) -> str:
-    """Leave `keep` of a phrase that is said more than `REPETITIONS` times in a row, and all that follows."""
+    """Leave `keep` of a phrase that is repeated more than `REPETITIONS` times in a row, and all other text."""
     words = [match.span() for match in _WORD.finditer(text)]
     if len(words) <= REPETITIONS:
         return _collapse_characters(text, keep)

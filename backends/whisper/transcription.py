@@ -1,6 +1,6 @@
-"""How utterances become text: greedy for partials, with beams and a second decode of the doubtful for finals.
+"""Turns utterances into text: greedily for partials; with beams, and a second decode if doubtful, for finals.
 
-Each function takes a batch; every utterance's text is the same alone and in any batch.
+Each function takes a batch. An utterance's text does not depend on the batch.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Request:
     signal: Signal
     """At most 30 s."""
     language: str | None
-    """Forced, or known from before; None: it is detected."""
+    """The language, forced or detected before; None: detect it."""
     task: Task = "transcribe"
     hotwords: tuple[str, ...] = ()
     context: str = ""
@@ -40,10 +40,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What was said in a span."""
+    """The text of a span."""
 
     text: str
-    """Empty: nothing, or what the model made of it is not to be believed."""
+    """Empty: nothing was said, or the text is a hallucination."""
     language: str
     words: tuple[Word, ...] | None = None
     no_speech_prob: float = 0.0
@@ -52,7 +52,7 @@ class Transcript:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
-    """Result of one decode of a span, before it is judged."""
+    """Result of one decode of a span, before it is checked."""
 
     hypothesis: Hypothesis
     text: str
@@ -63,18 +63,18 @@ class Decoded:
 
     @property
     def hallucination(self) -> bool:
-        """Whether the text was made of noise."""
+        """Whether the text was invented for noise."""
         return is_hallucination(self.text, self.hypothesis.no_speech_prob, self.hypothesis.mean_log_prob)
 
 
 def decode_partials(model: Model, requests: Sequence[Request]) -> list[Transcript]:
-    """Hypotheses of what was said so far; empty where the decoder ran away."""
+    """Hypotheses for the speech so far; empty if the decoder repeated itself."""
     decoded = decode_once(model, requests, 1, Window.SHORT)
     return [_transcript(each, "" if each.runaway or repeats(each.text) else each.text) for each in decoded]
 
 
 def decode_finals(model: Model, requests: Sequence[Request], beams: int) -> list[Transcript]:
-    """What was said in each span."""
+    """The final text of each span."""
     decoded = decode_once(model, requests, beams, Window.SHORT)
     doubtful = [index for index, each in enumerate(decoded) if _is_doubtful(each)]
     if doubtful:
@@ -118,7 +118,7 @@ def decode_once(model: Model, requests: Sequence[Request], beams: int, window: W
         for each, language in zip(requests, languages, strict=True)
     ]
     found: list[Decoded | None] = [None] * len(requests)
-    # CTranslate2 takes prompts of one length, and windows of one length.
+    # In one batch CTranslate2 needs prompts of equal length and windows of equal length.
     shapes = [(len(prompt), state.shape[1]) for prompt, state in zip(prompts, states, strict=True)]
     for shape in sorted(set(shapes)):
         group = [index for index, each in enumerate(shapes) if each == shape]

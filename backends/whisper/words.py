@@ -9,7 +9,7 @@ from backends.whisper.model import Array, Model
 from protocol.pcm import FRAME_MS, SAMPLE_RATE, Signal, frame_rms
 
 _VOICED_PART = 0.05
-"""Of the loudest frame's RMS: below it a frame at a word's beginning belongs to the pause before it."""
+"""Share of the loudest frame's RMS below which a frame at a word's beginning belongs to the pause before it."""
 _SPACELESS = frozenset({"zh", "yue", "ja", "th", "lo", "my"})
 """Languages without spaces between words: their characters are timed."""
 
@@ -36,7 +36,7 @@ def timed_words(model: Model, states: Array, signal: Signal, text: str, language
 
 
 def _split(tokenizer: Tokenizer, tokens: list[int], *, spaces: bool) -> list[tuple[str, int]]:
-    """Words as they stand in the text, each with the number of its tokens; punctuation goes with its word."""
+    """The words of the text, each with the number of its tokens. Punctuation belongs to its word."""
     words: list[tuple[str, int]] = []
     for part, its_tokens in zip(*tokenizer.split_tokens_on_unicode(tokens), strict=True):
         begins = part.startswith(" ") if spaces else any(map(str.isalnum, part))
@@ -48,7 +48,7 @@ def _split(tokenizer: Tokenizer, tokens: list[int], *, spaces: bool) -> list[tup
 
 
 def _voiced(loudness: Signal, start_ms: int, end_ms: int) -> int:
-    """Start of the first loud frame of a word, which the model lets begin up to 490 ms before its voice."""
+    """Start of the first loud frame of a word. The model lets words begin up to 490 ms before their voice."""
     frames = loudness[start_ms // FRAME_MS : end_ms // FRAME_MS]
     loud = (frames >= _VOICED_PART * loudness.max()).nonzero()[0] if len(frames) else frames
     return start_ms // FRAME_MS * FRAME_MS + int(loud[0]) * FRAME_MS if len(loud) and loud[0] else start_ms

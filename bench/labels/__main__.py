@@ -36,7 +36,7 @@ def fault(stream: Labelled) -> str | None:
     """What the server finds wrong with it."""
     beginning = StreamBeginning(StreamFormat(stream.rate, stream.codec))
     beginning.take(stream.data)
-    beginning.conclude()
+    beginning.finish()
     return beginning.fault
 
 

@@ -1,4 +1,4 @@
-"""Audio as the caller has it -> bytes in the stream's format."""
+"""Converts the caller's audio to bytes in the stream's codec."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, Protocol, runtime_checkable
 
 Codec = Literal["pcm_s16le", "pcm_f32le"]
-"""How a sample is written: a signed 16-bit integer or a 32-bit float, little-endian."""
+"""Format of a sample: signed 16-bit integer or 32-bit float, little-endian."""
 BYTES_PER_SAMPLE: dict[Codec, int] = {"pcm_s16le": 2, "pcm_f32le": 4}
 
 

@@ -1,4 +1,4 @@
-"""The same without asyncio: each stream has a thread with an event loop of its own."""
+"""The client without asyncio. Each stream has a thread with an event loop."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Stream:
 
     @property
     def ready(self) -> Ready:
-        """What the server told of itself."""
+        """What the server reported about itself."""
         return self._opened.ready
 
     def send(self, audio: AudioChunk) -> None:

@@ -1,4 +1,4 @@
-"""Which finals of one channel are handed out, and from where its audio must be sent again. Pure: no socket, no clock.
+"""Decides which finals of one channel are yielded, and from where its audio is sent again. Pure: no socket, no clock.
 
 A final is provisional if the server ended the utterance only because it restarts (`drain`), or because it closes the
 connection (`closing`) in a way after which the client connects again. Its utterance is sent again from 300 ms before
@@ -11,7 +11,8 @@ from stt_client import events
 from stt_client.retry import RETRIED_CODES
 
 PRE_ROLL_MS = 300
-"""Audio before a provisional final that is sent again with it: the voiced start is found behind soft sounds."""
+"""Audio before a provisional final that is sent again with it, because the first sounds are softer than the
+threshold."""
 
 
 class ChannelFinals:
@@ -20,14 +21,14 @@ class ChannelFinals:
     def __init__(self) -> None:
         self._next_seq = 0
         self.settled_ms = 0
-        """End of the last final handed out."""
+        """End of the last final that was yielded."""
         self.answered_commits = 0
-        """Commits that this channel has answered, and another has not."""
+        """Commits that this channel has answered and another has not."""
         self._repeated_commits = 0
-        """Of them, those sent again on this connection, and not answered again yet."""
+        """Of these, the commits sent again on this connection and not answered again yet."""
         self._provisional: events.Final | None = None
         self._closing: events.Final | None = None
-        """A final whose close code is yet to come."""
+        """A final with the reason `closing`, whose close code has not come yet."""
         self._open_text = False
         """Whether a partial has no final yet."""
 
@@ -38,7 +39,7 @@ class ChannelFinals:
 
     @property
     def resume_ms(self) -> int:
-        """Where a new connection must begin so that no word is lost or said twice."""
+        """Time at which a new connection must begin, so that no word is lost or comes twice."""
         if self._provisional is None:
             return self.settled_ms
         return max(self.settled_ms, self._provisional.start_ms - PRE_ROLL_MS)
@@ -53,7 +54,7 @@ class ChannelFinals:
         return partial.model_copy(update={"segment_seq": self._next_seq})
 
     def final(self, final: events.Final) -> list[events.Final]:
-        """What is handed out when `final` comes."""
+        """The finals to yield when `final` comes."""
         self._open_text = False
         if final.reason == "drain":
             return self._hold(final)
@@ -72,19 +73,19 @@ class ChannelFinals:
         self._open_text = False
 
     def closed(self, code: int) -> list[events.Final]:
-        """What is handed out when the connection has ended with `code`."""
+        """The finals to yield when the connection has ended with `code`."""
         closing, self._closing = self._closing, None
         if closing is None:
             return []
         return self._hold(closing) if code in RETRIED_CODES else self._hand_out(closing)
 
     def hand_out_provisional(self) -> list[events.Final]:
-        """What is provisional is all there will be."""
+        """Yield the provisional final: no server will replace it."""
         final, self._provisional = self._provisional, None
         return self._hand_out(final) if final is not None and final.text else []
 
     def _hold(self, final: events.Final) -> list[events.Final]:
-        """Keep a provisional final; of two of the same utterance the one that covers more."""
+        """Keep a provisional final. Of two for the same utterance keep the longer one."""
         before = self._hand_out_earlier(final)
         if self._provisional is None or final.end_ms >= self._provisional.end_ms:
             self._provisional = final
@@ -99,6 +100,6 @@ class ChannelFinals:
         return [*before, numbered]
 
     def _hand_out_earlier(self, final: events.Final) -> list[events.Final]:
-        """Hand out the provisional final if `final` is of a later utterance: no server will recognise it again."""
+        """Yield the provisional final if `final` belongs to a later utterance: no server will recognise it again."""
         earlier = self._provisional is not None and self._provisional.end_ms <= final.start_ms
         return self.hand_out_provisional() if earlier else []

@@ -1,4 +1,4 @@
-"""The server as an asyncio program uses it."""
+"""The client for asyncio programs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stt_client.transcript import ProgressListener, Transcript
 from stt_client.upload import UploadTarget, transcribe
 
 DEFAULT_SERVER = "http://localhost:8000"
-"""Where a server of one's own listens."""
+"""Address of a server on the same machine."""
 
 
 class AsyncClient:
@@ -139,7 +139,7 @@ class AsyncClient:
         channel_mode: str = "mix",
         progress: ProgressListener = lambda _progress: None,
     ) -> Transcript:
-        """What a file says, of any format that the server reads.
+        """Transcribe a file of any format that the server reads.
 
         Args:
             file: its path.
@@ -148,7 +148,7 @@ class AsyncClient:
             vad_silence_ms: silence that ends an utterance; None: the server's own setting.
             words: whether segments shall have their words with times.
             channel_mode: `mix`, `split`, `left` or `right`.
-            progress: is told how far it is, on the event loop: as bytes are sent, and then as the server decodes.
+            progress: called on the event loop as bytes are sent, and then as the server decodes.
 
         Raises:
             OSError: the file cannot be read.
@@ -183,7 +183,7 @@ def _text(value: object) -> str:
 class _Address:
     def __init__(self, server: str) -> None:
         if not (parts := _split(server)):
-            raise ValueError(f"{server!r} is no address of a server: write http://HOST:PORT or https://HOST")
+            raise ValueError(f"{server!r} is not the address of a server: write http://HOST:PORT or https://HOST")
         self._parts = parts
         self.secure = parts.scheme in ("https", "wss")
 
@@ -199,7 +199,7 @@ class _Address:
 
 
 def _split(server: str) -> SplitResult | None:
-    """The parts of a server's address; None: it is none."""
+    """The parts of a server's address; None: it is not an address."""
     try:
         parts = urlsplit(server)
         usable = parts.hostname and parts.port != 0

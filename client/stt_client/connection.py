@@ -30,11 +30,11 @@ class Refused(Exception):
     def __init__(self, error: SttError, status: int | None = None, retry_after: float | None = None) -> None:
         super().__init__(str(error))
         self.error = error
-        """What the caller is told if no other attempt is made."""
+        """The error for the caller if no other attempt is made."""
         self.status = status
         """The HTTP answer; None: there was none."""
         self.retry_after = retry_after
-        """Seconds that the server asks to wait."""
+        """Seconds to wait, by the header `Retry-After`; None: it has none."""
 
 
 class Closed(Exception):
@@ -43,7 +43,7 @@ class Closed(Exception):
     def __init__(self, code: int) -> None:
         super().__init__(code)
         self.code = code
-        """1006: without a close frame."""
+        """The close code; 1006: there was no close frame."""
 
 
 class _PromptConnection(ClientConnection):
@@ -52,7 +52,7 @@ class _PromptConnection(ClientConnection):
     def process_event(self, event: object) -> None:
         super().process_event(event)  # type: ignore[arg-type]
         if isinstance(event, Frame) and event.opcode is Opcode.CLOSE:
-            # The reply is in the transport already; audio that waits before it would delay the end.
+            # Our reply is in the transport already. Audio that waits before it would delay the end.
             end = self.transport.abort if self.transport.get_write_buffer_size() else self.transport.close
             self.loop.call_soon(end)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from stt_client.events import Event, Level, Partial, Reconnecting
 
 MAX_EVENTS = 10_000
-"""Events that may wait; beyond them the server is not read, and closes a stream that is not read for long."""
+"""Most events that wait. With more the server is not read; it closes a stream that is not read for long."""
 
 
 class EventQueue:
@@ -57,7 +57,7 @@ class EventQueue:
 
 
 def _replaces(event: Event, last: Event) -> bool:
-    """Whether nobody needs the last event any more once this one waits behind it."""
+    """Whether `event` makes the last waiting event unnecessary."""
     match event, last:
         case Partial(), Partial():
             return (event.channel, event.segment_seq) == (last.channel, last.segment_seq)

@@ -1,4 +1,4 @@
-"""What a stream reports, typed. Times are ms of the whole stream's audio, however often it was connected again."""
+"""The events of a stream. Times are ms of the whole stream's audio, however often it was connected again."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ class Final(_ChannelEvent):
     end_ms: int
     """End of the last voiced sample."""
     reason: str
-    """Why the utterance ended, as the protocol names it; `drain` or `closing`: no other server took the stream."""
+    """Why the utterance ended, as in the protocol; `drain` or `closing`: no other server took the stream."""
     language: str = ""
     """The language recognised (primary subtag)."""
     latency_ms: int = 0
@@ -206,7 +206,7 @@ class ServerWarning(_Event):
 
 
 class Ready(_Event):
-    """What the server told of itself when it took the stream.
+    """What the server reported about itself when it took the stream.
 
     Example:
         >>> with client.stream() as stream:

@@ -1,4 +1,4 @@
-"""The end of a stream's audio and commands, kept so that another server can be sent them again."""
+"""The latest audio and commands of a stream, kept so that they can be sent to another server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A text message at its place in the audio."""
+    """A text message, and its position in the audio."""
 
     kind: str
     """Its `type`."""
@@ -31,11 +31,11 @@ class History:
         self._commands: deque[Command] = deque()
         """In order; those before `start` are forgotten with the audio."""
         self._sent_commands = 0
-        """Of them, on this connection."""
+        """How many of them were sent on this connection."""
         self.start = 0
         """Position of the oldest byte kept."""
         self.sent = 0
-        """Position up to which this connection was sent the audio."""
+        """Position up to which audio was sent on this connection."""
 
     @property
     def end(self) -> int:

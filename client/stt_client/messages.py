@@ -66,7 +66,7 @@ def parse(text: str | bytes) -> ServerMessage | None:
         raise SttError("the server sent a message that is not of this protocol") from error
 
 
-def written(kind: str, **fields: object) -> str:
+def to_json(kind: str, **fields: object) -> str:
     """A client's message; fields that are None are left out."""
     given = {name: value for name, value in fields.items() if value is not None}
     return json.dumps({"type": kind, **given})

@@ -1,7 +1,7 @@
-"""One stream over several connections: what to send again, and what to hand out. Pure: no socket, no clock.
+"""One stream over several connections: decides what is sent again, and what is yielded. Pure: no socket, no clock.
 
-Audio is sent again from the earliest point that any channel needs. Before its own point a channel is silent, so that
-none of its finals comes twice.
+Audio is sent again from the earliest point that a channel needs. Another channel is silent up to its own point, so that
+no final comes twice.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from stt_client import events
 from stt_client.channel_finals import ChannelFinals
 from stt_client.history import History
-from stt_client.messages import ErrorMessage, Finished, ServerMessage, shifted, written
+from stt_client.messages import ErrorMessage, Finished, ServerMessage, shifted, to_json
 
 KEPT_SECONDS = 60
 """Longest audio that is kept to be sent again."""
 LEAD_SECONDS = 20
-"""A stream is sent at most so far ahead of real time, so that what a server has not processed is still kept."""
+"""How far ahead of real time a stream is sent, at most, so that audio that a server has not processed is still kept."""
 
 _Passed = (
     events.SpeechStarted
@@ -34,7 +34,7 @@ class Opening:
     """How a new connection begins."""
 
     messages: Sequence[str]
-    """To be sent before everything else."""
+    """Messages to send before everything else."""
     lost: Sequence[events.AudioLost]
     """Audio of open utterances that is no longer kept, of each channel."""
     resent_ms: int
@@ -42,7 +42,7 @@ class Opening:
 
 
 class ResumableStream:
-    """Positions are bytes of the whole stream, times ms of it. Not thread-safe."""
+    """The state of a stream. Positions are bytes of the whole stream, times ms of it. Not thread-safe."""
 
     def __init__(self, sample_rate: int, bytes_per_sample: int, channels: int = 1) -> None:
         """`bytes_per_sample`: of one channel; `channels` are interleaved."""
@@ -52,36 +52,36 @@ class ResumableStream:
         self._bytes_per_second = sample_rate * self._bytes_per_sample
         self._channels = tuple(ChannelFinals() for _ in range(channels))
         self._silent_until = [0] * channels
-        """Position before which this connection is sent silence in each channel."""
+        """For each channel, the position up to which silence is sent on this connection."""
         self._history = History()
         self._connected = False
         self._allowance = 0
-        """Position up to which this connection may be sent audio at once."""
+        """Position up to which audio may be sent on this connection without pacing."""
         self._base_ms = 0
         """Where this connection's audio begins."""
         self._furthest = 0
-        """Position up to which any connection was sent audio."""
+        """Position up to which audio was sent on any connection."""
         self._configured: events.Configured | None = None
         """Settings that the caller changed."""
         self._repeated_settings = False
-        """Whether this connection began with them and the server has not answered yet."""
+        """Whether this connection began with these settings, and the server has not answered yet."""
         self._repeated_clears = 0
         """Clears sent again on this connection, and not answered again yet."""
         self._finishing = False
         self.finished = False
         """Whether the server has sent everything."""
         self.error: ErrorMessage | None = None
-        """What the server said before it closes this connection."""
+        """The server's `error` message before it closes this connection."""
 
-    # What the caller does
+    # Called for the caller
 
     def accepts(self, size: int) -> bool:
-        """Whether `size` more bytes can be kept without forgetting any whose words may be missing."""
+        """Whether `size` more bytes can be kept without dropping audio whose words have no final."""
         return self._history.end - self._dispensable + size <= self._limit
 
     @property
     def _dispensable(self) -> int:
-        """Position before which audio may be forgotten to make room."""
+        """Position before which audio may be dropped to make room."""
         if self._connected:
             return self._history.sent
         return self._history.start if self._open_speech else min(self._furthest, self._history.end)
@@ -98,7 +98,7 @@ class ResumableStream:
 
     def command(self, kind: str, **fields: object) -> None:
         """Add a `commit`, `clear` or `configure` behind all audio so far."""
-        self._history.command(kind, written(kind, **fields))
+        self._history.command(kind, to_json(kind, **fields))
 
     def finish(self) -> None:
         """Add the end; idempotent."""
@@ -111,7 +111,7 @@ class ResumableStream:
         """Whether the end was added."""
         return self._finishing
 
-    # What the connection does
+    # Called for the connection
 
     def opened(self) -> Opening:
         """Begin a connection."""
@@ -130,7 +130,7 @@ class ResumableStream:
         settings = self._configured.model_dump(exclude={"type", "hotwords_used"}) if self._configured else None
         self._repeated_settings = settings is not None
         return Opening(
-            [written("configure", **settings)] if settings else [],
+            [to_json("configure", **settings)] if settings else [],
             self._lost(begin),
             self._ms(max(0, self._furthest - begin)),
         )
@@ -169,7 +169,7 @@ class ResumableStream:
         return bytes(silenced)
 
     def received(self, message: ServerMessage) -> list[events.Event]:
-        """What a message means to the caller."""
+        """The events to yield for a message."""
         match shifted(message, self._base_ms):
             case events.Ready():
                 return []
@@ -192,14 +192,14 @@ class ResumableStream:
         return self._settle([final for channel in self._channels for final in channel.closed(code)])
 
     def abandoned(self) -> list[events.Event]:
-        """No server takes the stream any more: what is provisional is all there will be."""
+        """No server takes the stream any more: yield the provisional finals."""
         return self._settle([final for channel in self._channels for final in channel.hand_out_provisional()])
 
     def _final(self, final: events.Final) -> list[events.Event]:
         return self._settle(self._channels[final.channel].final(final))
 
     def _settle(self, finals: Sequence[events.Final]) -> list[events.Event]:
-        """Forget what no channel needs any more, now that `finals` are handed out."""
+        """Drop audio that no channel needs any more, now that `finals` are yielded."""
         while all(channel.answered_commits for channel in self._channels):
             self._history.answered("commit")
             for channel in self._channels:

@@ -19,7 +19,7 @@ FIRST_DELAY = 0.25
 """Seconds before the second attempt; the first is made at once. Each is twice the one before, less a random half."""
 LONGEST_DELAY = 8.0
 STEADY_SECONDS = 5.0
-"""A connection that lasted so long starts the delays anew."""
+"""After a connection that lasted so long the delays start from the beginning."""
 
 
 class RetrySchedule:
@@ -41,7 +41,7 @@ class RetrySchedule:
         self._failures: deque[float] = deque(maxlen=MAX_FAILURES)
 
     def remaining(self, now: float) -> float:
-        """Seconds in which a server must take the stream."""
+        """Seconds until the stream fails if no server takes it."""
         return max(0.0, self._deadline - now)
 
     def taken(self, now: float) -> None:

@@ -1,4 +1,4 @@
-"""The connections of one stream, one after another: sends what is due, and receives what the caller is told."""
+"""The connections of one stream, one after another: sends audio and commands, and receives events."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stt_client.connection import OPEN_SECONDS, Closed, Connection, Refused, ope
 from stt_client.errors import StreamClosed, SttError
 from stt_client.event_queue import EventQueue
 from stt_client.events import Ready, Reconnected, Reconnecting
-from stt_client.messages import parse, written
+from stt_client.messages import parse, to_json
 from stt_client.resume import Opening, ResumableStream
 from stt_client.retry import NO_CLOSE_FRAME, RetrySchedule
 
@@ -35,7 +35,7 @@ class StreamTarget:
 
     @property
     def bytes_per_second(self) -> int:
-        """Of the audio, all channels."""
+        """Bytes of a second of audio, all channels."""
         return self.sample_rate * BYTES_PER_SAMPLE[self.codec] * self.channels
 
 
@@ -49,13 +49,13 @@ class StreamConnections:
         self.core = ResumableStream(target.sample_rate, BYTES_PER_SAMPLE[target.codec], target.channels)
         self.events = EventQueue()
         self.pending = asyncio.Event()
-        """There may be something to send."""
+        """Set when there may be something to send."""
         self.progress = asyncio.Event()
-        """There may be room for more audio."""
+        """Set when there may be room for more audio."""
         self.started = asyncio.Event()
-        """The first server has taken the stream, or none has."""
+        """Set when a server has taken the stream, or the attempts have ended."""
         self.ready: Ready | None = None
-        """What the newest server told of itself."""
+        """What the current server reported about itself."""
         self.error: SttError | None = None
         """Why the stream ended before its last words."""
 
@@ -160,4 +160,4 @@ class StreamConnections:
             self._keepalive_due = delay is None
         if self._keepalive_due:
             self._keepalive_due = False
-            await connection.send(written("keepalive"))
+            await connection.send(to_json("keepalive"))

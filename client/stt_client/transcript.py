@@ -1,4 +1,4 @@
-"""What a file says, and how far its transcription is."""
+"""The transcript of a file, and the progress of its transcription."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Progress:
 
 
 ProgressListener = Callable[[Progress], object]
-"""Is told of each step."""
+"""Called at each step."""
 
 
 class _Model(BaseModel):

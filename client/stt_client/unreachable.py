@@ -1,4 +1,4 @@
-"""Why no server could be reached, in one plain sentence."""
+"""Explains in one sentence why no server could be reached."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from websockets.exceptions import InvalidProxy
 from stt_client.errors import ServerUnreachable
 
 _PLAIN_TEXT = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST"})
-"""OpenSSL's names for an answer that is no TLS."""
+"""OpenSSL's reasons for an answer that is not TLS."""
 
 
 class NeverReachable(ServerUnreachable):
@@ -18,7 +18,7 @@ class NeverReachable(ServerUnreachable):
 
 
 class ConnectionBroken(ServerUnreachable):
-    """A server was there and then was not."""
+    """A connection to a server broke."""
 
 
 def proxy_unusable(error: BaseException) -> NeverReachable:
@@ -51,7 +51,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _lasting(address: str, cause: ssl.SSLError) -> str | None:
-    """The sentence about a failure of TLS that does not pass; None: it may."""
+    """The sentence about a permanent failure of TLS; None: it may be temporary."""
     if isinstance(cause, ssl.SSLCertVerificationError):
         return (
             f"the certificate of {address} is not trusted ({cause.verify_message}): if its authority is your own, "

@@ -1,4 +1,4 @@
-"""Sends a file over HTTP, and reads what the server tells meanwhile."""
+"""Sends a file over HTTP, and reads the server's events."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def transcribe(
                 except Refused as refusal:
                     failure = refusal
             now = monotonic()
-            if opened.progress.sent_bytes:  # the time in which a server had the file is no wait for a server
+            if opened.progress.sent_bytes:  # the server worked on the file: this was no wait for a server
                 busy_seconds += now - begin
             delay = retry.refused(failure.status, failure.retry_after, now - busy_seconds)
             if delay is None:
@@ -73,14 +73,14 @@ def _http(target: UploadTarget) -> httpx.AsyncClient:
 
 
 class _CountedFile(io.BufferedReader):
-    """A file that tells how much of it was read."""
+    """A file that reports how much of it was read."""
 
     def __init__(self, file: str | os.PathLike[str], listener: ProgressListener) -> None:
         super().__init__(io.FileIO(file))
         status = os.fstat(self.fileno())
         if not stat.S_ISREG(status.st_mode):
             self.close()
-            raise OSError(errno.ESPIPE, "it is no regular file, so its length is not known", os.fspath(file))
+            raise OSError(errno.ESPIPE, "it is not a regular file, so its length is not known", os.fspath(file))
         self._listener = listener
         self.progress = Progress(0, status.st_size)
 
@@ -90,7 +90,7 @@ class _CountedFile(io.BufferedReader):
         return data
 
     def decoded(self, position_ms: int) -> None:
-        """The server has decoded the file up to there."""
+        """The server has decoded the file up to `position_ms`."""
         self._tell(replace(self.progress, position_ms=position_ms))
 
     def _tell(self, progress: Progress) -> None:
@@ -126,7 +126,7 @@ def _refused(response: httpx.Response) -> Refused:
 
 
 def _broken(url: str, error: BaseException, progress: Progress) -> Refused:
-    """What to do about an attempt that ended without an answer."""
+    """The error of an attempt that ended without an answer."""
     failure = unreachable(url, error)
     if isinstance(failure, NeverReachable):
         raise failure from error

@@ -40,7 +40,7 @@ GPU = replace(LAPTOP, gpu=True, qwen3_extra=True, qwen3_driver=True, qwen3_weigh
 def test_qwen3_needs_gpu_extra_and_weights() -> None:
     """qwen3 is taken where all three are there, and nothing is better."""
     assert choose(GPU) == Choice("qwen3", None, None)
-    assert choose(GPU).line == "STT_BACKEND=auto takes qwen3."
+    assert choose(GPU).line == "STT_BACKEND=auto chooses qwen3."
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_without_one_of_them_whisper_is_taken(facts: Facts, better: str) -> None
     choice = choose(facts)
 
     assert choice == Choice("whisper", "base", better)
-    assert choice.line == f"STT_BACKEND=auto takes whisper with the model base; better: {better}."
+    assert choice.line == f"STT_BACKEND=auto chooses whisper with the model base; better: {better}."
 
 
 def test_model_that_is_set_is_taken() -> None:

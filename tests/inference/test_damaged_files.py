@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from inference.file_pool import FileEnded, FilePool, FileRequest
-from protocol.audio import AudioRejected, AudioTooLong
+from protocol.file_audio import AudioRejected, AudioTooLong
 from tests.audio import reference
 from tests.processes import descendants
 from tests.protocol.audio_files import FORMATS, Format

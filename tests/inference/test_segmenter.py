@@ -242,14 +242,14 @@ def test_stops_where_an_utterance_ends() -> None:
 
 
 def test_illegal_frames() -> None:
-    """Frames without a judgement are refused."""
-    with pytest.raises(ValueError, match="judged"):
+    """Frames without a decision are refused."""
+    with pytest.raises(ValueError, match="decisions"):
         Segmenter(SegmenterOptions()).feed([1.0, 2.0], [True])
 
 
 @pytest.mark.parametrize("tail", [-1, FRAME_SAMPLES, 10_000])
 def test_illegal_tail(tail: int) -> None:
-    """A tail of a frame or more is refused: it was to be fed."""
+    """A tail of a frame or more is refused: it is to be passed to `feed`."""
     with pytest.raises(ValueError, match=f"a tail of {tail} samples"):
         Segmenter(SegmenterOptions()).end(Reason.COMMIT, tail)
 
@@ -427,7 +427,7 @@ class Memory:
                     self.push(at)
                 case Resumed():
                     pass
-        if self.segmenter.listening:
+        if self.segmenter.is_speaking:
             self.push(self.segmenter.position)
         assert self.kept <= self.segmenter.keep_from <= self.segmenter.position
         self.kept = self.segmenter.keep_from

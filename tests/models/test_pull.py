@@ -16,7 +16,7 @@ import pytest
 
 import models
 from models import packages, store
-from models.faults import SourceUnavailable, WrongDigest
+from models.errors import SourceUnavailable, WrongDigest
 from models.table import File, Model, Package
 from tests.models.stand_in import Hub, blob_id
 from tests.models.wheels import build_wheel

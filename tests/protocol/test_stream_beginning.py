@@ -44,7 +44,7 @@ def taken(messages: Sequence[bytes], source: StreamFormat = NATIVE) -> tuple[byt
     """The audio in the messages, and the fault that was found."""
     beginning = StreamBeginning(source)
     audio = b"".join(map(beginning.take, messages))
-    beginning.conclude()
+    beginning.finish()
     return audio, beginning.fault
 
 

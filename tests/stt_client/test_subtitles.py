@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stt_client import Segment, Transcript, Word
-from stt_client.cli.formats import Format, written
+from stt_client.cli.formats import Format, formatted
 from stt_client.cli.subtitles import LINE_CHARACTERS, cues
 
 LETTERS = st.text("abcdefgh.,!?äß", min_size=1, max_size=20)
@@ -82,8 +82,8 @@ def test_the_formats_are_those_that_players_read() -> None:
         text="a < b", duration_ms=4_000_000, segments=(Segment(start_ms=3_661_002, end_ms=3_662_003, text="a < b"),)
     )
 
-    assert written(transcript, Format.SRT) == "1\n01:01:01,002 --> 01:01:02,003\na < b\n"
-    assert written(transcript, Format.VTT) == "WEBVTT\n\n01:01:01.002 --> 01:01:02.003\na &lt; b\n"
-    assert written(transcript, Format.TSV) == "start\tend\ttext\n3661002\t3662003\ta < b\n"
-    assert written(transcript, Format.TEXT) == "a < b\n"
-    assert Transcript.model_validate_json(written(transcript, Format.JSON)) == transcript
+    assert formatted(transcript, Format.SRT) == "1\n01:01:01,002 --> 01:01:02,003\na < b\n"
+    assert formatted(transcript, Format.VTT) == "WEBVTT\n\n01:01:01.002 --> 01:01:02.003\na &lt; b\n"
+    assert formatted(transcript, Format.TSV) == "start\tend\ttext\n3661002\t3662003\ta < b\n"
+    assert formatted(transcript, Format.TEXT) == "a < b\n"
+    assert Transcript.model_validate_json(formatted(transcript, Format.JSON)) == transcript

@@ -53,7 +53,7 @@ def test_live_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("length", "gap", "held_up", "resumes"),
+    ("length", "gap", "blocked_seconds", "resumes"),
     [
         (0.02, 0.02, 0, False),
         (0.02, 0.11, 0, False),
@@ -65,10 +65,10 @@ def test_live_again() -> None:
         (0.02, 1.0, 0.5, True),
     ],
 )
-def test_a_pause(length: float, gap: float, held_up: float, resumes: bool) -> None:
+def test_a_pause(length: float, gap: float, blocked_seconds: float, resumes: bool) -> None:
     """Longer than the message's own length and the network's jitter; what the event loop was held up is none."""
     pace = ClientPace()
     pace.received(length, 100.0, 0.0, 7.0)
     assert pace.resumes
-    pace.received(length, 100.0 + gap, gap, 7.0 + held_up)
+    pace.received(length, 100.0 + gap, gap, 7.0 + blocked_seconds)
     assert pace.resumes is resumes

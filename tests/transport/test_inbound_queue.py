@@ -19,7 +19,7 @@ from protocol.events import Commit
 from tests.server import eventually
 from transport import worker_scheduler
 from transport.inbound_queue import InboundQueue
-from transport.queues import QueueOptions
+from transport.queue_options import QueueOptions
 from transport.worker_scheduler import WorkerScheduler
 
 SECOND = bytes(32_000)
@@ -230,7 +230,7 @@ def test_audio_ahead_of_real_time_is_never_dropped() -> None:
         for number in range(10):
             assert not queue.is_full
             queue.put_audio(SECOND, float(number), live=False)
-            pauses.append(queue.pause_seconds(SECOND))
+            pauses.append(queue.throttle_seconds(SECOND))
         assert queue.is_full
         assert pauses[:5] == [0.0] * 5
         assert pauses == sorted(pauses)
@@ -310,7 +310,7 @@ def test_only_so_many_workers_are_awake(monkeypatch: pytest.MonkeyPatch) -> None
         awake = [woken(queue) for queue in queues]
         assert awake == [True, True, False, False, False]
         queues[2].end(drain=False)
-        scheduler.asleep(queues[1])
+        scheduler.worker_sleeps(queues[1])
         assert woken(queues[3])
         queues[0].end(drain=True)
         assert woken(queues[4])
@@ -345,7 +345,7 @@ def test_with_many_sessions_a_socket_is_read_again_on_a_tick() -> None:
         assert not read
         await asyncio.to_thread(eventually, lambda: read == [0])
         queues[1].read_later(lambda: read.append(1))
-        scheduler.read_all()
+        scheduler.read_at_once()
         assert read == [0, 1]
         queues[2].read_later(lambda: read.append(2))
         assert read == [0, 1, 2]

@@ -42,8 +42,8 @@ def test_the_longest_lag_of_a_minute_is_told() -> None:
 def test_hold_ups_add_up() -> None:
     """Also one that lasts still."""
     lag, now = lag_of(0.0, 0.01, 1.0, 0.01, 2.0)
-    assert lag.held_up(now) == pytest.approx(3.02)
-    assert lag.held_up(now + CHECK_SECONDS + 5.0) == pytest.approx(8.02)
+    assert lag.blocked_seconds(now) == pytest.approx(3.02)
+    assert lag.blocked_seconds(now + CHECK_SECONDS + 5.0) == pytest.approx(8.02)
 
 
 def test_a_loop_that_is_held_up_hides_no_lateness(folder: Path) -> None:

@@ -14,7 +14,7 @@ from observability.metrics import Metrics
 from protocol.events import Cleared, Event, Final, Hypothesis, Reason, SpeechStopped
 from transport.bridge import WorkerThread
 from transport.outbound_queue import OutboundQueue
-from transport.queues import QueueOptions
+from transport.queue_options import QueueOptions
 
 
 def queue_of(size: int) -> OutboundQueue:

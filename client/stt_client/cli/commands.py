@@ -12,7 +12,7 @@ import typer
 from stt_client.cli import doctor as doctor_command
 from stt_client.cli import models as models_command
 from stt_client.cli import serve as serve_command
-from stt_client.cli.exits import Exit
+from stt_client.cli.exit_codes import Exit
 from stt_client.cli.formats import Format
 from stt_client.cli.sources import open_source
 from stt_client.cli.stream import StreamRequest
@@ -35,7 +35,7 @@ app = typer.Typer(
 models = typer.Typer(
     help="Models on this machine.\n\n"
     "  stt models                what there is\n\n"
-    "  stt models pull base      fetch one; a download that broke off is taken up again",
+    "  stt models pull base      fetch one, or resume its download",
     invoke_without_command=True,
 )
 app.add_typer(models, name="models")
@@ -45,7 +45,7 @@ Server = Annotated[
 ]
 Key = Annotated[
     str | None,
-    typer.Option("--api-key", envvar="STT_API_KEY", help="Key, if the server asks for one.", show_envvar=True),
+    typer.Option("--api-key", envvar="STT_API_KEY", help="API key, if the server needs one.", show_envvar=True),
 ]
 Language = Annotated[str, typer.Option("--language", "-l", help="auto, or a tag such as en or de.")]
 Hotwords = Annotated[str, typer.Option(help="Words to expect, separated by commas.")]
@@ -68,7 +68,7 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0: any free one.")] = None,
     backend: Annotated[str | None, typer.Option(help="Engine: auto, whisper, qwen3 or mock.")] = None,
-    model: Annotated[str | None, typer.Option(help="Whisper model, fetched if it is not here.")] = None,
+    model: Annotated[str | None, typer.Option(help="Whisper model, fetched if it is not on this machine.")] = None,
     device: Annotated[str | None, typer.Option(help="Where whisper runs: auto, cpu or cuda.")] = None,
     max_sessions: Annotated[int | None, typer.Option(help="Streams at once.")] = None,
     log_level: Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = None,
@@ -155,13 +155,13 @@ def list_models(context: typer.Context, json: Json = False) -> None:
 
 @models.command("list")
 def list_again(json: Json = False) -> None:
-    """What there is: size, licence, languages, and where it is on this machine."""
+    """List models: size, licence, languages, and folder on this machine."""
     raise typer.Exit(models_command.show(as_json=json))
 
 
 @models.command()
 def pull(names: Annotated[list[str], typer.Argument(metavar="NAME...")]) -> None:
-    """Fetch models and check them; a download that broke off is taken up again.
+    """Fetch models and check them. A download that broke off is resumed.
 
     stt models pull base
     """
@@ -184,7 +184,7 @@ def doctor(json: Json = False) -> None:
 
 
 def _plain_without_terminal() -> None:
-    """Colours are off where the output is no terminal: typer would ask a variable of some build services too."""
+    """Switch colours off if the output is not a terminal: typer would also obey variables of some build services."""
     if "NO_COLOR" not in os.environ and not os.isatty(1):
         os.environ["NO_COLOR"] = "1"
 

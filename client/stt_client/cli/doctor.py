@@ -17,10 +17,10 @@ from typing import Literal
 from rich.console import Console
 
 from stt_client.cli import server_modules
-from stt_client.cli.exits import Exit
+from stt_client.cli.exit_codes import Exit
 
 State = Literal["ok", "missing", "broken"]
-"""`missing`: it runs without; `broken`: nothing runs until it is mended."""
+"""`missing`: the server runs without it; `broken`: it does not run until this is repaired."""
 _MARKS = {"ok": "[green]ok[/]     ", "missing": "[yellow]missing[/]", "broken": "[red]broken[/] "}
 _LEAST_FREE_BYTES = 1 << 30
 
@@ -53,7 +53,7 @@ def _findings() -> Iterator[Finding]:
     yield Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     yield _cores()
     yield _microphone()
-    if not server_modules.there():
+    if not server_modules.available():
         yield Finding(
             "server", "missing", "only the client is installed", "clone realtime-stt-ws and run `make serve` in it"
         )

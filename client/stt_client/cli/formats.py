@@ -20,7 +20,7 @@ class Format(StrEnum):
     TSV = "tsv"
 
 
-def written(transcript: Transcript, form: Format) -> str:
+def formatted(transcript: Transcript, form: Format) -> str:
     """The transcript in that format, with a line break at its end."""
     return _WRITERS[form](transcript)
 

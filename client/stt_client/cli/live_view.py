@@ -26,10 +26,10 @@ class LiveView:
         self._errors = Console(file=errors, highlight=False, soft_wrap=True)
         self._json = json
         self._outage = ""
-        """Why there is no connection, as it was told last."""
+        """The last reason that was printed for a lost connection."""
 
     def connecting(self, server: str) -> Status:
-        """Show until it is stopped, on a terminal, that there is no connection yet."""
+        """Show on a terminal, until it is stopped, that there is no connection yet."""
         status = self._errors.status(f"Connecting to {escape(server)}")
         if self._errors.is_terminal and not self._json:
             status.start()
@@ -56,7 +56,7 @@ class LiveView:
             self._out.flush()
 
     def _tell(self, event: Reconnecting | Reconnected | ServerWarning | AudioLost) -> None:
-        """Tell what happened; why there is no connection is told once, however many attempts fail for it."""
+        """Print what happened. The reason for a lost connection is printed once, however many attempts fail."""
         outage = event.reason if isinstance(event, Reconnecting) else ""
         if not outage or outage != self._outage:
             self.clear()
@@ -79,7 +79,7 @@ class LiveView:
         self._out.flush()
 
     def _named(self, event: Partial | Final) -> str:
-        """The text, behind its speaker if there are two."""
+        """The text, after its speaker's name if there are two."""
         speaker = self._speakers[event.channel]
         return f"{speaker}: {event.text}" if speaker else event.text
 

@@ -20,12 +20,12 @@ from inference.file_pieces import Progress
 from inference.file_pool import FilePool, FileRequest
 from inference.transcribe import CancellationToken
 from inference.transcribe import transcribe as transcribe_pieces
-from protocol.audio import AudioRejected, AudioTooLong
 from protocol.channels import ChannelMode
+from protocol.file_audio import AudioRejected, AudioTooLong
 from protocol.languages import primary_subtag
 from protocol.pcm import SAMPLE_RATE
 from protocol.unspaced_scripts import join_texts
-from stt_client.cli.exits import Failure
+from stt_client.cli.exit_codes import Failure
 from stt_client.transcript import Segment, Transcript, TranscriptWarning
 
 
@@ -33,7 +33,7 @@ class LocalEngine:
     """An engine that is loaded once for all files. Used by one thread."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        """Choose the engine from the environment, as the server does; `say` is told which.
+        """Choose the engine from the environment, as the server does; `say` is called with the choice.
 
         Raises:
             Failure: none can run here.
@@ -77,7 +77,7 @@ class LocalEngine:
         channel_mode: str,
         progress: Callable[[float], None],
     ) -> Transcript:
-        """What the file says; `progress` is told the seconds of it that were read.
+        """Transcribe a file. `progress` is called with the seconds of audio that were read.
 
         Raises:
             Failure: it cannot be transcribed.

@@ -19,14 +19,14 @@ def main() -> None:
 
 
 def _ended(app: Callable[..., object]) -> int:
-    """The exit code; an error is told in one sentence."""
-    from stt_client.cli.exits import Exit, Failure, code_of, told
+    """Run the program; returns its exit code. An error is printed as one sentence."""
+    from stt_client.cli.exit_codes import Exit, Failure, code_of, describe
     from stt_client.errors import SttError
 
     try:
         app(prog_name="stt")
     except SttError as error:
-        _tell(told(error))
+        _tell(describe(error))
         return code_of(error)
     except (Failure, OSError) as failure:
         _tell(str(failure))

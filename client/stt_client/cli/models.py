@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stt_client.cli import server_modules
-from stt_client.cli.exits import Exit, Failure
+from stt_client.cli.exit_codes import Exit, Failure
 
 
 def show(*, as_json: bool) -> Exit:
@@ -51,7 +51,7 @@ def _rows() -> list[dict[str, object]]:
 
 
 def pull(names: Sequence[str]) -> Exit:
-    """Fetch models; a download that broke off is taken up again."""
+    """Fetch models; a download that broke off is resumed."""
     import models
 
     return _each(names, lambda name: str(models.pull(name, _folder())))
@@ -74,7 +74,7 @@ def _each(names: Sequence[str], work: Callable[[str], object]) -> Exit:
     try:
         for name in names:
             work(name)
-    except (models.ModelFault, OSError) as fault:
+    except (models.ModelError, OSError) as fault:
         raise Failure(str(fault)) from fault
     return Exit.DONE
 

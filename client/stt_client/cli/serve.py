@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stt_client.cli import server_modules
-from stt_client.cli.exits import Failure
+from stt_client.cli.exit_codes import Failure
 
 _DEFAULT_MODEL = "base"
 
@@ -40,5 +40,5 @@ def _fetch_model() -> None:
         return
     try:
         models.pull(needed, folder)
-    except models.ModelFault as fault:
+    except models.ModelError as fault:
         raise Failure(str(fault)) from fault

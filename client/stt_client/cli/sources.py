@@ -13,7 +13,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
-from stt_client.cli.exits import Failure
+from stt_client.cli.exit_codes import Failure
 
 _RATE = 16_000
 """Hz of the microphone, and of files that are decoded here."""
@@ -27,14 +27,14 @@ _RECORDERS = (
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Audio as it comes; `pieces` blocks, and is read by a thread of its own."""
+    """A source of audio. Iterating `pieces` blocks, so a thread of its own does it."""
 
     sample_rate: int
     pieces: Generator[bytes, None, None]
     """Signed 16-bit little-endian, channels interleaved."""
     channels: int
     live: bool
-    """Whether the pieces come as fast as they are spoken; else they are at hand at once."""
+    """Whether the pieces come at the speed of speech; else they are available at once."""
 
 
 def open_source(name: str, rate: int, channels: int = 1) -> Source:
@@ -86,7 +86,7 @@ def _mixed(frames: bytes, channels: int) -> bytes:
 
 
 def _raw(descriptor: int, rate: int) -> Generator[bytes, None, None]:
-    # A buffered stream has a lock, on which the end of the program would fail while a thread waits for input.
+    # Not a buffered stream: its lock would make the exit of the program fail while a thread waits for input.
     while piece := os.read(descriptor, rate // 10 * 2):
         yield piece
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from stt_client.cli.exits import Exit
+from stt_client.cli.exit_codes import Exit
 from stt_client.cli.live_view import LiveView
 from stt_client.cli.sources import Source
 from stt_client.client import AsyncClient

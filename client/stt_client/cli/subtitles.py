@@ -17,7 +17,7 @@ from stt_client.transcript import Segment
 LINE_CHARACTERS = 42
 LINES = 2
 PAUSE_MS = 1_000
-"""A silence between two words that begins a new subtitle."""
+"""Silence between two words after which a new subtitle begins."""
 
 _UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "IDEOGRAPHIC", "FULLWIDTH", "THAI", "LAO", "KHMER", "MYANMAR")
 """Beginnings of the names of characters whose scripts put no blanks between words."""
@@ -49,9 +49,9 @@ def cues(segments: Iterable[Segment]) -> list[Cue]:
 
 
 def _of_segment(segment: Segment) -> list[Cue]:
-    """As few subtitles as there can be; if there are several, with the shortest lines for which that is so.
+    """The fewest subtitles; of several ways, the one with the shortest lines.
 
-    So the last one does not hold a lone word that nobody has the time to read.
+    So the last subtitle is not a single word that is too short to read.
     """
     tokens = _tokens(segment)
     fewest = list(_filled(tokens, LINE_CHARACTERS))

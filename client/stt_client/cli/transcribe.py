@@ -15,14 +15,14 @@ from rich import progress as bars
 from rich.console import Console
 
 from stt_client.cli import server_modules
-from stt_client.cli.exits import Exit, Failure, code_of, told
-from stt_client.cli.formats import Format, written
+from stt_client.cli.exit_codes import Exit, Failure, code_of, describe
+from stt_client.cli.formats import Format, formatted
 from stt_client.client import AsyncClient
 from stt_client.errors import SttError
 from stt_client.transcript import Progress, Transcript
 
 Transcribe = Callable[[Path, bars.Progress], Transcript]
-"""What a file says, told on a progress display."""
+"""Transcribes a file, and shows its progress on a display."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class TranscribeRequest:
 
     form: Format
     folder: Path | None
-    """Where a file is written for each; None: to the standard output."""
+    """Folder for a file for each input; None: to the standard output."""
     language: str
     hotwords: tuple[str, ...]
     words: bool
@@ -42,7 +42,7 @@ _EXTENSIONS = {Format.TEXT: "txt"}
 
 
 def transcribe(files: Sequence[Path], request: TranscribeRequest, work: Transcribe) -> Exit:
-    """Transcribe each file and write what it says; a file that fails is told, and the next one follows."""
+    """Transcribe each file and write what it says; a file that fails is reported, and the next one follows."""
     result = Exit.DONE
     names = _output_names(files, request)
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -52,7 +52,7 @@ def transcribe(files: Sequence[Path], request: TranscribeRequest, work: Transcri
                 transcript = work(file, bar)
         except SttError as error:
             result = max(result, code_of(error))
-            errors.print(f"{file}: {told(error)}", style="red", markup=False)
+            errors.print(f"{file}: {describe(error)}", style="red", markup=False)
             if result is Exit.UNREACHABLE:
                 break
         except (Failure, OSError) as error:
@@ -62,7 +62,7 @@ def transcribe(files: Sequence[Path], request: TranscribeRequest, work: Transcri
         else:
             for warning in transcript.warnings:
                 errors.print(f"{file}: {warning.message}", style="yellow", markup=False)
-            _write(names[file], written(transcript, request.form), request.folder)
+            _write(names[file], formatted(transcript, request.form), request.folder)
     return result
 
 
@@ -173,7 +173,7 @@ def _seconds_by_pyav(file: Path) -> float | None:
 
 
 def _bar() -> bars.Progress:
-    """A bar on a terminal, removed when the file is done; nothing elsewhere."""
+    """A progress bar on a terminal, removed when the file is done; nothing elsewhere."""
     console = Console(stderr=True)
     columns = (
         bars.TextColumn("{task.description}", markup=False),

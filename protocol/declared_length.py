@@ -1,7 +1,7 @@
-"""How long a container says that its audio is, where it says so at all.
+"""The length of the audio that a container declares, if it does.
 
-FFmpeg tells a duration for every file. For some it is cut to what the file holds, or guessed from a bit rate: for these
-the few fields that count are read here.
+FFmpeg gives a duration for every file. For some formats it is cut to what the file holds, or guessed from a bit rate.
+For these this module reads the fields itself.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import av
 from av.container import InputContainer
 
-from protocol.audio_parts import Part
+from protocol.file_parts import Part
 
 _DECLARING = frozenset({"aiff", "au", "caf", "flac", "mov,mp4,m4a,3gp,3g2,mj2", "w64", "wav", "wv"})
 """FFmpeg's demuxers whose duration of a stream comes from the header."""
@@ -44,11 +44,11 @@ _CHUNK_LAYOUTS = {
     "caf": _ChunkLayout(8, 4, 8, "big"),
 }
 _UNKNOWN_SIZES = {0, 0xFFFF_FFFF, (1 << 64) - 1}
-"""What writers to a pipe leave in a data chunk's size."""
+"""Sizes of a data chunk that mean "unknown": programs that write to a pipe leave them."""
 
 
 def declared_seconds(container: InputContainer, stream: av.AudioStream, part: Part) -> float | None:
-    """Length in s that the container declares; None where it does not. `part` stays at its position."""
+    """Declared length in s; None: the container declares none. `part` stays at its position."""
     position = part.tell()
     name = container.format.name
     try:
@@ -68,7 +68,7 @@ def declared_seconds(container: InputContainer, stream: av.AudioStream, part: Pa
 
 
 def _pcm_seconds(stream: av.AudioStream, part: Part, layout: _ChunkLayout) -> float | None:
-    """By the size of the data chunk; FFmpeg cuts the duration of PCM to what the file holds."""
+    """From the size of the data chunk: FFmpeg cuts the duration of PCM to what the file holds."""
     part.seek(0)
     order: Literal["little", "big"] = "big" if part.read(4) == b"RIFX" else layout.order
     at = layout.start
@@ -87,7 +87,7 @@ def _pcm_seconds(stream: av.AudioStream, part: Part, layout: _ChunkLayout) -> fl
 
 
 def _mp3_seconds(stream: av.AudioStream, part: Part) -> float | None:
-    """By the frames that the tag of the first frame counts; without one FFmpeg guesses from the bit rate."""
+    """From the number of frames in the tag of the first frame: without it FFmpeg guesses from the bit rate."""
     part.seek(0)
     head = part.read(_MP3_TAG_SEARCH)
     rate = stream.codec_context.sample_rate
@@ -111,7 +111,7 @@ def _mp3_trimmed(tag: bytes) -> int:
 
 
 def _ogg_seconds(stream: av.AudioStream, part: Part) -> float | None:
-    """By the granule position of the last page's header, though the page itself may be cut (RFC 3533, section 6)."""
+    """From the granule position in the last page's header, even if the page is cut (RFC 3533, section 6)."""
     size = part.seek(0, os.SEEK_END)
     part.seek(max(0, size - _OGG_PAGE_MAX))
     tail = part.read()

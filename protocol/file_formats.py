@@ -11,10 +11,11 @@ from typing import NoReturn
 import av
 from av.container import InputContainer
 
-from protocol.audio_parts import Part
+from protocol.file_parts import Part
 
 DEMUXERS = "aac,ac3,aiff,amr,amrnb,amrwb,asf,au,caf,eac3,flac,g722,matroska,webm,mov,mp4,m4a,3gp,mp3,ogg,w64,wav,wv"
-"""FFmpeg's names. None of them follows references: the mov demuxer does only with `enable_drefs`, which is off."""
+"""FFmpeg's names of demuxers. None follows references to other files: mov does only with `enable_drefs`, which is
+off."""
 
 _PCM = ",".join(
     f"pcm_{kind}"
@@ -59,12 +60,12 @@ DECODERS = (
 
 _DECODER_NAMES = frozenset(DECODERS.split(","))
 _FORMATS_WITHOUT_SIGNATURE = {"g722": "g722"}
-"""File name's extension -> demuxer, for formats that only their name tells."""
+"""File extension -> demuxer, for formats that cannot be recognised by their content."""
 
 PROBE_BYTES = 1 << 20
-"""Bytes that FFmpeg may read to find out what a file is."""
+"""Bytes that FFmpeg may read to recognise a format."""
 MAX_STREAMS = 16
-"""Streams in a container: a film has a dozen."""
+"""Most streams in a container. A film has a dozen."""
 
 
 class UnknownFormat(Exception):

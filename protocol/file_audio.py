@@ -10,38 +10,39 @@ import av
 import numpy as np
 from av.container import InputContainer
 
-from protocol.audio_convert import Converter
-from protocol.audio_formats import UnknownFormat, is_readable, open_container
-from protocol.audio_frames import blocks_of, frames_of
-from protocol.audio_length import declared_seconds
-from protocol.audio_parts import MAX_PARTS, Part, TooManyParts, split
 from protocol.channels import ChannelMode
+from protocol.declared_length import declared_seconds
 from protocol.events import WarningCode
+from protocol.file_blocks import blocks_of, frames_of
+from protocol.file_converter import Converter
+from protocol.file_formats import UnknownFormat, is_readable, open_container
+from protocol.file_parts import MAX_PARTS, Part, TooManyParts, split
 from protocol.pcm import SAMPLE_RATE, Signal
 
 MIN_RATE = 1_000
-"""Hz. Below lies nothing that carries speech, and each input sample would become many output samples."""
+"""Hz. Lower rates carry no speech, and each of their samples would become many."""
 MAX_RATE = 768_000
-"""Hz; the highest rate converters are sold with."""
+"""Hz; the highest rate of audio converters on the market."""
 MAX_CHANNELS = 64
 """Third-order ambisonics has 16, the largest common consoles record 64."""
 MISSING_SECONDS = 0.1
-"""What may be missing from a declared length without a word: encoders differ on whether they count their delay."""
+"""Audio that may be missing from the declared length without a warning: encoders differ on whether they count their
+delay."""
 
 _NOT_AUDIO = "is not audio in a format this server reads (see the list in its documentation)"
 
 
 class AudioRejected(Exception):
-    """The file gives no audio; the text is a fact about it for the peer, lower case, after "the file"."""
+    """The file cannot be decoded. The text tells the peer why, in lower case; it follows "the file"."""
 
 
 class AudioTooLong(Exception):
-    """The file is longer than allowed; the text is a fact about it for the peer, lower case."""
+    """The file is longer than allowed. The text tells the peer, in lower case; it follows "the file"."""
 
 
 @dataclass(frozen=True, slots=True)
 class AudioWarning:
-    """What the client should know of a file that was decoded all the same."""
+    """A fact about a decoded file that the client should know."""
 
     code: WarningCode
     message: str
@@ -51,13 +52,13 @@ class AudioWarning:
 def decode(
     file: BinaryIO, *, max_seconds: float, channel_mode: ChannelMode = ChannelMode.MIX, name: str = ""
 ) -> DecodedAudio:
-    """Decode a whole audio file to 16 kHz; nothing is read before the iteration.
+    """Decode a whole audio file to 16 kHz. Nothing is read before the iteration.
 
     Args:
-        file: the upload, readable and seekable; stays open and has to outlive the iteration, which moves its position.
+        file: the upload, readable and seekable. It must stay open during the iteration, which moves its position.
         max_seconds: longest audio accepted, in s of output.
-        channel_mode: what is kept of several channels.
-        name: the upload's file name: some formats are told by its extension only.
+        channel_mode: which of several channels to keep.
+        name: the upload's file name; some formats are recognised by its extension only.
     """
     return DecodedAudio(file, max_seconds, channel_mode, name)
 
@@ -68,7 +69,7 @@ class DecodedAudio:
     The blocks are float32 [channels, n] in [-1, 1], n > 0, about 500 ms each; one channel unless the mode is `split`.
     16 kHz 16-bit PCM comes out bit-exact, as `to_signal` would scale it.
     The iteration blocks on the file and the CPU, and raises:
-        AudioRejected: the file gives no audio at all, or holds what is absurd.
+        AudioRejected: the file has no audio that can be decoded, or absurd values.
         AudioTooLong: it is longer than allowed, before the block that ends beyond the limit.
         OSError: the file itself cannot be read.
     """
@@ -82,7 +83,7 @@ class DecodedAudio:
         self._name = name
         self._samples = 0
         self._channels = 0
-        """Of the output; 0 before the first block."""
+        """Channels of the output; 0 before the first block."""
 
     def __iter__(self) -> Generator[Signal, None, None]:
         """The blocks, in order."""
@@ -131,7 +132,7 @@ class DecodedAudio:
         self._check_length(declared, decoded, reached, subject)
 
     def _gain(self, part: Part, subject: str) -> float:
-        """Factor for floats, of which some files hold more than +-1: all would be clipped. Reads the whole part."""
+        """Factor for float samples: 1, or less if some are beyond +-1 and would be clipped. Reads the whole part."""
         peak = 0.0
         position = part.tell()
         part.seek(0)

@@ -1,22 +1,22 @@
-"""Decoded audio to 16 kHz and to the channels that are transcribed."""
+"""Converts decoded audio to 16 kHz, and to the channels that are transcribed."""
 
 from __future__ import annotations
 
 import numpy as np
-import soxr  # publishes no type information
+import soxr  # has no type information
 
 from protocol.channels import ChannelMode, Mixer
 from protocol.pcm import SAMPLE_RATE, Signal
 
 
 class Converter:
-    """Converts audio of one rate and number of channels, as one signal without borders. Used by one thread."""
+    """Converts audio of one rate and number of channels, as one continuous signal. Used by one thread."""
 
     def __init__(self, rate: int, channels: int, mode: ChannelMode, wanted: int) -> None:
-        """`wanted` is the number of channels to return: those of the file's beginning for `split`, else 1."""
+        """`wanted`: number of channels to return. For `split` that of the file's beginning, else 1."""
         self._input = rate, channels
         self._wanted = wanted
-        # Where channels come and go in mid-file they are mixed, so that `split` loses none of their words.
+        # If the number of channels changes within a file they are mixed, so that `split` loses no words.
         mixes = mode is ChannelMode.MIX or (mode is ChannelMode.SPLIT and channels != wanted)
         self._mixer = Mixer(rate) if mixes else None
         self._only = {ChannelMode.LEFT: 0, ChannelMode.RIGHT: 1}.get(mode)
@@ -25,15 +25,15 @@ class Converter:
             self._resampler = soxr.ResampleStream(rate, SAMPLE_RATE, wanted, dtype="float32")
 
     def fits(self, rate: int, channels: int) -> bool:
-        """Whether this is what it converts."""
+        """Whether audio of this rate and number of channels can be passed to `convert`."""
         return self._input == (rate, channels)
 
     def convert(self, block: Signal) -> Signal:
-        """Take the next samples, float32 [channels, n]; return what is ready, float32 [wanted, m]."""
+        """Convert the next samples, float32 [channels, n]. Returns the samples that are ready, float32 [wanted, m]."""
         return self._convert(block, last=False)
 
     def end(self) -> Signal:
-        """What is left when no more samples come, float32 [wanted, m]."""
+        """The remaining samples at the end, float32 [wanted, m]."""
         return self._convert(np.zeros((self._input[1], 0), np.float32), last=True)
 
     def _convert(self, block: Signal, *, last: bool) -> Signal:

@@ -8,9 +8,9 @@ import wave
 import numpy as np
 import pytest
 
-from protocol.audio import AudioRejected, AudioTooLong, AudioWarning, decode
 from protocol.channels import ChannelMode
 from protocol.events import WarningCode
+from protocol.file_audio import AudioRejected, AudioTooLong, AudioWarning, decode
 from protocol.pcm import SAMPLE_RATE, Samples, Signal, to_signal
 from tests.audio import REFERENCES
 from tests.protocol.audio_files import FORMATS, Format, encoded, film, ogg_pages, wav, without_end_of_stream

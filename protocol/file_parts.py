@@ -1,4 +1,4 @@
-"""Uploads that are several files one after another, which FFmpeg would read only the first of.
+"""Splits uploads that are several files one after another: FFmpeg would read only the first.
 
 Joined WAV files (recorders that send a header with every piece) are split at every RIFF header.
 Chained OGG streams (RFC 3533, section 4) are split at every page that begins a new chain link.
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 MAX_PARTS = 1_000
-"""Files in one upload: an hour of pieces of 3.6 s."""
+"""Most files in one upload: an hour in pieces of 3.6 s."""
 
 _CHUNK = 1 << 20
 _RIFF = re.compile(rb"RIFF.{4}WAVE", re.DOTALL)
@@ -23,7 +23,7 @@ _PATTERN_BYTES = 12
 _OGG_PAGE_HEADER = 27
 _MAX_ID3_TAGS = 10
 _LEAST_ZEROS = 16
-"""Zero bytes in front that are no part of a format; an MP4 begins with three."""
+"""Least number of zero bytes in front that are skipped; an MP4 begins with three."""
 
 
 class TooManyParts(Exception):
@@ -128,7 +128,7 @@ def _positions(file: BinaryIO, start: int, end: int, pattern: re.Pattern[bytes])
     while at < end and (chunk := file.read(_CHUNK)):
         window = tail + chunk
         for match in pattern.finditer(window):
-            # A match within the tail was found with the chunk before.
+            # A match within the tail was found in the previous chunk.
             if match.end() > len(tail):
                 found += 1
                 if found > MAX_PARTS:

@@ -1,4 +1,4 @@
-"""Exit codes that scripts can use, and what a person is told of an error."""
+"""Exit codes for scripts, and error messages for people."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from stt_client.unreachable import ConnectionBroken, NeverReachable
 
 
 class Exit(IntEnum):
-    """What the program's end means; 2 is a mistake in the command itself."""
+    """Exit codes. 2 is a mistake in the command itself."""
 
     DONE = 0
     FAILED = 1
@@ -23,7 +23,7 @@ class Exit(IntEnum):
 
 
 class Failure(Exception):
-    """The command cannot be carried out; the text is one plain sentence that says what to do."""
+    """The command failed. The text is one sentence that says what to do."""
 
 
 def code_of(error: SttError) -> Exit:
@@ -37,8 +37,8 @@ def code_of(error: SttError) -> Exit:
     return Exit.FAILED
 
 
-def told(error: SttError) -> str:
-    """An error of the library as a sentence, and one more about what to do if there is something."""
+def describe(error: SttError) -> str:
+    """An error of the library as a sentence, with a second one about what to do, if there is one."""
     text = str(error)
     return " ".join(filter(None, (f"{text[:1].upper()}{text[1:].rstrip('.')}.", _advice(error))))
 
@@ -50,8 +50,8 @@ def _advice(error: SttError) -> str:
         case ServerUnreachable():
             return "Is it running? `stt serve` starts one here, and --server names another."
         case RequestRefused(status=401):
-            return "Give a key that it knows, with --api-key or the variable STT_API_KEY."
+            return "Give it a valid key, with --api-key or the variable STT_API_KEY."
         case RequestRefused(status=404):
-            return "Is its address right? A server behind a proxy may have a path of its own."
+            return "Is the address right? A server behind a proxy may have its own path."
         case _:
             return ""

@@ -1,21 +1,21 @@
-"""Why a model is not here; each text is one plain sentence."""
+"""Errors about models. Each text is one sentence."""
 
 from __future__ import annotations
 
 
-class ModelFault(Exception):
-    """A model cannot be had; the text says what to do."""
+class ModelError(Exception):
+    """A model cannot be provided. The text says what to do."""
 
 
-class UnknownModel(ModelFault):
+class UnknownModel(ModelError):
     """The table has no model of that name."""
 
 
-class ModelMissing(ModelFault):
+class ModelMissing(ModelError):
     """The model is not on this machine."""
 
 
-class PullFailed(ModelFault):
+class PullFailed(ModelError):
     """No source could give the model, or the disk could not take it."""
 
 

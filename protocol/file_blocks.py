@@ -1,4 +1,4 @@
-"""What FFmpeg decodes, as blocks of float32, whatever is damaged on the way."""
+"""Decodes a container with FFmpeg to blocks of float32, and leaves out damaged packets."""
 
 from __future__ import annotations
 
