@@ -25,7 +25,7 @@ class LevelMeter:
         self._levels: list[Level] = []
 
     def frames(self, signal: Signal, start: int) -> FrameDecisions:
-        """As `Vad.frames`, of a signal whose first sample has the position `start`."""
+        """Like `Vad.frames`, for a signal whose first sample has the position `start`."""
         loudness: list[float] = []
         voiced: list[bool] = []
         while len(signal) - len(loudness) * FRAME_SAMPLES >= FRAME_SAMPLES:

@@ -50,7 +50,7 @@ class _PendingFinal:
     start: int
     stream: ASRStream | None
     result: Future[ASRResult] | None
-    """None: nothing was voiced, so the final is empty."""
+    """The future of the engine's result; None: nothing was voiced, so the final is empty."""
     dropped: int
     """Samples dropped since the utterance before."""
 

@@ -185,7 +185,7 @@ class EnergyVad:
         """The noise floor that the thresholds were computed from, and whether it is a tone."""
         self._block: list[float] = []
         self._startup: StartupNoiseEstimator | None = StartupNoiseEstimator()
-        """None: its estimate is final."""
+        """Estimates the noise at the start; None: its estimate is final."""
         self._startup_noise: float | None = None
         """Its latest estimate."""
 

@@ -37,7 +37,7 @@ Inbound = AudioMessages | CommandMessage
 
 
 class AudioSource(Protocol):
-    """Where the worker gets its messages; called from the worker's thread, `wake` from any."""
+    """The source of the worker's messages. Called on the worker's thread; `wake` on any."""
 
     @property
     def cancelled(self) -> bool:
@@ -85,7 +85,7 @@ class SinkClosed(Exception):
 
 
 class EventSink(Protocol):
-    """Where the worker's events go; called from its thread."""
+    """The sink of the worker's events. Called on the worker's thread."""
 
     def offer(self, event: events.SpeechStarted | events.SpeechStopped | events.Level | events.Hypothesis) -> bool:
         """Queue the event if there is room. Returns whether there was."""

@@ -18,7 +18,7 @@ class File:
     size: int
     """Bytes."""
     digest: str
-    """In hexadecimal."""
+    """The checksum, in hexadecimal."""
     algorithm: Algorithm = "sha256"
 
 

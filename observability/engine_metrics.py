@@ -18,7 +18,7 @@ class EngineMetric:
     """One value. Values of one name have the same kind, description and names of labels."""
 
     name: str
-    """In base units, without the prefix `stt_engine_` and without the suffix `_total`."""
+    """Name with base units, without the prefix `stt_engine_` and the suffix `_total`."""
     kind: Literal["counter", "gauge"]
     description: str
     value: float

@@ -1,4 +1,4 @@
-"""Which version of this server runs."""
+"""The version of this server."""
 
 VERSION = "0.1.0"
-"""The same as in pyproject.toml, which is not there in every installation."""
+"""Equal to the version in pyproject.toml, which not every installation has."""

@@ -18,7 +18,7 @@ _OPPOSITE = -0.5
 
 
 class ChannelMode(StrEnum):
-    """What is transcribed of a file with several channels."""
+    """Which channels of a file are transcribed."""
 
     MIX = "mix"
     """All channels as one."""

@@ -1,4 +1,4 @@
-"""Where clients put an API key or a token: headers, the subprotocols of browsers, and the query. Pure; any thread."""
+"""Finds API keys and tokens in a request: in headers, WebSocket subprotocols and the query. Pure; any thread."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ OutboundMessage = str
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """What a dialect may check a request against, or report to its peer."""
+    """Facts about the server that a dialect checks requests against, or reports to its peer."""
 
     backend: str
     """Name of the engine."""
@@ -57,7 +57,7 @@ class Handshake:
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
-    """What a client asked for when it connected. None: the server's own setting."""
+    """The options that a client connected with. None: the server's own setting."""
 
     call_id: str = ""
     """The client's name for the conversation, for the log."""

@@ -20,7 +20,7 @@ from protocol.unspaced_scripts import join_texts
 
 @dataclass(frozen=True, slots=True)
 class FileOptions:
-    """What a client asked for. None: the server's own setting."""
+    """The options of a request. None: the server's own setting."""
 
     language: str = AUTO
     """`auto`, or a BCP-47 tag that the engine supports."""

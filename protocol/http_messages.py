@@ -1,4 +1,4 @@
-"""Bodies of HTTP answers; one definition for each field, in its docstring."""
+"""Bodies of HTTP answers. Each field is defined in its docstring, from which the docs are generated."""
 
 from __future__ import annotations
 

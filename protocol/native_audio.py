@@ -15,9 +15,9 @@ class ClientAudio:
 
     def __init__(self, source: StreamFormat) -> None:
         self._converter = None if source.is_native else StreamConverter(source)
-        """None: the audio needs no conversion."""
+        """Converts the audio; None: it needs no conversion."""
         self._beginning: StreamBeginning | None = StreamBeginning(source)
-        """None: the beginning was checked."""
+        """Checks the beginning; None: it was checked."""
         self._reports_fault = True
         """Whether the next damage will be reported: the first only."""
 

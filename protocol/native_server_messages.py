@@ -1,4 +1,4 @@
-"""What the server sends on `/v1/stt/ws`, typed; one definition for each field, in its docstring.
+"""The server's messages on `/v1/stt/ws`. Each field is defined in its docstring, from which the docs are generated.
 
 Compatibility: fields and message types are added, never changed or removed.
 """

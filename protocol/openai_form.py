@@ -25,7 +25,7 @@ MAX_PROMPT_CHARACTERS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class TranscriptionForm:
-    """What a client asked for."""
+    """The fields of the form."""
 
     options: FileOptions
     response_format: ResponseFormat

@@ -34,7 +34,7 @@ class _Body(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class SecretRequest:
-    """What a client asked for."""
+    """A request for a client secret."""
 
     seconds: int
     session: dict[str, Any]

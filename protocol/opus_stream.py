@@ -36,7 +36,7 @@ class OpusStream:
         """First messages, which were too short to show what the stream is."""
         self._start(OpusHead(0))
         self.faults: list[str] = []
-        """What could not be read, in words, each kind once. Bounded by the kinds."""
+        """Descriptions of the damage, each kind once, which bounds the list."""
 
     def decode(self, message: bytes) -> Iterator[Signal]:
         """The next samples as float32 [n, channels], lazily, in blocks of 370 ms at most; some blocks are empty."""

@@ -46,9 +46,9 @@ _NANOSECONDS = 1_000_000_000
 class _Header:
     kind: int
     length: int
-    """Of the header, in bytes."""
+    """Length of the header in bytes."""
     size: int | None
-    """Of the content, in bytes; None: open."""
+    """Length of the content in bytes; None: unknown."""
 
 
 class WebmReader:

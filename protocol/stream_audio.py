@@ -90,7 +90,7 @@ class _PcmStream:
         self._codec: PcmCodec = codec
         self._channels = channels
         self._sample_bytes = channels * SAMPLE_BYTES[codec]
-        """Of all channels."""
+        """Bytes of a sample of all channels."""
         self._partial_sample = b""
         """Beginning of a sample that the next message continues."""
         self.faults: list[str] = []

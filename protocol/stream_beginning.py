@@ -148,7 +148,7 @@ class _FirstSound:
         )
 
     def _from_first_sound(self, data: bytes) -> bytes:
-        """Without the quiet samples in front."""
+        """The bytes without quiet samples in front."""
         whole = len(data) // self._sample_bytes * self._sample_bytes
         loud = np.abs(decode_samples(data[:whole], self._codec)) > QUIET
         first = int(loud.argmax()) if loud.any() else len(loud)

@@ -71,9 +71,9 @@ def likely_fault(data: bytes, codec: PcmCodec, rate: int, *, channels: int = 1) 
         if found := _misread(part[:_LOOKED_AT], codec):
             return found
     if channels == 1 and any(map(_two_channels, signals.values())):
-        return "the audio looks like two channels in turn, not like one"
+        return "the audio looks like two interleaved channels, not like one"
     if any(speech_speed.likeness_to_double_speed(signal, rate) > _TOO_FAST for signal in signals.values()):
-        return f"the speech is much too fast: the audio looks like one of a lower sample_rate than {rate} Hz"
+        return f"the speech is much too fast: its sample_rate is probably lower than {rate} Hz"
     return None
 
 

@@ -1,1 +1,1 @@
-"""What is known of one connection. Pure: no clock, no thread, no I/O."""
+"""The state of one connection. Pure: no clock, no thread, no I/O."""

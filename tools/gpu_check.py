@@ -70,7 +70,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Such as `V2, windows frozen`."""
+        """Name of the run, such as `V2, windows frozen`."""
         return f"V{self.runner}, windows {'frozen' if self.freeze else 'not frozen'}"
 
 

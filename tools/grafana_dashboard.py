@@ -12,7 +12,7 @@ from observability.masking import Json
 PATH = Path(__file__).parents[1] / "deploy" / "prometheus" / "dashboard.json"
 _SELECTION = 'job=~"$job", instance=~"$instance"'
 _WIDTH, _HEIGHT, _COLUMNS = 8, 8, 24
-"""Of a panel, and of the whole dashboard, in units of Grafana's grid."""
+"""Width and height of a panel, and columns of the dashboard, in units of Grafana's grid."""
 _DATASOURCE: dict[str, Json] = {"type": "prometheus", "uid": "${datasource}"}
 
 
@@ -22,7 +22,7 @@ class Panel:
 
     title: str
     unit: str
-    """As Grafana names it: s, percentunit, short, bytes."""
+    """Grafana's name of the unit: s, percentunit, short, bytes."""
     series: dict[str, str]
     description: str = ""
 

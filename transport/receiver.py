@@ -83,7 +83,7 @@ class Receiver:
         self._unknown_messages = MessageFlood()
         self._pace = ClientPace()
         self._reading_since = time.monotonic()
-        """Since when the socket is read again, after the last audio, monotonic seconds."""
+        """Since when the socket is read, after the last audio, monotonic seconds."""
         self.ignores_messages = False
         """True after `finish`, or when the server ends the session: only the client's close is awaited."""
         self.last_message = self.last_audio = time.monotonic()

@@ -87,7 +87,7 @@ def _open(dialect: Dialect, request: Handshake) -> SessionOptions | HttpRefusal 
 
 
 def _channels(opened: SessionOptions | HttpRefusal | ServiceError) -> int:
-    """As how many sessions a connection counts; one that is closed at once counts too."""
+    """Number of sessions that a connection counts as; one that is closed at once counts too."""
     return opened.channels if isinstance(opened, SessionOptions) else 1
 
 

@@ -53,7 +53,7 @@ def split_into_items(samples: int, *, freeze: bool = True) -> tuple[AudioItem, .
 
 
 def refresh_end(previous_end: int, samples: int) -> int:
-    """Where a refresh of an utterance of `samples` samples ends, the refresh before having ended at `previous_end`.
+    """End of a refresh of an utterance of `samples` samples, if the previous refresh ended at `previous_end`.
 
     A tail that ends at a window's end is that window, encoded before the window closes. So stopping there saves 8 s of
     encoding, and costs at most `SNAP_SAMPLES` of new audio.

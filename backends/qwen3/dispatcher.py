@@ -23,7 +23,7 @@ from backends.qwen3.stats import DecodeTiming
 from backends.qwen3.vllm_model import CacheMiss, DecodeOutput, DecodeRequest, VllmModel
 
 POLL_SECONDS = 0.1
-"""Between two checks of the engine's health. Decodes in flight learn of its death from vLLM at once."""
+"""Seconds between two checks of the engine's health. Decodes in flight learn of its death from vLLM at once."""
 
 HUNG_POLLS = 600
 """Polls (a minute) with decodes in flight and no output of any, after which the engine counts as hung.
@@ -32,7 +32,7 @@ Counted in polls: while the server itself is suspended, no poll happens.
 """
 
 BATCH_PATIENCE = 10
-"""A piece of a file may take so many times as long as live speech, because live speech overtakes it."""
+"""How many times longer a piece of a file may take than live speech, because live speech overtakes it."""
 
 Outcome = DecodeOutput | EngineError
 
@@ -56,7 +56,7 @@ class DecodeJob:
     aborted: bool = False
     """Set by the thread that aborts the job."""
     task: asyncio.Task[None] | None = None
-    """While vLLM decodes it."""
+    """The task in which vLLM decodes it; None: it is not being decoded."""
 
     @property
     def age(self) -> float:
@@ -65,7 +65,7 @@ class DecodeJob:
 
     @property
     def timing(self) -> DecodeTiming:
-        """Where its time went; read when its output is there."""
+        """Its time, by parts; valid when its output is there."""
         return DecodeTiming(
             self.rendering_at - self.created_at,
             self.decoding_at - self.rendering_at,

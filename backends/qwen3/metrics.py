@@ -1,4 +1,4 @@
-"""What the engine reports to Prometheus. Pure."""
+"""The engine's metrics for Prometheus. Pure."""
 
 from __future__ import annotations
 

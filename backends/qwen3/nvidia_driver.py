@@ -17,7 +17,7 @@ class Driver:
     """The driver, as NVML describes it."""
 
     version: str
-    """Such as `580.65.06`."""
+    """The version, such as `580.65.06`."""
     capabilities: tuple[tuple[int, int], ...]
     """Compute capability of each GPU, as (major, minor)."""
 

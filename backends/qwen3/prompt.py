@@ -27,7 +27,7 @@ _TAG_PATTERN = re.compile(re.escape(_TAG), re.IGNORECASE)
 _SPECIAL_TOKEN = re.compile(r"<\|[^|]*\|>")
 _HEADER = re.compile(r"\s*language (?P<names>[A-Za-z]+(?:\s*,\s*[A-Za-z]+)*)\s*$", re.IGNORECASE | re.MULTILINE)
 _INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
-"""Stands for bytes that are no complete character."""
+"""Character that the tokenizer writes for bytes that are not a complete character."""
 
 
 class Tokenizer(Protocol):

@@ -1,4 +1,4 @@
-"""How far apart refreshes must be, so that finals do not wait for refreshes. Pure: callers pass the time."""
+"""Limits how often refreshes start, so that finals do not wait for them. Pure: callers pass the time."""
 
 from __future__ import annotations
 

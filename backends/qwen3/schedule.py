@@ -27,7 +27,7 @@ FIRST_REFRESH_SAMPLES = SAMPLE_RATE
 
 
 class Purpose(IntEnum):
-    """What a decode is for; the value is its priority in vLLM, where lower is served first."""
+    """The purpose of a decode. Its value is the priority in vLLM, which serves lower values first."""
 
     FINAL = 0
     REFRESH = 10
@@ -61,10 +61,10 @@ class Ending(Enum):
 
 @dataclass(frozen=True, slots=True)
 class DecodeResult:
-    """What a decode returned."""
+    """The result of a decode."""
 
     tokens: tuple[int, ...]
-    """Without the prefix."""
+    """Tokens of the text, without the prefix."""
     ending: Ending = Ending.STOP
     seconds: float = 0.0
     """Wall clock, from the start of the decode."""
@@ -105,7 +105,7 @@ Command = StartDecode | AbortDecode | PublishPartial | PublishFinal
 
 @dataclass(frozen=True, slots=True)
 class ScheduleOptions:
-    """What differs between utterances."""
+    """The options of an utterance."""
 
     live: bool
     """False: a piece of a file, decoded once, at its end."""

@@ -10,14 +10,14 @@ from backends.qwen3.vllm_model import DecodeOutput
 
 @dataclass(frozen=True, slots=True)
 class DecodeTiming:
-    """Where the time of one decode went: seconds, wall clock."""
+    """The time of one decode, by its parts: seconds, wall clock."""
 
     waiting: float
-    """In the queue, until its rendering began: one decode is rendered at a time."""
+    """Time in the queue until rendering began: one decode is rendered at a time."""
     rendering: float
-    """Computing mel spectra and vLLM's input."""
+    """Time to compute mel spectra and vLLM's input."""
     decoding: float
-    """In vLLM, until the output was there."""
+    """Time in vLLM until the output was there."""
 
     @property
     def total(self) -> float:

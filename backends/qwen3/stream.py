@@ -36,7 +36,7 @@ from protocol.pcm import SAMPLE_RATE, Signal
 
 @dataclass(frozen=True, slots=True)
 class UtteranceOptions:
-    """What the utterances of one session have in common."""
+    """Options that all utterances of a session share."""
 
     template: PromptTemplate
     language: str | None

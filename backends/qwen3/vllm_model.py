@@ -69,7 +69,7 @@ class DecodeOutput:
     """The tokens that the model generated."""
 
     tokens: tuple[int, ...]
-    """Without the end of turn and other markup."""
+    """Token ids, without the end of turn and other markup."""
     ending: Ending
     prompt_tokens: int
     cached_tokens: int

@@ -11,7 +11,7 @@ IMPROBABLE = -1.4
 INVENTED_NO_SPEECH = 0.35
 """The same for a text of `INVENTED`."""
 INVENTED = frozenset({"you", "thank you", "i", "i'm sorry", "bye", "thanks for watching", "thank you for watching"})
-"""What Whisper writes for noise, again and again or once; "you" in nine of ten cases."""
+"""Texts that Whisper writes for noise; "you" in nine of ten cases."""
 
 
 def is_hallucination(text: str, no_speech_prob: float, mean_log_prob: float) -> bool:

@@ -16,7 +16,7 @@ Item = TypeVar("Item")
 
 
 class Kind(Enum):
-    """What a decode is for."""
+    """The purpose of a decode."""
 
     FINAL = "final"
     PARTIAL = "partial"

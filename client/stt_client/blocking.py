@@ -40,7 +40,7 @@ class Client:
         return Stream(self._client, options)
 
     def transcribe(self, file: str | os.PathLike[str], **options: Any) -> Transcript:  # noqa: ANN401 - likewise
-        """What a file says; takes the arguments of `AsyncClient.transcribe` and raises the same.
+        """Transcribe a file; takes the arguments of `AsyncClient.transcribe` and raises the same.
 
         `progress` is called on a thread that ends with the transcription.
         """

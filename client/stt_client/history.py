@@ -29,7 +29,7 @@ class History:
     def __init__(self) -> None:
         self._audio = bytearray()
         self._commands: deque[Command] = deque()
-        """In order; those before `start` are forgotten with the audio."""
+        """Commands in order. Those before `start` are dropped with the audio."""
         self._sent_commands = 0
         """How many of them were sent on this connection."""
         self.start = 0

@@ -48,7 +48,7 @@ class ResumableStream:
         """`bytes_per_sample`: of one channel; `channels` are interleaved."""
         self._channel_bytes = bytes_per_sample
         self._bytes_per_sample = channels * bytes_per_sample
-        """Of all channels."""
+        """Bytes of a sample of all channels."""
         self._bytes_per_second = sample_rate * self._bytes_per_sample
         self._channels = tuple(ChannelFinals() for _ in range(channels))
         self._silent_until = [0] * channels

@@ -36,7 +36,7 @@ class RetrySchedule:
         self._deadline = now + connect_seconds
         self._fraction = fraction
         self._attempts = 0
-        """Since the connection was last steady."""
+        """Attempts since the connection was last steady."""
         self._taken_at: float | None = None
         self._failures: deque[float] = deque(maxlen=MAX_FAILURES)
 

@@ -69,7 +69,7 @@ class AsyncStream:
 
     @property
     def ready(self) -> Ready:
-        """What the server told of itself.
+        """What the server reported about itself.
 
         Raises:
             SttError: the stream is not open.

@@ -21,7 +21,7 @@ from stt_client.retry import NO_CLOSE_FRAME, RetrySchedule
 
 @dataclass(frozen=True, slots=True)
 class StreamTarget:
-    """Where and how a stream connects."""
+    """Address and options of a stream."""
 
     url: str
     headers: Mapping[str, str]

@@ -26,7 +26,7 @@ class Progress:
     total_bytes: int
     """Size of the file."""
     position_ms: int = 0
-    """How far the server has decoded the file, in ms of its audio; told after every 10 s."""
+    """How far the server has decoded the file, in ms of its audio; reported every 10 s."""
 
 
 ProgressListener = Callable[[Progress], object]

@@ -25,7 +25,7 @@ from stt_client.unreachable import ConnectionBroken, NeverReachable, proxy_unusa
 
 @dataclass(frozen=True, slots=True)
 class UploadTarget:
-    """Where and how files are sent."""
+    """Address and options of uploads."""
 
     url: str
     headers: Mapping[str, str]

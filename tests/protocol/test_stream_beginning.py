@@ -141,7 +141,7 @@ def test_a_fault_is_named() -> None:
     assert named["off by one byte"].startswith("the samples look shifted by one byte")
     assert named["float as s16"] == "the samples look like pcm_f32le, not like pcm_s16le"
     assert named["mu-law as s16"] == "the samples look like mulaw, not like pcm_s16le"
-    assert named["two speakers' channels as one"] == "the audio looks like two channels in turn, not like one"
+    assert named["two speakers' channels as one"] == "the audio looks like two interleaved channels, not like one"
     assert named["random bytes"] == "the bytes look compressed or encrypted, not like pcm_s16le"
 
 

@@ -20,7 +20,7 @@ import httpx
 ROOT = Path(__file__).parents[2]
 CONFIGURATION = ROOT / "deploy" / "haproxy" / "haproxy.cfg"
 SERVERS = 3
-"""As many as the configuration names."""
+"""Number of servers, as in the configuration of HAProxy."""
 READY_SECONDS = 600.0
 """Longest wait for a server: qwen3 loads for minutes."""
 STOP_SECONDS = 30.0
@@ -144,9 +144,9 @@ class Fleet:
         self._process_group = process_group
         self._http = httpx.Client()
         self.url = f"http://localhost:{ports.proxy}"
-        """Of the proxy."""
+        """URL of the proxy."""
         self.statistics_url = f"http://localhost:{ports.statistics}/"
-        """Of the page with the state of the servers."""
+        """URL of HAProxy's page with the state of the servers."""
         self.servers: list[FleetServer] = []
         self._proxy: subprocess.Popen[bytes] | None = None
 
@@ -214,7 +214,7 @@ class Fleet:
         return self._proxy.pid
 
     def states(self) -> list[str]:
-        """What the proxy thinks of each server, such as `UP`.
+        """The state of each server as the proxy sees it, such as `UP`.
 
         Raises:
             FleetFailed: the proxy has ended.

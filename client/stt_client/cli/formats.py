@@ -11,7 +11,7 @@ from stt_client.transcript import Transcript
 
 
 class Format(StrEnum):
-    """What `--format` takes."""
+    """Values of `--format`."""
 
     TEXT = "text"
     JSON = "json"

@@ -1,4 +1,4 @@
-"""Where the server's own modules are, if they are on this machine beside the client."""
+"""Finds the server's modules, if the client is installed beside them."""
 
 from __future__ import annotations
 

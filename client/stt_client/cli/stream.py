@@ -23,7 +23,7 @@ _PIECES = 50
 
 @dataclass(frozen=True, slots=True)
 class StreamRequest:
-    """What the command line asks for."""
+    """The options of the command."""
 
     language: str
     hotwords: tuple[str, ...]
@@ -155,7 +155,7 @@ class _Reader(threading.Thread):
         self._source = source
         self._loop = asyncio.get_running_loop()
         self.pieces: asyncio.Queue[bytes | Exception | None] = asyncio.Queue()
-        """None: the source has ended. Bounded by `room`."""
+        """Pieces that were read; None: the source has ended. Bounded by `room`."""
         self.room = threading.Semaphore(_PIECES)
         self.ended = threading.Event()
 

@@ -34,7 +34,7 @@ class Cue:
 
 @dataclass(frozen=True, slots=True)
 class _Token:
-    """What must stay on one line, with its times."""
+    """A part of the text that stays on one line, with its times."""
 
     text: str
     spaced: bool
@@ -131,7 +131,7 @@ def _unspaced(character: str) -> bool:
 
 
 def _word_spans(text: str, words: Sequence[Word]) -> list[tuple[int, int, Word]]:
-    """Where in the text each word stands; empty if one is not found in its turn."""
+    """Position of each word in the text; empty if one is not found in order."""
     spans: list[tuple[int, int, Word]] = []
     position = 0
     for word in words:

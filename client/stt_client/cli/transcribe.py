@@ -27,7 +27,7 @@ Transcribe = Callable[[Path, bars.Progress], Transcript]
 
 @dataclass(frozen=True, slots=True)
 class TranscribeRequest:
-    """What the command line asks for."""
+    """The options of the command."""
 
     form: Format
     folder: Path | None
