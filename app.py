@@ -38,7 +38,7 @@ from transport.authentication import Authentication
 from transport.backend_lifecycle import BackendLifecycle
 from transport.forwarded import TrustedProxies
 from transport.gc_policy import GcPolicy
-from transport.http_edge import Cors, with_prefix, with_request_id
+from transport.http_common import Cors, with_prefix, with_request_id
 from transport.loop_lag import LoopLag
 from transport.routes import add_routes
 from transport.shutdown import GracefulShutdown

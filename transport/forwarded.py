@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import Scope
 
-from transport.http_edge import peer_address
+from transport.http_common import peer_address
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

@@ -12,8 +12,9 @@ from starlette.routing import WebSocketRoute
 from protocol.dialect import NewDialect
 from protocol.http_messages import Health, HttpError, Readiness, Token, TranscribeParams, Transcript
 from protocol.native_files import NativeFiles
-from transport import openai_http, operations, page
-from transport.http_edge import report_failure, report_http_exception, upgrade_required
+from transport import openai_http, page
+from transport.health import health_answer, metrics_answer, readiness_answer
+from transport.http_common import report_failure, report_http_exception, upgrade_required
 from transport.tokens import issue_token
 from transport.websocket import UnknownPathEndpoint, WebSocketEndpoint
 
@@ -25,7 +26,7 @@ def add_routes(app: FastAPI, dialects: Mapping[str, NewDialect]) -> None:
     _add_transcription(app)
     app.router.routes.extend(openai_http.routes())
     app.router.routes.extend(page.routes())
-    _add_operations(app)
+    _add_health_and_metrics(app)
 
 
 def _add_refusals(app: FastAPI, dialects: Mapping[str, NewDialect]) -> None:
@@ -68,18 +69,18 @@ def _add_transcription(app: FastAPI) -> None:
         return await issue_token(request)
 
 
-def _add_operations(app: FastAPI) -> None:
+def _add_health_and_metrics(app: FastAPI) -> None:
     @app.head("/health", include_in_schema=False)
     @app.get("/health", response_model=Health, responses={503: {"model": Health}})
     async def health(request: Request) -> Response:
         """Whether the engine is ready and the server does not drain. A full server answers 200 too."""
-        return operations.health(request.app.state.context)
+        return health_answer(request.app.state.context)
 
     @app.head("/health/ready", include_in_schema=False)
     @app.get("/health/ready", response_model=Readiness, responses={503: {"model": Readiness}})
     async def ready(request: Request) -> Response:
         """Whether a new session would be admitted now: for load balancers."""
-        return operations.readiness(request.app.state.context)
+        return readiness_answer(request.app.state.context)
 
     @app.head("/health/live", include_in_schema=False)
     @app.get("/health/live")
@@ -91,7 +92,7 @@ def _add_operations(app: FastAPI) -> None:
     @app.get("/metrics", response_class=Response)
     async def metrics(request: Request) -> Response:
         """Metrics in the text format of Prometheus."""
-        return operations.metrics(request.app.state.context)
+        return metrics_answer(request.app.state.context)
 
 
 def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:

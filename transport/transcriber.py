@@ -36,7 +36,7 @@ from transport.api_keys import caller_of
 from transport.app_context import AppContext
 from transport.byte_budget import ByteBudget
 from transport.event_stream import EventStream
-from transport.http_edge import peer_address
+from transport.http_common import peer_address
 from transport.refusals import refusal_response
 from transport.uploads import UploadOptions, receive_upload
 

@@ -19,7 +19,7 @@ from protocol.http_messages import CONNECTION_ID_HEADER
 from transport.api_keys import Caller, caller_of
 from transport.app_context import AppContext
 from transport.connection import Connection
-from transport.http_edge import peer_address
+from transport.http_common import peer_address
 from transport.receiver import AsgiSocket
 from transport.refusals import refusal_at
 from transport.websocket_protocol import MAX_FRAME_BYTES

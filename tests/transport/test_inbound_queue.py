@@ -222,7 +222,7 @@ def test_as_many_seconds_of_two_channels_wait() -> None:
 
 
 def test_audio_ahead_of_real_time_is_never_dropped() -> None:
-    """Its client is held back instead: slowly from half of the queue on, and wholly when the queue is full."""
+    """Its client is throttled instead: slowly from half of the queue on, and completely when the queue is full."""
 
     async def conversation() -> None:
         queue = new_queue(QueueOptions(in_seconds=10))
@@ -241,7 +241,7 @@ def test_audio_ahead_of_real_time_is_never_dropped() -> None:
     run(conversation)
 
 
-def test_an_end_lets_a_client_that_is_held_back_go_on() -> None:
+def test_an_end_lets_a_throttled_client_go_on() -> None:
     """Its close frame lies behind its audio."""
 
     async def conversation() -> None:

@@ -344,7 +344,7 @@ def test_dropped_audio_is_told_and_counts_and_a_commit_is_never_dropped(folder: 
 
 
 def test_a_client_ahead_of_real_time_loses_nothing(folder: Path) -> None:
-    """A recording sent unpaced, far more than may wait, is held back by its socket and comes back whole."""
+    """A recording sent unpaced, far more than may wait, is throttled by its socket and comes back whole."""
     pcm = (reference("hello") + silence(700)) * 20
     with Server(folder, {"STT_BACKEND": "mock", "STT_IN_QUEUE_SECONDS": "3"}) as server:
         with session(server.ws()) as client:

@@ -122,7 +122,7 @@ def test_a_client_that_is_not_read_is_not_given_up(
     assert [final["reason"] for final in finals] == ["endpoint"] * 40
 
 
-def test_little_waits_in_the_sockets_of_a_client_that_is_held_back(folder: Path) -> None:
+def test_little_waits_in_the_sockets_of_a_throttled_client(folder: Path) -> None:
     """Under 1 MB on both sides together, where the system alone lets 6 MB wait: a ping waits behind it."""
     settings = {"STT_IN_QUEUE_SECONDS": "3"}
     with (

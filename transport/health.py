@@ -9,7 +9,7 @@ from protocol.http_messages import RETRY_AFTER_SECONDS, Health, Readiness
 from transport.app_context import AppContext
 
 
-def health(context: AppContext) -> Response:
+def health_answer(context: AppContext) -> Response:
     """Answer `GET /health`: 200 only while the engine is ready."""
     admission = context.admission
     answer = Health(
@@ -23,7 +23,7 @@ def health(context: AppContext) -> Response:
     return JSONResponse(answer.model_dump(), 200 if ok else 503, headers)
 
 
-def readiness(context: AppContext) -> Response:
+def readiness_answer(context: AppContext) -> Response:
     """Answer `GET /health/ready`: 200 only while a new session would be admitted."""
     admission = context.admission
     answer = Readiness(
@@ -37,6 +37,6 @@ def readiness(context: AppContext) -> Response:
     return JSONResponse(answer.model_dump(), 200 if ready else 503, headers)
 
 
-def metrics(context: AppContext) -> Response:
+def metrics_answer(context: AppContext) -> Response:
     """Answer `GET /metrics` in the text format of Prometheus."""
     return Response(context.metrics.render(), media_type=CONTENT_TYPE_LATEST)
