@@ -37,7 +37,7 @@ SHIFTS = range(0, FRAME_SAMPLES, FRAME_SAMPLES // 4)
 alignments."""
 LAGS = range(-2, 3)
 """Frames by which the first voiced frame may come after the recording's own."""
-_ROOM_FRAMES = 250
+_INITIAL_FRAMES = 250
 """Initial capacity of an utterance's buffer in frames (5 s)."""
 
 
@@ -142,7 +142,7 @@ class _MockStream:
         self._references = references
         self._language = options.language or "en"
         self._notify = options.notify
-        self._rms = np.zeros(_ROOM_FRAMES, np.float32)
+        self._rms = np.zeros(_INITIAL_FRAMES, np.float32)
         self._frames = 0  # whose loudness was measured
         self._updated_at = 0  # when the text was last updated
         self._partial_frame = np.zeros(0, np.float32)  # under a frame

@@ -16,11 +16,11 @@ from inference.segmenter import CUT_SEARCH_MS
 from inference.worker_queues import AudioMessages
 from protocol.pcm import BYTES_PER_SAMPLE, SAMPLE_RATE, samples_of
 
-_MEMORY = samples_of(CUT_SEARCH_MS + 1_000)
+_KEPT_SAMPLES = samples_of(CUT_SEARCH_MS + 1_000)
 """Samples that are remembered: as far back as the point where an overlong utterance may be cut."""
-_MOST_ENTRIES = 100
+_MAX_ENTRIES = 100
 """Most entries for messages read together; more are merged, so that tiny messages cost no memory."""
-_FORGET = 64
+_MIN_REMOVED = 64
 """Least number of messages that are removed at a time."""
 _WINDOW_SECONDS = 5.0
 """Time over which the minimum of the delays is taken."""
@@ -47,11 +47,11 @@ class ArrivalTimes:
         """Record messages. Those of a client that is ahead of real time count as arrived when they were read."""
         offset, reads = messages.offset, messages.arrivals
         # Measured from the start of these messages, so that long ones evict nothing that is still needed.
-        old = bisect_left(self._ends, offset - _MEMORY * self._sample_bytes)
-        if old >= _FORGET:
+        old = bisect_left(self._ends, offset - _KEPT_SAMPLES * self._sample_bytes)
+        if old >= _MIN_REMOVED:
             del self._ends[:old], self._reads[:old], self._live[:old], self._resumes[:old]
         lengths = list(map(len, messages.chunks))
-        if len(lengths) > _MOST_ENTRIES:
+        if len(lengths) > _MAX_ENTRIES:
             lengths, reads = [sum(lengths)], reads[-1:]
         lengths[0] += offset
         self._ends.extend(accumulate(lengths))

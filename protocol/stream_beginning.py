@@ -14,7 +14,7 @@ from protocol.stream_audio import StreamFormat
 from protocol.wav_header import MAX_HEADER_BYTES, Incomplete, WavHeader, read_header
 from protocol.wrong_label import LOOK_SECONDS, QUIET, likely_fault
 
-_ENOUGH = 0.75
+_MIN_SHARE = 0.75
 """Share of the checked seconds that is enough if the beginning is quiet."""
 _MIN_SECONDS = 1.0
 """Least sound that is checked at a stream's end."""
@@ -127,7 +127,7 @@ class _FirstSound:
         self._length += len(data)
         if self._length < LOOK_SECONDS * self._bytes_per_second:
             return None
-        return self._look(_ENOUGH * LOOK_SECONDS)
+        return self._look(_MIN_SHARE * LOOK_SECONDS)
 
     def finish(self) -> str | None:
         """The mistake that shows in the audio so far."""

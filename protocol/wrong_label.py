@@ -26,7 +26,7 @@ _IN_WORDS = {
     _SHIFTED: "shifted by one byte (one is missing, or one is too many)",
 }
 _G711: tuple[PcmCodec, PcmCodec] = ("mulaw", "alaw")
-_UNREAL = 9.0
+_INVALID_ROUGHNESS = 9.0
 """Roughness that is assumed for floats that cannot be samples."""
 _ROUGH, _ROUGHEST, _SMOOTH, _SMOOTHER = 0.5, 1.4, 0.3, 3.0
 """Roughness of samples decoded wrong: least and largest value; of samples decoded right: largest value; least ratio of
@@ -34,25 +34,25 @@ the two. Only a high tone is rougher."""
 _LOUD = 0.1
 """Least level of random bits, as a share of full scale."""
 _ROUGH_G711, _SMOOTHER_G711 = 0.9, 1.15
-"""The same four values for mu-law decoded as A-law or the reverse, which is less rough."""
+"""Least roughness, and least ratio, for mu-law decoded as A-law or the reverse, which is less rough."""
 _EQUAL = 0.25
 """Difference of two histograms of bytes, at most 2, up to which they are alike."""
-_LOOKED_AT = 64_000
-"""Least number of bytes to detect a wrong codec, and of samples to detect two channels."""
+_CHECKED_BYTES = 64_000
+"""Bytes that are checked for a wrong codec, and samples that are checked for two channels."""
 _RANDOM_BITS = 7.9
 """Least bits of information in a byte of compressed audio. The loudest Gaussian noise has about 7.4."""
 _SMALL_FLOAT, _LARGE_FLOAT = 1e-9, 8.0
-"""Largest share of samples beyond full scale in real audio."""
+"""Range of the absolute values of float samples. At most `_SMALL_SHARE` of real samples are outside."""
 _PAIR_RATIO = 0.15
 """Ratio of the difference within pairs of samples to that between pairs, up to which both channels are alike."""
 _MIRROR_RATIO = 8.0
 """Least ratio of the energy at both ends of the spectrum to that in the middle, in two interleaved channels."""
-_ALIKE = 0.7
+_MIN_CORRELATION = 0.7
 """Least correlation of the levels of both ends."""
 _FRAME = 512
 _MIN_SAMPLES = 4_000
 _MIN_RANDOM_BYTES = 20_000
-_FEW = 0.02
+_SMALL_SHARE = 0.02
 _TOO_FAST = 2.0
 """From `speech_speed.likeness_to_double_speed`."""
 
@@ -68,7 +68,7 @@ def likely_fault(data: bytes, codec: PcmCodec, rate: int, *, channels: int = 1) 
     each = [part.tobytes() for part in samples.reshape(-1, channels, width).transpose(1, 0, 2)]
     signals = {part: signal for part in each if _is_sound(signal := decode_samples(part, codec).clip(-1, 1))}
     for part in signals:
-        if found := _misread(part[:_LOOKED_AT], codec):
+        if found := _misread(part[:_CHECKED_BYTES], codec):
             return found
     if channels == 1 and any(map(_two_channels, signals.values())):
         return "the audio looks like two interleaved channels, not like one"
@@ -87,16 +87,18 @@ def _misread(data: bytes, codec: PcmCodec) -> str | None:
     if codec not in roughness and codec != "pcm_f32le":
         return None  # too quiet
     name = min(roughness, key=lambda each: roughness[each], default=codec)
-    g711 = min(_G711, key=lambda each: roughness.get(each, _UNREAL))
-    rough = roughness.get(codec, _UNREAL)
-    if codec in _G711 and rough < _ROUGH_G711 and roughness.get(g711, _UNREAL) < rough / _SMOOTHER_G711:
+    g711 = min(_G711, key=lambda each: roughness.get(each, _INVALID_ROUGHNESS))
+    rough = roughness.get(codec, _INVALID_ROUGHNESS)
+    if codec in _G711 and rough < _ROUGH_G711 and roughness.get(g711, _INVALID_ROUGHNESS) < rough / _SMOOTHER_G711:
         return _described(g711, codec)
     if _looks_compressed(data):
         return f"the bytes look compressed or encrypted, not like {codec}"
-    if codec == "pcm_s16le" and roughness.get(g711, _UNREAL) < rough and _has_equal_halves(data):
+    if codec == "pcm_s16le" and roughness.get(g711, _INVALID_ROUGHNESS) < rough and _has_equal_halves(data):
         return _described(g711, codec)
     is_noise = _ROUGH < rough < _ROUGHEST and _level(decode_samples(data, codec)) > _LOUD
-    if (is_noise or rough == _UNREAL) and roughness.get(name, _UNREAL) < min(_SMOOTH, rough / _SMOOTHER):
+    if (is_noise or rough == _INVALID_ROUGHNESS) and roughness.get(name, _INVALID_ROUGHNESS) < min(
+        _SMOOTH, rough / _SMOOTHER
+    ):
         return _described(name, codec)
     return None
 
@@ -119,7 +121,7 @@ def _readings(data: bytes, codec: PcmCodec) -> Iterator[tuple[str, Signal]]:
 
 def _are_real_floats(signal: Signal) -> bool:
     sizes = np.abs(signal)
-    return bool(np.mean((sizes > _LARGE_FLOAT) | ((sizes < _SMALL_FLOAT) & (sizes > 0))) < _FEW)
+    return bool(np.mean((sizes > _LARGE_FLOAT) | ((sizes < _SMALL_FLOAT) & (sizes > 0))) < _SMALL_SHARE)
 
 
 def _level(signal: Signal) -> float:
@@ -147,7 +149,7 @@ def _looks_compressed(data: bytes) -> bool:
 
 def _has_equal_halves(data: bytes) -> bool:
     """Whether even and odd bytes are distributed alike, unlike the low and high bytes of samples; false for silence."""
-    return _shares(data)[0] < _FEW and float(np.abs(_shares(data[::2]) - _shares(data[1::2])).sum()) < _EQUAL
+    return _shares(data)[0] < _SMALL_SHARE and float(np.abs(_shares(data[::2]) - _shares(data[1::2])).sum()) < _EQUAL
 
 
 def _two_channels(signal: Signal) -> bool:
@@ -157,17 +159,19 @@ def _two_channels(signal: Signal) -> bool:
     within, between = float(np.mean((even - odd[: len(even)]) ** 2)), float(np.mean((odd[:-1] - even[1:]) ** 2))
     if within < _PAIR_RATIO * between:
         return True
-    return _is_mirrored(signal[:_LOOKED_AT])
+    return _is_mirrored(signal[:_CHECKED_BYTES])
 
 
 def _is_mirrored(signal: Signal) -> bool:
     """Whether the upper half of the spectrum mirrors the lower half, as with two interleaved channels."""
     frames = np.lib.stride_tricks.sliding_window_view(signal, _FRAME)[:: _FRAME // 2]
-    power = np.abs(np.fft.rfft(frames * np.hanning(_FRAME).astype(np.float32), axis=1)) ** 2 + _FEW * _FEW
+    power = (
+        np.abs(np.fft.rfft(frames * np.hanning(_FRAME).astype(np.float32), axis=1)) ** 2 + _SMALL_SHARE * _SMALL_SHARE
+    )
     eighth = _FRAME // 16
     low, high = power[:, 1:eighth].sum(axis=1), power[:, -eighth:].sum(axis=1)
     middle = power[:, 3 * eighth : 5 * eighth].sum(axis=1) / 2
     if min(low.sum(), high.sum()) < _MIRROR_RATIO * middle.sum():
         return False
     levels = np.log(low), np.log(high)
-    return min(each.std() for each in levels) > 0 and float(np.corrcoef(*levels)[0, 1]) > _ALIKE
+    return min(each.std() for each in levels) > 0 and float(np.corrcoef(*levels)[0, 1]) > _MIN_CORRELATION

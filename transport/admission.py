@@ -17,7 +17,7 @@ from transport.backend_lifecycle import BackendLifecycle
 DRAIN_RESERVE_SECONDS = 1.0
 """Part of the drain's time in which sessions without a final send their hypothesis instead."""
 
-_READ_PASSES = 4
+_READ_ITERATIONS = 4
 """Iterations of the event loop after which audio that was in the sockets has been read and queued."""
 
 WATCH_SECONDS = 0.25
@@ -246,7 +246,7 @@ class Admission:
         """Admit nothing more. Let sessions send their last finals, and requests finish, within `seconds`."""
         self._draining = True
         deadline = asyncio.get_running_loop().time() + seconds
-        for _ in range(_READ_PASSES):
+        for _ in range(_READ_ITERATIONS):
             await asyncio.sleep(0)
         for session in list(self._sessions):
             session.drain()

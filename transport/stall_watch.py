@@ -20,7 +20,7 @@ class StallWatch:
     def __init__(self, ping: Callable[[bytes], None], frame_ms: int) -> None:
         """`ping` sends a ping with a payload.
 
-        `frame_ms`: least length of a message in ms, for which the next one is awaited.
+        `frame_ms`: least time in ms after a message until the next one is due.
         """
         self._ping = ping
         self._frame_seconds = frame_ms / 1000

@@ -47,7 +47,7 @@ Client libraries send a ping every 10 to 60 s.
 """
 # RFC 6455, section 5.2.
 _TEXT, _BINARY, _PING, _PONG = (0x80 | opcode for opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.PING, Opcode.PONG))
-"""First byte of unfragmented data frames -> type of the message."""
+"""First bytes of unfragmented frames."""
 _KINDS = frozenset({0x00, 0x01, 0x02, 0x80, 0x81, 0x82, 0x88, 0x89, 0x8A})
 """First bytes that are valid without an extension."""
 _MAX_CONTROL_BYTES = 125

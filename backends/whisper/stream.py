@@ -7,7 +7,7 @@ from concurrent.futures import Future
 
 from backends.base import ASRResult, EngineError, StreamOptions, Word
 from backends.whisper.decoders import Decoders, Job, Outcome
-from backends.whisper.recording import PAUSING, Recording
+from backends.whisper.recording import NO_PARTIAL_QUIET, Recording
 from backends.whisper.scheduler import Kind
 from backends.whisper.transcription import Request
 from protocol.pcm import SAMPLE_RATE, Signal, ms
@@ -131,7 +131,7 @@ class WhisperStream:
         length = len(self._recording)
         if length - self._requested_samples < seconds * SAMPLE_RATE or not self._recording.audible(length):
             return
-        if self._has_text and self._recording.quiet() >= PAUSING:
+        if self._has_text and self._recording.quiet() >= NO_PARTIAL_QUIET:
             return
         job = Job(Kind.PARTIAL, self._partial_request, self._partial_done)
         if self._submit(job):

@@ -20,7 +20,7 @@ class ChannelFinals:
 
     def __init__(self) -> None:
         self._next_seq = 0
-        self.settled_ms = 0
+        self.last_final_ms = 0
         """End of the last final that was yielded."""
         self.answered_commits = 0
         """Commits that this channel has answered and another has not."""
@@ -41,8 +41,8 @@ class ChannelFinals:
     def resume_ms(self) -> int:
         """Time at which a new connection must begin, so that no word is lost or comes twice."""
         if self._provisional is None:
-            return self.settled_ms
-        return max(self.settled_ms, self._provisional.start_ms - PRE_ROLL_MS)
+            return self.last_final_ms
+        return max(self.last_final_ms, self._provisional.start_ms - PRE_ROLL_MS)
 
     def opened(self) -> None:
         """A connection begins: commits that another channel has not answered are sent again."""
@@ -94,7 +94,7 @@ class ChannelFinals:
     def _hand_out(self, final: events.Final) -> list[events.Final]:
         before = self._hand_out_earlier(final)
         self._provisional = None
-        self.settled_ms = max(self.settled_ms, final.end_ms)
+        self.last_final_ms = max(self.last_final_ms, final.end_ms)
         numbered = final.model_copy(update={"segment_seq": self._next_seq})
         self._next_seq += 1
         return [*before, numbered]

@@ -55,11 +55,11 @@ class ResumableStream:
         """For each channel, the position up to which silence is sent on this connection."""
         self._history = History()
         self._connected = False
-        self._allowance = 0
+        self._unpaced_until = 0
         """Position up to which audio may be sent on this connection without pacing."""
         self._base_ms = 0
         """Where this connection's audio begins."""
-        self._furthest = 0
+        self._max_sent = 0
         """Position up to which audio was sent on any connection."""
         self._configured: events.Configured | None = None
         """Settings that the caller changed."""
@@ -77,14 +77,14 @@ class ResumableStream:
 
     def accepts(self, size: int) -> bool:
         """Whether `size` more bytes can be kept without dropping audio whose words have no final."""
-        return self._history.end - self._dispensable + size <= self._limit
+        return self._history.end - self._droppable_until + size <= self._limit
 
     @property
-    def _dispensable(self) -> int:
+    def _droppable_until(self) -> int:
         """Position before which audio may be dropped to make room."""
         if self._connected:
             return self._history.sent
-        return self._history.start if self._open_speech else min(self._furthest, self._history.end)
+        return self._history.start if self._open_speech else min(self._max_sent, self._history.end)
 
     @property
     def _open_speech(self) -> bool:
@@ -121,7 +121,7 @@ class ResumableStream:
         self._history.rewind(needed)
         begin = self._history.sent
         self._base_ms = self._ms(begin)
-        self._allowance = self._history.end
+        self._unpaced_until = self._history.end
         self._connected, self.error = True, None
         self._repeated_clears = self._history.repeated("clear")
         self._silent_until = points
@@ -132,7 +132,7 @@ class ResumableStream:
         return Opening(
             [to_json("configure", **settings)] if settings else [],
             self._lost(begin),
-            self._ms(max(0, self._furthest - begin)),
+            self._ms(max(0, self._max_sent - begin)),
         )
 
     def _lost(self, begin: int) -> list[events.AudioLost]:
@@ -146,17 +146,17 @@ class ResumableStream:
         """Seconds until the next message may be sent, `elapsed` seconds after `opened`; None: there is none."""
         if not self._history.unsent:
             return None
-        allowed = self._allowance + (elapsed + LEAD_SECONDS) * self._bytes_per_second
+        allowed = self._unpaced_until + (elapsed + LEAD_SECONDS) * self._bytes_per_second
         return max(0.0, (self._history.sent - allowed) / self._bytes_per_second)
 
     def take(self) -> bytes | str:
         """The next message to send: a command, or at most 1 s of audio. `delay` has said that there is one."""
         begin = self._history.sent
         message = self._history.take(self._bytes_per_second)
-        self._furthest = max(self._furthest, self._history.sent)
-        return message if isinstance(message, str) else self._without_settled(message, begin)
+        self._max_sent = max(self._max_sent, self._history.sent)
+        return message if isinstance(message, str) else self._silenced(message, begin)
 
-    def _without_settled(self, audio: bytes, begin: int) -> bytes:
+    def _silenced(self, audio: bytes, begin: int) -> bytes:
         """`audio`, which begins at `begin`, with silence where a channel needs nothing sent again."""
         if begin >= max(self._silent_until):
             return audio
@@ -204,7 +204,7 @@ class ResumableStream:
             self._history.answered("commit")
             for channel in self._channels:
                 channel.answered_commits -= 1
-        self._history.trim(self._position(min(channel.settled_ms for channel in self._channels)))
+        self._history.trim(self._position(min(channel.last_final_ms for channel in self._channels)))
         return list(finals)
 
     # Answers to commands

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backends.whisper.recording import KEPT_QUIET, LONGEST_SPAN, Recording
+from backends.whisper.recording import DECODED_QUIET, MAX_SPAN, Recording
 from protocol.pcm import SAMPLE_RATE, Signal
 
 
@@ -58,10 +58,10 @@ def test_spans_depend_on_nothing_behind_them() -> None:
     """The spans of a beginning are those of a recording that ends there."""
     signal = talk(100.0, 26.0)
     made = recorded(signal)
-    for samples in (SAMPLE_RATE, LONGEST_SPAN, LONGEST_SPAN + 1, 60 * SAMPLE_RATE, len(signal)):
+    for samples in (SAMPLE_RATE, MAX_SPAN, MAX_SPAN + 1, 60 * SAMPLE_RATE, len(signal)):
         spans = made.spans(samples)
         assert spans == recorded(signal[:samples]).spans(samples)
-        assert all(end - start <= LONGEST_SPAN for start, end in spans)
+        assert all(end - start <= MAX_SPAN for start, end in spans)
 
 
 def fading(loud: float, soft: float) -> Signal:
@@ -73,9 +73,9 @@ def fading(loud: float, soft: float) -> Signal:
 def test_quiet_behind_the_last_sound_changes_no_span() -> None:
     """However much quiet was pushed, a span ends the same short time behind the sound."""
     signal = fading(6000, 100)
-    for samples in (SAMPLE_RATE + KEPT_QUIET, SAMPLE_RATE + 4800, len(signal)):
+    for samples in (SAMPLE_RATE + DECODED_QUIET, SAMPLE_RATE + 4800, len(signal)):
         made = recorded(signal[:samples], 800)
-        assert made.spans(samples) == [(0, SAMPLE_RATE + KEPT_QUIET)]
+        assert made.spans(samples) == [(0, SAMPLE_RATE + DECODED_QUIET)]
         assert made.quiet() == samples // 320 * 320 - SAMPLE_RATE
 
 

@@ -25,7 +25,7 @@ class LiveView:
         self._console = Console(file=out, highlight=False, soft_wrap=True)
         self._errors = Console(file=errors, highlight=False, soft_wrap=True)
         self._json = json
-        self._outage = ""
+        self._last_reason = ""
         """The last reason that was printed for a lost connection."""
 
     def connecting(self, server: str) -> Status:
@@ -58,10 +58,10 @@ class LiveView:
     def _tell(self, event: Reconnecting | Reconnected | ServerWarning | AudioLost) -> None:
         """Print what happened. The reason for a lost connection is printed once, however many attempts fail."""
         outage = event.reason if isinstance(event, Reconnecting) else ""
-        if not outage or outage != self._outage:
+        if not outage or outage != self._last_reason:
             self.clear()
-            self._errors.print(_notice(event), style="yellow", markup=False)
-        self._outage = outage
+            self._errors.print(_describe(event), style="yellow", markup=False)
+        self._last_reason = outage
 
     def _partial(self, text: str) -> None:
         if self._in_place:
@@ -84,7 +84,7 @@ class LiveView:
         return f"{speaker}: {event.text}" if speaker else event.text
 
 
-def _notice(event: Reconnecting | Reconnected | ServerWarning | AudioLost) -> str:
+def _describe(event: Reconnecting | Reconnected | ServerWarning | AudioLost) -> str:
     match event:
         case Reconnecting():
             wait = f" in {event.delay_seconds:.0f} s" if event.delay_seconds >= 1 else ""
