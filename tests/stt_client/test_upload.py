@@ -145,7 +145,7 @@ def test_a_file_without_a_length_is_refused(mock_server: Server, tmp_path: Path)
     os.mkfifo(pipe)
     writer = os.open(pipe, os.O_RDWR)
     try:
-        with pytest.raises(OSError, match="no regular file"):
+        with pytest.raises(OSError, match="not a regular file"):
             Client(mock_server.http).transcribe(pipe)
     finally:
         os.close(writer)

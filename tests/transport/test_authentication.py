@@ -260,7 +260,7 @@ def test_only_loopback_addresses_are_out_of_reach(host: str, reachable: bool) ->
     [
         ("short=abc", "the key of short needs 16 printable ASCII characters or more"),
         ("only-a-secret-0123456789", "number 1 is not name=key"),
-        (f"a={WEB},b={WEB}", "one key stands there twice"),
+        (f"a={WEB},b={WEB}", "one key is there twice"),
         ("@/no/such/file", "the file cannot be read"),
         ("#", None),
     ],
