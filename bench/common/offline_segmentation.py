@@ -17,9 +17,9 @@ from backends.base import ASRResult, StreamOptions
 from inference import vad_factory
 from inference.segmenter import SegmenterOptions
 from inference.utterance_pipeline import UtteranceEnded, UtterancePipeline
-from inference.vad import EnergyVad, FixedVad, FrameDecisions, Vad, VadOptions
+from inference.vad import FixedVad, FrameDecisions, Vad, VadOptions
 from protocol.events import Reason
-from protocol.pcm import FRAME_SAMPLES, Samples, Signal, samples_of, to_signal
+from protocol.pcm import FRAME_SAMPLES, Samples, Signal, samples_of
 
 CHUNK = samples_of(200)  # samples that a session processes at once while there is no speech
 _EMPTY = np.zeros(0, np.int16)
@@ -137,17 +137,6 @@ def segment(samples: Samples, vad: Vad) -> Segmentation:
         if isinstance(each, UtteranceEnded) and isinstance(each.stream, _LengthRecorder)
     ]
     return Segmentation(utterances, voiced)
-
-
-def trace_energy(samples: Samples, threshold: float) -> tuple[list[float], list[float], list[float]]:
-    """RMS, noise floor and threshold of the energy detector after each frame, in 16-bit units."""
-    vad, signal = EnergyVad(threshold), to_signal(samples)
-    rms, floor, onset = list[float](), list[float](), list[float]()
-    for first in range(0, len(signal) - FRAME_SAMPLES + 1, FRAME_SAMPLES):
-        rms += vad.frames(signal[first : first + FRAME_SAMPLES])[0]
-        floor.append(vad.floor)
-        onset.append(vad.onset)
-    return rms, floor, onset
 
 
 def covered(frames: int, spans: list[tuple[int, int]]) -> npt.NDArray[np.bool_]:

@@ -11,9 +11,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from bench.common.server_process import ROOT
@@ -44,17 +45,18 @@ def add_window_options(made: argparse.ArgumentParser, *, rounds: int, seconds: f
     made.add_argument("--warm", type=float, default=3.0, help="speech before each window, in seconds (3)")
 
 
-def run_command(package: str, description: str, commands: Mapping[str, Callable[[Sequence[str]], None]]) -> None:
-    """Run the command that the first argument names, with the arguments behind it.
+def run_command(package: str, *modules: ModuleType) -> None:
+    """Call `main` of the module that the first argument names, with the arguments behind it.
 
     Raises:
         SystemExit: the name is missing or unknown; the text lists the commands.
     """
+    commands = {module.__name__.rpartition(".")[2].replace("_", "-"): module for module in modules}
     name, *arguments = sys.argv[1:] or [""]
     if name not in commands:
-        usage = f"usage: python -m bench.{package} {{{','.join(commands)}}} [--help] ...\n\n{description}"
-        raise SystemExit(usage)
-    commands[name](arguments)
+        told = (f"{command:16}{(module.__doc__ or '').splitlines()[0]}" for command, module in commands.items())
+        raise SystemExit("\n".join([f"usage: python -m bench.{package} COMMAND [--help] ...", "", *told]))
+    commands[name].main(arguments)
 
 
 def integers(text: str) -> list[int]:
