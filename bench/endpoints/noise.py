@@ -170,4 +170,4 @@ def main(arguments: Sequence[str]) -> None:
     ):
         if some:
             print(f"\n{title}\n{table(summed(some, *names))}")
-    write_json(given.json, ran | {"cells": [asdict(cell) for cell in cells]})
+    write_json(given, ran | {"cells": [asdict(cell) for cell in cells]})
