@@ -157,7 +157,7 @@ def main() -> None:
         print("\n".join(f"{result.way}: {problem}" for problem in result.problems))
         if given.list:
             print("\n".join(f"{each['file']}: {each['text']}" for each in result.recordings))
-    write_json(given.json, ran | {"results": [asdict(each) | {"wer": each.word_error_rates()} for each in results]})
+    write_json(given, ran | {"results": [asdict(each) | {"wer": each.word_error_rates()} for each in results]})
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -36,13 +36,6 @@ def parser(command: str, description: str | None) -> argparse.ArgumentParser:
     made.add_argument("--seed", type=int, default=1, help="of all random choices (1)")
     made.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting, without STT_")
     return made
-
-
-def add_window_options(made: argparse.ArgumentParser, *, rounds: int, seconds: float) -> None:
-    """How many windows are measured, and how long each is, with these defaults."""
-    made.add_argument("--rounds", type=int, default=rounds, help=f"windows of each ({rounds})")
-    made.add_argument("--seconds", type=float, default=seconds, help=f"length of a window ({seconds:g})")
-    made.add_argument("--warm", type=float, default=3.0, help="speech before each window, in seconds (3)")
 
 
 def run_command(package: str, *modules: ModuleType) -> None:
@@ -116,11 +109,28 @@ def _cell(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def write_json(path: Path | None, run: Mapping[str, object]) -> None:
-    """Write the run as JSON unless `path` is None."""
-    if path is not None:
-        path.write_text(json.dumps(run, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        print(f"\nJSON: {path}")
+def print_report(
+    given: argparse.Namespace, ran: Row, rows: Sequence[Row], problems: Iterable[str] = (), **measured: object
+) -> None:
+    """Print the table and each problem once, and write everything measured as JSON if `--json` asks for it.
+
+    Args:
+        given: the values of `parser`.
+        ran: what `conditions` returned.
+        rows: of the table.
+        problems: reasons to doubt the table.
+        measured: for the JSON.
+    """
+    once = list(dict.fromkeys(problems))
+    print("\n".join([table(rows), *([""] if once else []), *once]))
+    write_json(given, {**ran, "rows": rows, "problems": once, **measured})
+
+
+def write_json(given: argparse.Namespace, run: Row) -> None:
+    """Write a run as JSON if `--json` asks for it."""
+    if given.json is not None:
+        given.json.write_text(json.dumps(run, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(f"\nJSON: {given.json}")
 
 
 class Progress:

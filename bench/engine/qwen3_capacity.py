@@ -25,12 +25,12 @@ from bench.common.live_load import Level, LevelMeter
 from bench.common.paced_sender import PacedSender
 from bench.common.recordings import PlaylistBuilder, Recording, concatenate, load
 from bench.common.report import Row, conditions, integers, parser, write_json
-from bench.common.server_process import ROOT, ServerProcess, server_settings, uvicorn
+from bench.common.server_process import ROOT, ServerProcess, server_settings
 from bench.common.stats import rounded, summary
 from bench.engine import model_shape
 from bench.load.ramp import add_arguments, climb, report
 
-SERVER = uvicorn("bench.engine.scripted_server:build", "--factory", "--log-level", "warning")
+SERVER = ("-m", "uvicorn", "bench.engine.scripted_server:build", "--factory", "--log-level", "warning")
 READY_SECONDS = 900.0  # the first start compiles the model; a busy CPU takes minutes to warm up
 GPU_MEMORY = {"1.7b": 0.85, "tiny": 0.2}  # part of the GPU's memory, or of the machine's on a CPU
 PURPOSES = ("refresh", "final")
@@ -109,4 +109,4 @@ def main(arguments: Sequence[str]) -> None:
             levels = climb(measure, given)
     rows = [row(level, decodes[streams]) for streams, level in levels.items()]
     told = report(levels, rows, given) | {"shape": given.shape, "decodes": [decodes[each] for each in levels]}
-    write_json(given.json, ran | told)
+    write_json(given, ran | told)

@@ -110,4 +110,4 @@ def main(arguments: Sequence[str]) -> None:
         with Fleet(Path(folder), FleetPorts.free(), unequal) as fleet:
             tables["places"].append(asyncio.run(fill(fleet.url, places)))
     print("\n\n".join(map(table, tables.values())))
-    write_json(given.json, ran | tables)
+    write_json(given, ran | tables)

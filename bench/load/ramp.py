@@ -117,4 +117,4 @@ def main(arguments: Sequence[str]) -> None:
 
     levels = climb(measure, given)
     rows = [row(level, given.limit_ms) for level in levels.values()]
-    write_json(given.json, ran | report(levels, rows, given))
+    write_json(given, ran | report(levels, rows, given))
