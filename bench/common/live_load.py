@@ -37,7 +37,7 @@ class LiveRun:
 
     def utterances(self, begin_ms: float = 0, end_ms: float = float("inf")) -> list[Utterance]:
         """All utterances whose last voiced sample lies between two positions of their speaker's audio."""
-        return [each for one in self.transcripts for each in one.utterances if begin_ms <= each.end_ms < end_ms]
+        return [each for one in self.transcripts for each in one.utterances if begin_ms <= each.final.end_ms < end_ms]
 
     def parts(self) -> list[tuple[Part, list[Utterance]]]:
         """Each recording that was played to its end, with its utterances."""
@@ -102,8 +102,8 @@ def times_of(utterances: Iterable[Utterance]) -> dict[str, list[float]]:
     all_of = list(utterances)
     return {
         "endpoint_ms": [each.endpoint_ms for each in all_of if each.endpoint_ms is not None],
-        "latency_ms": [float(each.latency_ms) for each in all_of if each.reason == "endpoint"],
-        "first_token_ms": [float(each.first_token_ms) for each in all_of if each.text],
+        "latency_ms": [float(each.final.latency_ms) for each in all_of if each.final.reason == "endpoint"],
+        "first_token_ms": [float(each.final.first_token_ms) for each in all_of if each.final.text],
         "first_partial_ms": [each.first_partial_ms for each in all_of if each.first_partial_ms is not None],
     }
 
