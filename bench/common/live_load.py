@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import uvloop
 from bench.common import transcript, word_error_rate
 from bench.common.paced_sender import SLOTS, GeneratorLoad, PacedSender, Snapshot, sending
 from bench.common.recordings import FRAMES_PER_SECOND, Part, Playlist, PlaylistBuilder
-from bench.common.server_process import ServerProcess, Usage, silence_ms
+from bench.common.server_process import ServerProcess, Usage
 from bench.common.stats import Summary, summary
 from bench.common.transcript import Transcript, Utterance, word_errors
 from bench.common.websocket_client import commit_all, connected
@@ -55,7 +55,6 @@ async def play(
     server: ServerProcess,
     playlists: Sequence[Playlist],
     *,
-    silence_ms: int,
     language: str,
     seed: int,
     poll: Poll | None = None,
@@ -67,7 +66,6 @@ async def play(
     Args:
         server: a server that admits so many connections.
         playlists: one for each speaker.
-        silence_ms: the server's STT_VAD_SILENCE_MS.
         language: the `language` parameter of the connections.
         seed: of the times within 20 ms at which the speakers send.
         poll: called about once a second.
@@ -91,7 +89,9 @@ async def play(
             end = sender.snapshot()
         missing = 0 if silent_server else await commit_all(clients, LAST_FINAL_SECONDS)
         dropped = round(server.metric(_DROPPED) - dropped_before)
-        transcripts = [transcript.parse(each.received, each.sent, silence_ms, each.close_code) for each in clients]
+        transcripts = [
+            transcript.parse(each.received, each.sent, server.silence_ms, each.close_code) for each in clients
+        ]
         errors = [error for each in transcripts for error in each.errors] + ["no final for a commit"] * missing
         errors += ["connection lost" for each in clients if each.closed.done() and each.close_code is None]
     return LiveRun(playlists, transcripts, sender.load_between(begin, end), dropped, errors)
@@ -147,7 +147,6 @@ class LevelMeter:
     """The parameters that all levels of a measurement share."""
 
     builder: PlaylistBuilder
-    settings: Mapping[str, str]  # of the server
     seconds: float  # length of the measured window
     warm_seconds: float  # all streams speak for so long before the window
     seed: int
@@ -160,8 +159,7 @@ class LevelMeter:
 
         `poll` is called about once a second. `silent_server`: see `play`.
         """
-        common: dict[str, Any] = {"silence_ms": silence_ms(self.settings), "silent_server": silent_server}
-        common |= {"language": self.language, "seed": self.seed}
+        common: dict[str, Any] = {"silent_server": silent_server, "language": self.language, "seed": self.seed}
         # One stream, so that whatever the server loads at its first use counts as idle.
         warm_up = self.builder.sequence(self.builder.recordings[:1])
         uvloop.run(play(server, [warm_up], speed=_WARM_UP_SPEED, **common))

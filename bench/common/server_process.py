@@ -64,6 +64,7 @@ class ServerProcess:
             niceness: of the server, added to that of this process.
         """
         self._ready_seconds = ready_seconds
+        self.silence_ms = int(settings.get("STT_VAD_SILENCE_MS", "500"))  # that ends an utterance
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = tempfile.NamedTemporaryFile("w+b", prefix="bench-", suffix=".log")  # noqa: SIM115 - see __exit__
@@ -168,11 +169,6 @@ def server_settings(backend: str, sessions: int, extra: Iterable[str] = ()) -> d
             raise SystemExit(f"--set {pair}: NAME=VALUE is needed, as in VAD_SILENCE_MS=500")
         settings["STT_" + name.removeprefix("STT_")] = value
     return settings
-
-
-def silence_ms(settings: Mapping[str, str]) -> int:
-    """Silence in ms that ends an utterance under these settings."""
-    return int(settings.get("STT_VAD_SILENCE_MS", "500"))
 
 
 def _read(file: Path) -> str:

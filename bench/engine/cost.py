@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> None:
     for backend in backends:
         progress.step(backend)
         settings = server_settings(backend, max(given.streams) + 8, given.set)
-        meter = LevelMeter(builder, settings, given.seconds, WARM_SECONDS, given.seed, given.language)
+        meter = LevelMeter(builder, given.seconds, WARM_SECONDS, given.seed, given.language)
         with ServerProcess(APP, settings, cores, ready_seconds=READY_SECONDS) as server:
             levels = [meter.measure(server, streams) for streams in given.streams]
             before = server.usage()

@@ -124,7 +124,7 @@ def main(arguments: Sequence[str]) -> None:
         settings = {"STT_VLLM_MODEL": str(folder), "STT_VLLM_GPU_MEMORY": str(GPU_MEMORY[given.shape])}
         settings |= server_settings("qwen3", max(given.most, *given.levels, 0) + 8, given.set)
         ran = conditions("engine qwen3-capacity", settings, server=cores, load=cores)
-        meter = LevelMeter(builder, settings, given.seconds, given.warm, given.seed)
+        meter = LevelMeter(builder, given.seconds, given.warm, given.seed)
         with ServerProcess(SERVER, settings | {"HF_HUB_OFFLINE": "1"}, cores, ready_seconds=READY_SECONDS) as server:
 
             def measure(streams: int) -> Level:

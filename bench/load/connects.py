@@ -18,7 +18,7 @@ import uvloop
 from bench.common.paced_sender import MAX_CPU
 from bench.common.report import Progress, Row, conditions, parser, print_report
 from bench.common.server_process import APP, ServerProcess, server_settings
-from bench.common.stats import median, rounded
+from bench.common.stats import median
 from bench.common.websocket_client import MAX_CONNECTING, ConnectionRefused, connect
 from bench.load.turns import BARE_SOCKET, take_own_core
 
@@ -72,23 +72,26 @@ async def measure(server: ServerProcess, target: str, seconds: float) -> Window:
     before, own = server.usage(), time.process_time()
     done, errors = await connect_repeatedly(server.port, seconds, wait_for_message=speaks)
     spent, own = server.usage() - before, time.process_time() - own
-    passed = spent.seconds
-    return Window(target, done / passed, spent.cpu * 1000 / max(1, done), spent.cpu / passed, own / passed, errors)
+    rates = done / spent.seconds, spent.cpu * 1000 / max(1, done), spent.cpu / spent.seconds, own / spent.seconds
+    return Window(target, *rates, errors)
 
 
 def summarise(windows: Sequence[Window]) -> Row:
     """The row of the table: medians over the valid windows of each target, or over all of them if none is valid."""
-    of = {name: [each for each in windows if each.target == name] for name in TARGETS}
-    used = {name: [each for each in mine if not each.problems()] or mine for name, mine in of.items()}
-    rate = {name: median([each.per_second for each in mine]) or 0.0 for name, mine in used.items()}
-    cost = {name: median([each.cpu_ms for each in mine]) or 0.0 for name, mine in used.items()}
+    valid = [each for each in windows if not each.problems()]
+
+    def middle(name: str, target: str) -> float:
+        used = [each for each in valid if each.target == target] or [each for each in windows if each.target == target]
+        return median([getattr(each, name) for each in used]) or float("nan")
+
+    rate, cost = ({each: middle(name, each) for each in TARGETS} for name in ("per_second", "cpu_ms"))
     return {
-        **{f"{name}_per_second": round(value) for name, value in rate.items()},
-        "ratio": rounded(rate["server"] / rate["bare"] if rate["bare"] else None),
+        **{f"{name}_per_second": round(value, 0) for name, value in rate.items()},
+        "ratio": round(rate["server"] / rate["bare"], 2),
         **{f"{name}_cpu_ms": round(value, 2) for name, value in cost.items()},
-        "cpu_ratio": rounded(cost["bare"] / cost["server"] if cost["server"] else None),
+        "cpu_ratio": round(cost["bare"] / cost["server"], 2),
         "errors": sum(len(each.errors) for each in windows),
-        "valid": f"{sum(not each.problems() for each in windows)}/{len(windows)}",
+        "valid": f"{len(valid)}/{len(windows)}",
     }
 
 

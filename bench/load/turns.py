@@ -115,7 +115,7 @@ def measure(
     settings = server_settings("mock", max(given.streams) + 8, given.set)
     ran = conditions(command, settings, server=cores, load=sorted(os.sched_getaffinity(0)))
     builder = PlaylistBuilder(load(ROOT / "references", single=True))
-    meter = LevelMeter(builder, settings, given.seconds, given.warm, given.seed)
+    meter = LevelMeter(builder, given.seconds, given.warm, given.seed)
     progress, measured = Progress(len(given.streams) * given.rounds * len(targets)), list[tuple[str, Level]]()
     for streams, _, target in product(given.streams, range(given.rounds), targets):
         progress.step(f"{target.name}, {streams} streams")
