@@ -12,7 +12,7 @@ from typing import Any
 import uvloop
 
 from bench.common import transcript, word_error_rate
-from bench.common.paced_sender import SLOTS, GeneratorLoad, PacedSender, Snapshot, sending
+from bench.common.paced_sender import SLOTS, GeneratorLoad, PacedSender, sending
 from bench.common.recordings import FRAMES_PER_SECOND, Part, Playlist, PlaylistBuilder
 from bench.common.server_process import ServerProcess, Usage
 from bench.common.stats import Summary, summary
@@ -80,13 +80,13 @@ async def play(
     async with connected(server.port, frames, wait_for_message=not silent_server, language=language) as clients:
         sender = PacedSender(clients, slots, speed)
         async with sending(sender) as all_sent:
-            begin = sender.snapshot()
-            while (left := begin.time + seconds - time.monotonic()) > 0:
+            began = time.monotonic()
+            while (left := began + seconds - time.monotonic()) > 0:
                 await asyncio.sleep(min(1.0, left))
                 if poll is not None:
-                    await poll(sender, time.monotonic() - begin.time)
+                    await poll(sender, time.monotonic() - began)
             await all_sent
-            end = sender.snapshot()
+            load = sender.load()
         missing = 0 if silent_server else await commit_all(clients, LAST_FINAL_SECONDS)
         dropped = round(server.metric(_DROPPED) - dropped_before)
         transcripts = [
@@ -94,7 +94,7 @@ async def play(
         ]
         errors = [error for each in transcripts for error in each.errors] + ["no final for a commit"] * missing
         errors += ["connection lost" for each in clients if each.closed.done() and each.close_code is None]
-    return LiveRun(playlists, transcripts, sender.load_between(begin, end), dropped, errors)
+    return LiveRun(playlists, transcripts, load, dropped, errors)
 
 
 def times_of(utterances: Iterable[Utterance]) -> dict[str, list[float]]:
@@ -165,14 +165,14 @@ class LevelMeter:
         uvloop.run(play(server, [warm_up], speed=_WARM_UP_SPEED, **common))
         idle_rss = rss = server.rss_bytes()
         idle_threads = server.threads()
-        ends: list[tuple[Usage, Snapshot, int]] = []  # of the window, with the threads then
+        ends: list[tuple[Usage, int, int]] = []  # of the window: what was used, frames sent, threads
         due = [self.warm_seconds, self.warm_seconds + self.seconds]
 
         async def read_counters(sender: PacedSender, passed: float) -> None:
             nonlocal rss
             rss = max(rss, server.rss_bytes())
             if len(ends) < len(due) and passed >= due[len(ends)]:
-                ends.append((server.usage(), sender.snapshot(), server.threads()))
+                ends.append((server.usage(), sender.frames_sent(), server.threads()))
             if poll is not None:
                 await poll(sender, passed)
 
@@ -181,7 +181,7 @@ class LevelMeter:
         playlists = [self.builder.shuffled(total, generator) for _ in range(streams)]
         played = uvloop.run(play(server, playlists, poll=read_counters, **common))
         (before, first, _), (after, last, threads) = ends
-        spent, audio = after - before, max(1, last.frames - first.frames) / FRAMES_PER_SECOND
+        spent, audio = after - before, max(1, last - first) / FRAMES_PER_SECOND
         times = times_of(played.utterances(self.warm_seconds * 1000, (self.warm_seconds + self.seconds) * 1000))
         return Level(
             streams=streams,
