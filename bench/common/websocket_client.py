@@ -54,17 +54,17 @@ class StreamClient(asyncio.Protocol):
     It receives on the event loop. `send_next` and `write` may be called from another thread.
     """
 
-    def __init__(self, url: str, frames: Iterator[bytes]) -> None:
+    def __init__(self, url: str, frames: Iterator[bytes], *, wait_for_message: bool) -> None:
         """`frames` are encoded WebSocket messages of 20 ms of audio each."""
         loop = asyncio.get_running_loop()
-        self.opened: asyncio.Future[None] = loop.create_future()  # done when the handshake is complete
-        self.first_message: asyncio.Future[None] = loop.create_future()
-        """Done when the server's first message has arrived."""
+        self.opened: asyncio.Future[None] = loop.create_future()
+        """Done when the handshake is complete, with `wait_for_message` when the server's first message has arrived."""
         self.closed: asyncio.Future[None] = loop.create_future()  # done when the connection is closed
         self.sent = array("d")  # time at which each frame was sent, monotonic seconds
         self.received: list[tuple[float, bytes]] = []  # arrival time in monotonic seconds, and JSON, of each message
         self.exhausted = False  # whether all frames are sent
         self._frames = frames
+        self._wait_for_message = wait_for_message
         self._protocol = ClientProtocol(parse_uri(url), max_size=None)
         self._lock = threading.Lock()  # protects the two attributes below
         self._descriptor: int | None = None
@@ -109,19 +109,14 @@ class StreamClient(asyncio.Protocol):
         """See asyncio."""
         self._protocol.receive_data(data)
         for event in self._protocol.events_received():
-            if isinstance(event, Response):
-                self._answered(event)
+            if isinstance(event, Response) and self._protocol.handshake_exc is not None:
+                self.opened.set_exception(ConnectionRefused(f"HTTP {event.status_code} {event.reason_phrase}"))
             elif isinstance(event, Frame) and event.opcode is Opcode.TEXT:
                 self.received.append((time.monotonic(), bytes(event.data)))
-                if not self.first_message.done():
-                    self.first_message.set_result(None)
-        self._flush()
-
-    def _answered(self, response: Response) -> None:
-        if self._protocol.handshake_exc is None:
+        is_open = self._protocol.state is State.OPEN and (self.received or not self._wait_for_message)
+        if is_open and not self.opened.done():
             self.opened.set_result(None)
-        else:
-            self.opened.set_exception(ConnectionRefused(f"HTTP {response.status_code} {response.reason_phrase}"))
+        self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio."""
@@ -129,12 +124,10 @@ class StreamClient(asyncio.Protocol):
             if self._descriptor is not None:
                 os.close(self._descriptor)
             self._descriptor = None
-        for future in (self.opened, self.first_message):
-            if not future.done():
-                future.set_exception(ConnectionRefused(f"connection lost: {exc or self.close_code}"))
-            future.exception()  # marks the exception as retrieved: there may be no waiter
-        if not self.closed.done():
-            self.closed.set_result(None)
+        if not self.opened.done():
+            self.opened.set_exception(ConnectionRefused(f"connection lost: {exc or self.close_code}"))
+        self.opened.exception()  # marks the exception as retrieved: there may be no waiter
+        self.closed.set_result(None)
 
     async def close(self) -> None:
         """Send a close frame and wait until the connection is closed.
@@ -160,10 +153,10 @@ async def connect(port: int, frames: Iterator[bytes], *, wait_for_message: bool,
     url = f"ws://127.0.0.1:{port}/v1/stt/ws?" + urlencode({"call_id": "bench", "sample_rate": 16000} | query)
     async with asyncio.timeout(TIMEOUT_SECONDS):
         loop = asyncio.get_running_loop()
-        _, client = await loop.create_connection(lambda: StreamClient(url, frames), "127.0.0.1", port)
+        _, client = await loop.create_connection(
+            lambda: StreamClient(url, frames, wait_for_message=wait_for_message), "127.0.0.1", port
+        )
         await client.opened
-        if wait_for_message:
-            await client.first_message
     return client
 
 

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from bench.common.live_load import Level, LevelMeter
 from bench.common.recordings import PlaylistBuilder, load
@@ -63,7 +64,7 @@ class Windows:
         """Those of a target with so many streams, in the order of the rounds."""
         return [level for name, level in self.measured if (name, level.streams) == (target, streams)]
 
-    def row(self, target: str, streams: int, baseline: str) -> Row:
+    def row(self, target: str, streams: int, baseline: str) -> dict[str, Any]:
         """One line of the table: medians over the windows of one target, percentiles over all its finals."""
         mine = self.of(target, streams)
         pairs = zip(mine, self.of(baseline, streams), strict=True)
@@ -125,7 +126,9 @@ def measure(
         ):
             measured.append((target.name, meter.measure(server, streams, silent_server=target.silent)))
     windows = Windows(measured)
-    every = [windows.row(each.name, streams, targets[0].name) for streams in given.streams for each in targets]
+    rows: list[Row] = [
+        windows.row(each.name, streams, targets[0].name) for streams in given.streams for each in targets
+    ]
     problems = [line for name, level in measured for line in level.problems(f"{name}, {level.streams} streams")]
     told = [{"target": name} | asdict(level) for name, level in measured]
-    print_report(given, ran, make_rows(windows) if make_rows else every, problems, windows=told)
+    print_report(given, ran, make_rows(windows) if make_rows else rows, problems, windows=told)

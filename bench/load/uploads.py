@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import product
 from threading import Thread
 
 import httpx
@@ -25,7 +26,7 @@ import httpx
 from bench.common.recordings import concatenate, load, wav
 from bench.common.report import Row, parser
 from bench.common.server_process import HTTP_TIMEOUT_SECONDS, ROOT, ServerProcess
-from bench.common.stats import rounded, summary
+from bench.common.stats import rounded
 from bench.load.turns import Target, Windows, add_arguments, measure, take_own_core
 
 _GAP_MS = 1_000
@@ -78,25 +79,15 @@ def main(arguments: Sequence[str]) -> None:
     uploads = {"alone": 0, "uploads": given.uploads}
 
     def rows(windows: Windows) -> list[Row]:
-        return [
-            {"uploads": uploads[name]}
-            | {column: row[column] for column in _COLUMNS}
-            | {"ratio": _p95_ratio(windows, name, streams)}
-            for streams in given.streams
-            for name in uploads
-            for row in [windows.row(name, streams, "alone")]
-        ]
+        made = list[Row]()
+        for streams, (name, count) in product(given.streams, uploads.items()):
+            row, alone = windows.row(name, streams, "alone"), windows.row("alone", streams, "alone")
+            ratio = rounded(row["p95"] / alone["p95"]) if row["p95"] and alone["p95"] else None
+            made.append({"uploads": count} | {each: row[each] for each in _COLUMNS} | {"ratio": ratio})
+        return made
 
     beside = Target("uploads", beside=lambda server: uploading(server, given.uploads, given.file_seconds, cores))
     measure("load uploads", [Target("alone"), beside], given, cores, make_rows=rows)
-
-
-def _p95_ratio(windows: Windows, target: str, streams: int) -> float | None:
-    p95, alone = (
-        summary([value for each in windows.of(name, streams) for value in each.endpoints])["p95"]
-        for name in (target, "alone")
-    )
-    return rounded(p95 / alone) if p95 and alone else None
 
 
 if __name__ == "__main__":
