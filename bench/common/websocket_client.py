@@ -113,8 +113,8 @@ class StreamClient(asyncio.Protocol):
                 self.opened.set_exception(ConnectionRefused(f"HTTP {event.status_code} {event.reason_phrase}"))
             elif isinstance(event, Frame) and event.opcode is Opcode.TEXT:
                 self.received.append((time.monotonic(), bytes(event.data)))
-        is_open = self._protocol.state is State.OPEN and (self.received or not self._wait_for_message)
-        if is_open and not self.opened.done():
+        answered = self._protocol.state is not State.CONNECTING
+        if answered and not self.opened.done() and (self.received or not self._wait_for_message):
             self.opened.set_result(None)
         self._flush()
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import base64
 import os
-import socket
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,8 +20,9 @@ from bench.common.report import Progress, Row, conditions, integers, parser, pri
 from bench.common.server_process import APP, ROOT, ServerProcess, server_settings
 from bench.common.stats import median
 from protocol.pcm import BYTES_PER_SECOND
-from tests.client import Client, session
+from tests.client import session
 from tests.page.browser import CHROMIUM, Browser
+from tests.transport.test_stalled_audio import LateNetwork
 
 _URL = "ws://127.0.0.1:{}/v1/stt/ws?call_id=bench&sample_rate=16000"
 _HELD_FROM_MS = 1_200
@@ -56,32 +55,6 @@ new Promise((done) => {
 })"""
 
 
-class Proxy:
-    """Forwards one TCP connection to a port, and holds up what the client sends while `held` is set."""
-
-    def __init__(self, port: int) -> None:
-        self.held = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._target = port
-        self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        client, _ = self._listener.accept()
-        server = socket.create_connection(("127.0.0.1", self._target))
-        threading.Thread(target=_forward, args=(server, client, threading.Event()), daemon=True).start()
-        _forward(client, server, self.held)
-        self._listener.close()
-
-
-def _forward(source: socket.socket, target: socket.socket, held: threading.Event) -> None:
-    while data := source.recv(1 << 16):
-        while held.is_set():
-            time.sleep(0.005)
-        target.sendall(data)
-    target.close()
-
-
 def muted(port: int, pcm: bytes) -> float:
     """Send the recording and stop; ms from the last message to the final."""
     with session(_URL.format(port)) as client:
@@ -92,18 +65,16 @@ def muted(port: int, pcm: bytes) -> float:
 
 
 def late_network(port: int, pcm: bytes) -> list[str]:
-    """Say it through a network that is late for a while; the reasons of the finals up to the endpoint's."""
-    proxy, first = Proxy(port), _HELD_FROM_MS * BYTES_PER_SECOND // 1000
-    with session(_URL.format(proxy.port)) as client:
-        client.speak(pcm[:first])
-        proxy.held.set()
-        threading.Timer(_NETWORK_MS / 1000, proxy.held.clear).start()
-        client.speak(pcm[first:] + bytes(2 * BYTES_PER_SECOND))
-        return _reasons(client)
-
-
-def _reasons(client: Client) -> list[str]:
-    return [message["reason"] for message in client.until("final", reason="endpoint") if message["type"] == "final"]
+    """Say it through a network that is late for a while; the reason of each final."""
+    half = len(pcm) // 4 * 2
+    with LateNetwork(_URL.format(port)) as client:
+        client.send(pcm[:half])
+        client.wait_for_pings(_NETWORK_MS / 1000)
+        client.send(pcm[half:] + bytes(BYTES_PER_SECOND))
+        reasons = [client.final()["reason"]]
+        while reasons[-1] != "endpoint":
+            reasons.append(client.final()["reason"])
+        return reasons
 
 
 def busy_page(port: int, pcm: bytes, held_ms: int) -> list[str]:
