@@ -24,8 +24,8 @@ from bench.common.offline_segmentation import utterances
 from bench.common.recordings import read_pcm
 from bench.common.report import Row, conditions, parser, print_report
 from bench.common.word_error_rate import normalise
-from bench.whisper.sounds import sounds
 from protocol.pcm import SAMPLE_RATE, Samples, Signal
+from tests.backends.wordless_sounds import sounds
 
 
 @dataclass(frozen=True, slots=True)
