@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
 
 from bench.common.recordings import wav
 from tests.processes import descendants
 from tests.server import free_port
+from tools.local_server import LocalServer, ServerFailed
 
 ROOT = Path(__file__).parents[2]
 APP = ("app.py",)  # starts the server as a user does; the port comes from the environment
 READY_SECONDS = 180.0
-STOP_SECONDS = 15.0
 HTTP_TIMEOUT_SECONDS = 1800.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -40,7 +38,7 @@ class Usage:
         return Usage(*(getattr(self, each.name) - getattr(before, each.name) for each in fields(self)))
 
 
-class ServerProcess:
+class ServerProcess(LocalServer):
     """Runs a server on its cores until the context ends; for one thread."""
 
     def __init__(
@@ -64,21 +62,14 @@ class ServerProcess:
             niceness: of the server, added to that of this process.
         """
         self._ready_seconds = ready_seconds
-        self.silence_ms = int(settings.get("STT_VAD_SILENCE_MS", "500"))  # that ends an utterance
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._log = tempfile.NamedTemporaryFile("w+b", prefix="bench-", suffix=".log")  # noqa: SIM115 - see __exit__
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("STT_")}
-        for prefix in ("STT", "UVICORN"):
-            environment |= {f"{prefix}_HOST": "127.0.0.1", f"{prefix}_PORT": str(self.port)}
-        self._process = subprocess.Popen(
-            [sys.executable, *arguments], cwd=root, env={**environment, **settings}, stdout=self._log, stderr=self._log
-        )
-        self.pid = self._process.pid
+        self._folder = TemporaryDirectory(prefix="bench-")
+        self._started = time.monotonic()
+        super().__init__(free_port(), settings, Path(self._folder.name) / "log", arguments=arguments, root=root)
+        self.pid = self.process.pid
         # At once, while the process has one thread: later threads inherit both.
         os.sched_setaffinity(self.pid, set(cores))
         os.setpriority(os.PRIO_PROCESS, self.pid, os.getpriority(os.PRIO_PROCESS, 0) + niceness)
-        self._started = time.monotonic()
+        self.silence_ms = int(settings.get("STT_VAD_SILENCE_MS", "500"))  # that ends an utterance
         self.start_seconds = 0.0  # from the start of the process until it was ready
 
     def __enter__(self) -> ServerProcess:
@@ -90,31 +81,20 @@ class ServerProcess:
         self.start_seconds = time.monotonic() - self._started
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._log.close()
-
     def _wait_ready(self) -> None:
-        while not self._healthy():
-            passed = time.monotonic() - self._started
-            if self._process.poll() is not None:
-                log = Path(self._log.name).read_text(errors="replace")
-                raise SystemExit(f"the server did not start:\n{log[-2000:]}")
-            if passed > self._ready_seconds:
-                raise SystemExit(f"the server was not ready after {self._ready_seconds:.0f} s")
-            # Requests take time from the core that loads the engine, so their number is limited.
-            time.sleep(min(1.0, max(0.05, passed / 20)))
-
-    def _healthy(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/health").is_success
-        except httpx.TransportError:
-            return False
+            while not self.is_ready():
+                if (passed := time.monotonic() - self._started) > self._ready_seconds:
+                    raise SystemExit(f"the server was not ready after {self._ready_seconds:.0f} s")
+                # Requests take time from the core that loads the engine, so their number is limited.
+                time.sleep(min(1.0, max(0.05, passed / 20)))
+        except ServerFailed as failure:
+            raise SystemExit(str(failure)) from failure
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.wait_until_ended()
+        self._folder.cleanup()
 
     def usage(self) -> Usage:
         """What it has used up to now."""
