@@ -1,4 +1,4 @@
-"""Text that the model invents where nobody speaks: how to tell. Pure; the numbers are from bench/whisper/guards.py."""
+"""Text that the model invents where nobody speaks: how to tell. Pure. The numbers are of `bench.engine.whisper_guards`."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def conditions(command: str, settings: Mapping[str, str], **cores: Sequence[int]
         "processor": cpu.strip("\t :") or platform.machine(),
         "cores": {name: list(numbers) for name, numbers in cores.items()},
         "load_average_before": [round(value, 2) for value in os.getloadavg()],
-        "versions": {name: _version(name) for name in _PACKAGES},
+        "versions": {each.name: each.version for each in metadata.distributions() if each.name in _PACKAGES},
         "settings": dict(settings),
     }
 
@@ -85,13 +85,6 @@ def _git(*arguments: str) -> str | None:
         command = ["git", "-C", str(ROOT), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
         return None
 
 

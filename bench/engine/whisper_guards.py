@@ -1,6 +1,6 @@
 """Sounds without words give no text, and short words are not lost: what the thresholds in hallucination.py do.
 
-    STT_MODEL_DIR=... python -m bench.whisper.guards --model base --words FOLDER
+    STT_MODEL_DIR=... python -m bench.engine.whisper_guards --model base --words FOLDER
 
 200 sounds of eight kinds go through the server's voice activity detection; what opens it is decoded as a final, and
 each beginning of it, second by second, as a partial. FOLDER holds WAV files of single words, named WORD-VOICE.wav
@@ -43,7 +43,7 @@ class DecodeRecord:
 
 def main() -> None:
     """Run the command."""
-    made = parser("whisper.guards", __doc__)
+    made = parser("engine.whisper_guards", __doc__)
     made.set_defaults(seed=0)  # the thresholds were set with 0
     made.add_argument("--model", default="base")
     made.add_argument("--each", type=int, default=25, help="sounds of each kind (25)")
@@ -51,7 +51,7 @@ def main() -> None:
     made.add_argument("--list", action="store_true")
     given = made.parse_args()
     model = Model(Path(os.environ["STT_MODEL_DIR"]) / given.model, choose_hardware("auto", "auto"), 1)
-    ran = conditions("whisper.guards", {"model": given.model})
+    ran = conditions("engine.whisper_guards", {"model": given.model})
     found = list(_sounds(model, given.each, given.seed))
     for path in sorted(given.words.glob("*.wav")) if given.words else ():
         first = _padded_utterances(np.frombuffer(read_pcm(path), "<i2"))[:1]

@@ -1,6 +1,6 @@
 """What a final costs and how right it is: the server's recipe next to the plain 30-second decode.
 
-    STT_MODEL_DIR=... taskset -c 0 python -m bench.whisper.recipes --folder ../shared/speech --model base
+    STT_MODEL_DIR=... taskset -c 0 python -m bench.engine.whisper_recipes --folder ../shared/speech --model base
 
 The recordings are cut by the server's own voice activity detection. One thread.
 
@@ -45,7 +45,7 @@ RECIPES: dict[str, Recipe] = {
 
 def main() -> None:
     """Run the command."""
-    made = parser("whisper.recipes", __doc__)
+    made = parser("engine.whisper_recipes", __doc__)
     made.add_argument("--folder", type=Path, required=True)
     made.add_argument("--model", default="base")
     made.add_argument("--languages", type=words, default=["en"], metavar="L,L", help="of the recordings (en)")
@@ -58,7 +58,7 @@ def main() -> None:
     seconds = sum(len(signal) for each in spoken.values() for signal in each) / SAMPLE_RATE
     print(f"{given.model}, {sum(map(len, spoken.values()))} utterances, {seconds:.0f} s of speech")
     ran, progress, rows = (
-        conditions("whisper.recipes", {"model": given.model, "noise_db": str(given.noise_db)}),
+        conditions("engine.whisper_recipes", {"model": given.model, "noise_db": str(given.noise_db)}),
         Progress(len(given.recipes)),
         list[Row](),
     )
