@@ -1,4 +1,4 @@
-"""Text that the model invents where nobody speaks: how to tell. Pure. The numbers are of `bench.engine.whisper_guards`."""
+"""Text that the model invents where nobody speaks: how to tell. Pure. `bench.engine.whisper_guards` has the numbers."""
 
 from __future__ import annotations
 
