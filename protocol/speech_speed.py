@@ -32,7 +32,7 @@ _MAX_TEMPO = 1.9
 _FLOOR = 1e-6
 _WEIGHTS = np.array([-0.243, 2.766, 2.011, 4.651])
 _OFFSET = -12.929
-"""Linear discriminant of speech at its own speed and at twice its speed, fitted by `python -m bench.labels --fit`:
+"""Linear discriminant of speech at its own and at twice its speed, fitted by `python -m tools.wrong_labels --fit`:
 pitch, centre of the spectrum, centre of the modulation spectrum, and change from frame to frame, as logarithms.
 docs/notes/wrong-labels.md."""
 

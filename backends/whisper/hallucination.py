@@ -1,4 +1,4 @@
-"""Detects text that the model invents where nobody speaks. Pure; the numbers are from bench/whisper/guards.py."""
+"""Detects text that the model invents where nobody speaks. Pure; `bench.engine.whisper_guards` has the numbers."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import uvloop
@@ -14,7 +14,7 @@ import uvloop
 from bench.common import transcript, word_error_rate
 from bench.common.paced_sender import SLOTS, GeneratorLoad, PacedSender, sending
 from bench.common.recordings import FRAMES_PER_SECOND, Part, Playlist, PlaylistBuilder
-from bench.common.server_process import ServerProcess, silence_ms
+from bench.common.server_process import ServerProcess, Usage
 from bench.common.stats import Summary, summary
 from bench.common.transcript import Transcript, Utterance, word_errors
 from bench.common.websocket_client import commit_all, connected
@@ -22,6 +22,7 @@ from bench.common.websocket_client import commit_all, connected
 LAST_FINAL_SECONDS = 60.0  # longest wait for the final of the commit that ends each playlist
 SETTLE_SECONDS = 2.0  # the load stays on behind the window while the finals of the window arrive
 _WARM_UP_SPEED = 8.0
+_DROPPED = "stt_dropped_messages_total"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class LiveRun:
 
     def utterances(self, begin_ms: float = 0, end_ms: float = float("inf")) -> list[Utterance]:
         """All utterances whose last voiced sample lies between two positions of their speaker's audio."""
-        return [each for one in self.transcripts for each in one.utterances if begin_ms <= each.end_ms < end_ms]
+        return [each for one in self.transcripts for each in one.utterances if begin_ms <= each.final.end_ms < end_ms]
 
     def parts(self) -> list[tuple[Part, list[Utterance]]]:
         """Each recording that was played to its end, with its utterances."""
@@ -54,7 +55,6 @@ async def play(
     server: ServerProcess,
     playlists: Sequence[Playlist],
     *,
-    silence_ms: int,
     language: str,
     seed: int,
     poll: Poll | None = None,
@@ -66,14 +66,13 @@ async def play(
     Args:
         server: a server that admits so many connections.
         playlists: one for each speaker.
-        silence_ms: the server's STT_VAD_SILENCE_MS.
         language: the `language` parameter of the connections.
         seed: of the times within 20 ms at which the speakers send.
         poll: called about once a second.
         speed: 1 is live.
         silent_server: the server sends nothing (the bare socket): do not wait for `ready`, nor for finals.
     """
-    dropped_before = server.dropped_messages()
+    dropped_before = server.metric(_DROPPED)
     generator = random.Random(seed)  # noqa: S311 - reproducible, not secret
     slots = [generator.randrange(SLOTS) for _ in playlists]
     seconds = max(playlist.seconds for playlist in playlists) / speed
@@ -81,19 +80,21 @@ async def play(
     async with connected(server.port, frames, wait_for_message=not silent_server, language=language) as clients:
         sender = PacedSender(clients, slots, speed)
         async with sending(sender) as all_sent:
-            begin = sender.snapshot()
-            while (left := begin.time + seconds - time.monotonic()) > 0:
+            began = time.monotonic()
+            while (left := began + seconds - time.monotonic()) > 0:
                 await asyncio.sleep(min(1.0, left))
                 if poll is not None:
-                    await poll(sender, time.monotonic() - begin.time)
+                    await poll(sender, time.monotonic() - began)
             await all_sent
-            end = sender.snapshot()
+            load = sender.load()
         missing = 0 if silent_server else await commit_all(clients, LAST_FINAL_SECONDS)
-        dropped = server.dropped_messages() - dropped_before
-        transcripts = [transcript.parse(each.received, each.sent, silence_ms, each.close_code) for each in clients]
+        dropped = round(server.metric(_DROPPED) - dropped_before)
+        transcripts = [
+            transcript.parse(each.received, each.sent, server.silence_ms, each.close_code) for each in clients
+        ]
         errors = [error for each in transcripts for error in each.errors] + ["no final for a commit"] * missing
         errors += ["connection lost" for each in clients if each.closed.done() and each.close_code is None]
-    return LiveRun(playlists, transcripts, sender.load_between(begin, end), dropped, errors)
+    return LiveRun(playlists, transcripts, load, dropped, errors)
 
 
 def times_of(utterances: Iterable[Utterance]) -> dict[str, list[float]]:
@@ -101,8 +102,8 @@ def times_of(utterances: Iterable[Utterance]) -> dict[str, list[float]]:
     all_of = list(utterances)
     return {
         "endpoint_ms": [each.endpoint_ms for each in all_of if each.endpoint_ms is not None],
-        "latency_ms": [float(each.latency_ms) for each in all_of if each.reason == "endpoint"],
-        "first_token_ms": [float(each.first_token_ms) for each in all_of if each.text],
+        "latency_ms": [float(each.final.latency_ms) for each in all_of if each.final.reason == "endpoint"],
+        "first_token_ms": [float(each.final.first_token_ms) for each in all_of if each.final.text],
         "first_partial_ms": [each.first_partial_ms for each in all_of if each.first_partial_ms is not None],
     }
 
@@ -142,50 +143,10 @@ class Level:
 
 
 @dataclass(frozen=True, slots=True)
-class _Counters:
-    """Counters of the server and the generator at one moment, or the differences between two."""
-
-    cpu: float
-    event_loop_cpu: float
-    switches: float
-    time: float
-    frames: float
-
-    @classmethod
-    def read(cls, server: ServerProcess, sender: PacedSender) -> _Counters:
-        now = sender.snapshot()
-        switches = server.context_switches()
-        return cls(server.cpu_seconds(), server.event_loop_cpu_seconds(), switches, now.time, now.frames)
-
-    def __sub__(self, other: _Counters) -> _Counters:
-        return _Counters(*(getattr(self, each.name) - getattr(other, each.name) for each in fields(self)))
-
-
-class _Window:
-    """Reads the server's counters at both ends of the window, and its memory once a second."""
-
-    def __init__(self, server: ServerProcess, begin: float, end: float) -> None:
-        """`begin` and `end`: seconds since the first frame."""
-        self.rss = self.idle_rss = server.rss_bytes()
-        self.threads = self.idle_threads = server.threads()
-        self.counters: list[_Counters] = []
-        self._server = server
-        self._due = [begin, end]
-
-    def poll(self, sender: PacedSender, passed: float) -> None:
-        self.rss = max(self.rss, self._server.rss_bytes())
-        if self._due and passed >= self._due[0]:
-            del self._due[0]
-            self.counters.append(_Counters.read(self._server, sender))
-            self.threads = self._server.threads()
-
-
-@dataclass(frozen=True, slots=True)
 class LevelMeter:
     """The parameters that all levels of a measurement share."""
 
     builder: PlaylistBuilder
-    settings: Mapping[str, str]  # of the server
     seconds: float  # length of the measured window
     warm_seconds: float  # all streams speak for so long before the window
     seed: int
@@ -198,36 +159,38 @@ class LevelMeter:
 
         `poll` is called about once a second. `silent_server`: see `play`.
         """
-        common: dict[str, Any] = {"silence_ms": silence_ms(self.settings), "silent_server": silent_server}
-        common |= {"language": self.language, "seed": self.seed}
+        common: dict[str, Any] = {"silent_server": silent_server, "language": self.language, "seed": self.seed}
         # One stream, so that whatever the server loads at its first use counts as idle.
         warm_up = self.builder.sequence(self.builder.recordings[:1])
         uvloop.run(play(server, [warm_up], speed=_WARM_UP_SPEED, **common))
-        window = _Window(server, self.warm_seconds, self.warm_seconds + self.seconds)
+        idle_rss = rss = server.rss_bytes()
+        idle_threads = server.threads()
+        ends: list[tuple[Usage, int, int]] = []  # of the window: what was used, frames sent, threads
+        due = [self.warm_seconds, self.warm_seconds + self.seconds]
 
-        async def poll_both(sender: PacedSender, passed: float) -> None:
-            window.poll(sender, passed)
+        async def read_counters(sender: PacedSender, passed: float) -> None:
+            nonlocal rss
+            rss = max(rss, server.rss_bytes())
+            if len(ends) < len(due) and passed >= due[len(ends)]:
+                ends.append((server.usage(), sender.frames_sent(), server.threads()))
             if poll is not None:
                 await poll(sender, passed)
 
         generator = random.Random(self.seed * 1000 + streams)  # noqa: S311 - reproducible, not secret
         total = self.warm_seconds + self.seconds + SETTLE_SECONDS
         playlists = [self.builder.shuffled(total, generator) for _ in range(streams)]
-        return self._level(streams, uvloop.run(play(server, playlists, poll=poll_both, **common)), window)
-
-    def _level(self, streams: int, played: LiveRun, window: _Window) -> Level:
-        begin, end = window.counters
-        spent = end - begin
-        audio = max(1.0, spent.frames) / FRAMES_PER_SECOND
+        played = uvloop.run(play(server, playlists, poll=read_counters, **common))
+        (before, first, _), (after, last, threads) = ends
+        spent, audio = after - before, max(1, last - first) / FRAMES_PER_SECOND
         times = times_of(played.utterances(self.warm_seconds * 1000, (self.warm_seconds + self.seconds) * 1000))
         return Level(
             streams=streams,
             cpu_ms=spent.cpu * 1000 / audio,
             event_loop_cpu_ms=spent.event_loop_cpu * 1000 / audio,
             wake_ups=spent.switches / audio,
-            cores=spent.cpu / spent.time,
-            rss_kb=(window.rss - window.idle_rss) / 1000 / streams,
-            threads=(window.threads - window.idle_threads) / streams,
+            cores=spent.cpu / spent.seconds,
+            rss_kb=(rss - idle_rss) / 1000 / streams,
+            threads=(threads - idle_threads) / streams,
             endpoints=times["endpoint_ms"],
             **{name: summary(values) for name, values in times.items()},
             wer=word_error_rate.describe(word_errors(part, said) for part, said in played.parts()),

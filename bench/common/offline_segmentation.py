@@ -139,15 +139,10 @@ def segment(samples: Samples, vad: Vad) -> Segmentation:
     return Segmentation(utterances, voiced)
 
 
-def trace_energy(samples: Samples, threshold: float) -> tuple[list[float], list[float], list[float]]:
-    """RMS, noise floor and threshold of the energy detector after each frame, in 16-bit units."""
-    vad, signal = EnergyVad(threshold), to_signal(samples)
-    rms, floor, onset = list[float](), list[float](), list[float]()
-    for first in range(0, len(signal) - FRAME_SAMPLES + 1, FRAME_SAMPLES):
-        rms += vad.frames(signal[first : first + FRAME_SAMPLES])[0]
-        floor.append(vad.floor)
-        onset.append(vad.onset)
-    return rms, floor, onset
+def utterances(samples: Samples, heard: Signal | None = None) -> list[Signal]:
+    """What the server with its defaults gives an engine of one connection's audio: parts of `heard`, or of it."""
+    signal = to_signal(samples) if heard is None else heard
+    return [signal[each.start : each.end] for each in segment(samples, EnergyVad(VadOptions().threshold)).utterances]
 
 
 def covered(frames: int, spans: list[tuple[int, int]]) -> npt.NDArray[np.bool_]:

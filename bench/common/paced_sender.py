@@ -19,16 +19,6 @@ MAX_CPU = 0.9  # ... or its part of one core above this
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """Counters of the generator at one moment."""
-
-    time: float  # monotonic seconds
-    cpu: float  # CPU seconds of this process
-    slots: int  # slots sent so far
-    frames: int  # frames sent so far by all clients
-
-
-@dataclass(frozen=True, slots=True)
 class GeneratorLoad:
     """How hard the generator worked in a window."""
 
@@ -47,27 +37,25 @@ class PacedSender:
     def __init__(self, clients: Sequence[StreamClient], slots: Sequence[int], speed: float = 1.0) -> None:
         """`slots`: a number from 0 to `SLOTS` - 1 for each client; `speed`: 2 is twice as fast as live."""
         self.clients = clients
-        by_slot: dict[int, list[StreamClient]] = {}
-        for client, slot in zip(clients, slots, strict=True):
-            by_slot.setdefault(slot, []).append(client)
         self._frame_seconds = FRAME_MS / 1000 / speed
-        self._schedule = [(slot * self._frame_seconds / SLOTS, by_slot[slot]) for slot in sorted(by_slot)]
-        """Offset within a frame in seconds, and the clients that send then."""
+        pairs = sorted(zip(slots, clients, strict=True), key=lambda pair: pair[0])
+        self._schedule = [(slot * self._frame_seconds / SLOTS, client) for slot, client in pairs]
+        """Offset within a frame in seconds, and the client that sends then."""
         self._late = array("d")
         self._stopped = False
+        self._began, self._cpu = time.monotonic(), time.process_time()
 
     def run(self) -> None:
         """Send until all clients are exhausted or `stop` is called; the body of a thread."""
         frames, began = 0, time.monotonic()
         while not self._stopped:
-            for offset, clients in self._schedule:
+            for offset, client in self._schedule:
                 due = began + frames * self._frame_seconds + offset
                 wait = due - time.monotonic()
                 if wait > 0:
                     time.sleep(wait)
                 self._late.append(time.monotonic() - due)
-                for client in clients:
-                    client.send_next()
+                client.send_next()
             frames += 1
             if frames % 5 == 0 and all(client.exhausted for client in self.clients):
                 return
@@ -76,15 +64,14 @@ class PacedSender:
         """End `run`; any thread."""
         self._stopped = True
 
-    def snapshot(self) -> Snapshot:
-        """The counters now."""
-        frames = sum(len(client.sent) for client in self.clients)
-        return Snapshot(time.monotonic(), time.process_time(), len(self._late), frames)
+    def frames_sent(self) -> int:
+        """Frames sent so far by all clients."""
+        return sum(len(client.sent) for client in self.clients)
 
-    def load_between(self, begin: Snapshot, end: Snapshot) -> GeneratorLoad:
-        """How hard the generator worked between two snapshots."""
-        late = percentile([seconds * 1000 for seconds in self._late[begin.slots : end.slots]], 99)
-        cpu = (end.cpu - begin.cpu) / max(end.time - begin.time, 1e-9)
+    def load(self) -> GeneratorLoad:
+        """How hard the generator has worked since it was made."""
+        late = percentile([seconds * 1000 for seconds in self._late], 99)
+        cpu = (time.process_time() - self._cpu) / max(time.monotonic() - self._began, 1e-9)
         limit = cpu > MAX_CPU or late is None or late > MAX_LATE_MS
         return GeneratorLoad(rounded(late), round(cpu, 3), limit)
 

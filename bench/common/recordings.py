@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import json
 import random
-import wave
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 
 from bench.common.websocket_client import Opcode, client_frame
 from protocol.pcm import BYTES_PER_SAMPLE, FRAME_MS, FRAME_SAMPLES, SAMPLE_RATE, frame_rms, samples_of, to_signal
@@ -91,22 +91,18 @@ def read_pcm(path: Path) -> bytes:
     Raises:
         SystemExit: the file is not 16 kHz mono PCM16.
     """
-    with wave.open(str(path), "rb") as file:
-        if (file.getframerate(), file.getnchannels(), file.getsampwidth()) != (SAMPLE_RATE, 1, 2):
-            raise SystemExit(f"{path.name} is not 16 kHz mono PCM16")
-        pcm: bytes = file.readframes(file.getnframes())
+    samples, rate = soundfile.read(path, dtype="int16", always_2d=True)
+    if rate != SAMPLE_RATE or samples.shape[1] != 1:
+        raise SystemExit(f"{path.name} is not 16 kHz mono PCM16")
+    pcm: bytes = samples.astype("<i2").tobytes()
     return pcm + bytes(-len(pcm) % FRAME_BYTES)
 
 
 def wav(pcm: bytes) -> bytes:
     """PCM16LE at 16 kHz as a WAV file."""
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(BYTES_PER_SAMPLE)
-        file.setframerate(SAMPLE_RATE)
-        file.writeframes(pcm)
-    return buffer.getvalue()
+    file = io.BytesIO()
+    soundfile.write(file, np.frombuffer(pcm, "<i2"), SAMPLE_RATE, format="WAV")
+    return file.getvalue()
 
 
 def concatenate(recordings: Sequence[Recording], seconds: float, gap_ms: int) -> bytes:

@@ -11,9 +11,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from bench.common.server_process import ROOT
@@ -37,24 +38,18 @@ def parser(command: str, description: str | None) -> argparse.ArgumentParser:
     return made
 
 
-def add_window_options(made: argparse.ArgumentParser, *, rounds: int, seconds: float) -> None:
-    """How many windows are measured, and how long each is, with these defaults."""
-    made.add_argument("--rounds", type=int, default=rounds, help=f"windows of each ({rounds})")
-    made.add_argument("--seconds", type=float, default=seconds, help=f"length of a window ({seconds:g})")
-    made.add_argument("--warm", type=float, default=3.0, help="speech before each window, in seconds (3)")
-
-
-def run_command(package: str, description: str, commands: Mapping[str, Callable[[Sequence[str]], None]]) -> None:
-    """Run the command that the first argument names, with the arguments behind it.
+def run_command(package: str, *modules: ModuleType) -> None:
+    """Call `main` of the module that the first argument names, with the arguments behind it.
 
     Raises:
         SystemExit: the name is missing or unknown; the text lists the commands.
     """
+    commands = {module.__name__.rpartition(".")[2].replace("_", "-"): module for module in modules}
     name, *arguments = sys.argv[1:] or [""]
     if name not in commands:
-        usage = f"usage: python -m bench.{package} {{{','.join(commands)}}} [--help] ...\n\n{description}"
-        raise SystemExit(usage)
-    commands[name](arguments)
+        told = (f"{command:16}{(module.__doc__ or '').splitlines()[0]}" for command, module in commands.items())
+        raise SystemExit("\n".join([f"usage: python -m bench.{package} COMMAND [--help] ...", "", *told]))
+    commands[name].main(arguments)
 
 
 def integers(text: str) -> list[int]:
@@ -80,7 +75,7 @@ def conditions(command: str, settings: Mapping[str, str], **cores: Sequence[int]
         "processor": cpu.strip("\t :") or platform.machine(),
         "cores": {name: list(numbers) for name, numbers in cores.items()},
         "load_average_before": [round(value, 2) for value in os.getloadavg()],
-        "versions": {name: _version(name) for name in _PACKAGES},
+        "versions": {each.name: each.version for each in metadata.distributions() if each.name in _PACKAGES},
         "settings": dict(settings),
     }
 
@@ -90,13 +85,6 @@ def _git(*arguments: str) -> str | None:
         command = ["git", "-C", str(ROOT), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
         return None
 
 
@@ -114,11 +102,28 @@ def _cell(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def write_json(path: Path | None, run: Mapping[str, object]) -> None:
-    """Write the run as JSON unless `path` is None."""
-    if path is not None:
-        path.write_text(json.dumps(run, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        print(f"\nJSON: {path}")
+def print_report(
+    given: argparse.Namespace, ran: Row, rows: Sequence[Row], problems: Iterable[str] = (), **measured: object
+) -> None:
+    """Print the table and each problem once, and write everything measured as JSON if `--json` asks for it.
+
+    Args:
+        given: the values of `parser`.
+        ran: what `conditions` returned.
+        rows: of the table.
+        problems: reasons to doubt the table.
+        measured: for the JSON.
+    """
+    once = list(dict.fromkeys(problems))
+    print("\n".join([table(rows), *([""] if once else []), *once]))
+    write_json(given, {**ran, "rows": rows, "problems": once, **measured})
+
+
+def write_json(given: argparse.Namespace, run: Row) -> None:
+    """Write a run as JSON if `--json` asks for it."""
+    if given.json is not None:
+        given.json.write_text(json.dumps(run, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(f"\nJSON: {given.json}")
 
 
 class Progress:

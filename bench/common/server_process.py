@@ -4,33 +4,41 @@ from __future__ import annotations
 
 import os
 import re
-import socket
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
 
 from bench.common.recordings import wav
+from tests.processes import descendants
+from tests.server import free_port
+from tools.local_server import LocalServer, ServerFailed
 
 ROOT = Path(__file__).parents[2]
 APP = ("app.py",)  # starts the server as a user does; the port comes from the environment
 READY_SECONDS = 180.0
-STOP_SECONDS = 15.0
 HTTP_TIMEOUT_SECONDS = 1800.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def uvicorn(target: str, *options: str) -> tuple[str, ...]:
-    """Python's arguments for `uvicorn TARGET` with uvicorn's defaults; the port comes from the environment."""
-    return ("-m", "uvicorn", target, *options)
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a server had used at one moment, or between two."""
+
+    seconds: float  # monotonic
+    cpu: float  # seconds of the process and its descendants, including ended ones that were waited for
+    event_loop_cpu: float  # of these, of the main thread, which runs the event loop
+    switches: int  # voluntary context switches of all living threads: how often a thread slept and was woken
+
+    def __sub__(self, before: Usage) -> Usage:
+        return Usage(*(getattr(self, each.name) - getattr(before, each.name) for each in fields(self)))
 
 
-class ServerProcess:
+class ServerProcess(LocalServer):
     """Runs a server on its cores until the context ends; for one thread."""
 
     def __init__(
@@ -46,7 +54,7 @@ class ServerProcess:
         """Start the process; entering the context waits until it is ready.
 
         Args:
-            arguments: Python's arguments: `APP` or `uvicorn(...)`.
+            arguments: Python's arguments: `APP`, or `-m uvicorn TARGET`; the port comes from the environment.
             settings: environment variables. STT_ variables of this process are not passed on.
             cores: numbers of the cores that the server may use.
             ready_seconds: longest wait until /health answers 200.
@@ -54,23 +62,14 @@ class ServerProcess:
             niceness: of the server, added to that of this process.
         """
         self._ready_seconds = ready_seconds
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._log = tempfile.NamedTemporaryFile("w+b", prefix="bench-", suffix=".log")  # noqa: SIM115 - see __exit__
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("STT_")}
-        for prefix in ("STT", "UVICORN"):
-            environment |= {f"{prefix}_HOST": "127.0.0.1", f"{prefix}_PORT": str(self.port)}
-        environment |= settings
-        self._process = subprocess.Popen(
-            [sys.executable, *arguments], cwd=root, env=environment, stdout=self._log, stderr=self._log
-        )
-        self.pid = self._process.pid
+        self._folder = TemporaryDirectory(prefix="bench-")
+        self._started = time.monotonic()
+        super().__init__(free_port(), settings, Path(self._folder.name) / "log", arguments=arguments, root=root)
+        self.pid = self.process.pid
         # At once, while the process has one thread: later threads inherit both.
         os.sched_setaffinity(self.pid, set(cores))
         os.setpriority(os.PRIO_PROCESS, self.pid, os.getpriority(os.PRIO_PROCESS, 0) + niceness)
-        self._started = time.monotonic()
+        self.silence_ms = int(settings.get("STT_VAD_SILENCE_MS", "500"))  # that ends an utterance
         self.start_seconds = 0.0  # from the start of the process until it was ready
 
     def __enter__(self) -> ServerProcess:
@@ -82,44 +81,27 @@ class ServerProcess:
         self.start_seconds = time.monotonic() - self._started
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._log.close()
-
     def _wait_ready(self) -> None:
-        while not self._healthy():
-            passed = time.monotonic() - self._started
-            if self._process.poll() is not None:
-                log = Path(self._log.name).read_text(errors="replace")
-                raise SystemExit(f"the server did not start:\n{log[-2000:]}")
-            if passed > self._ready_seconds:
-                raise SystemExit(f"the server was not ready after {self._ready_seconds:.0f} s")
-            # Requests take time from the core that loads the engine, so their number is limited.
-            time.sleep(min(1.0, max(0.05, passed / 20)))
-
-    def _healthy(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/health").status_code == httpx.codes.OK
-        except httpx.TransportError:
-            return False
+            while not self.is_ready():
+                if (passed := time.monotonic() - self._started) > self._ready_seconds:
+                    raise SystemExit(f"the server was not ready after {self._ready_seconds:.0f} s")
+                # Requests take time from the core that loads the engine, so their number is limited.
+                time.sleep(min(1.0, max(0.05, passed / 20)))
+        except ServerFailed as failure:
+            raise SystemExit(str(failure)) from failure
 
-    def cpu_seconds(self) -> float:
-        """User and system time of the process and its descendants, including ended ones that were waited for."""
-        return cpu_seconds(self.pid)
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.wait_until_ended()
+        self._folder.cleanup()
 
-    def event_loop_cpu_seconds(self) -> float:
-        """User and system time of the main thread, which runs the event loop."""
-        return sum(map(int, _stat(f"{self.pid}/task/{self.pid}")[11:13])) / _TICKS
-
-    def context_switches(self) -> int:
-        """Voluntary context switches of all living threads: how often a thread slept and was woken."""
-        files = (_read(each) for each in Path(f"/proc/{self.pid}/task").glob("*/status"))
-        return sum(int(text.rpartition("\nvoluntary_ctxt_switches:")[2].split()[0]) for text in files if text)
+    def usage(self) -> Usage:
+        """What it has used up to now."""
+        texts = (_read(each) for each in Path(f"/proc/{self.pid}/task").glob("*/status"))
+        switches = [text.rpartition("\nvoluntary_ctxt_switches:")[2].split()[0] for text in texts if text]
+        event_loop = sum(map(int, _stat(f"{self.pid}/task/{self.pid}")[11:13])) / _TICKS
+        return Usage(time.monotonic(), cpu_seconds(self.pid), event_loop, sum(map(int, switches)))
 
     def rss_bytes(self) -> int:
         """Resident memory of the process that listens."""
@@ -127,17 +109,17 @@ class ServerProcess:
 
     def total_rss_bytes(self) -> int:
         """Resident memory of the process and its descendants; shared pages count once for each process."""
-        return sum(map(_rss, _descendants(self.pid)))
+        return sum(map(_rss, [self.pid, *descendants(self.pid)]))
 
     def threads(self) -> int:
         """Number of threads of the process that listens."""
         return int(_stat(f"{self.pid}")[17])
 
-    def dropped_messages(self) -> int:
-        """Audio messages that the server dropped since its start; 0 for a server without metrics."""
-        metrics = httpx.get(f"{self.url}/metrics", timeout=30).text
-        found = re.search(r"^stt_dropped_messages_total (\S+)$", metrics, re.MULTILINE)
-        return round(float(found[1])) if found else 0
+    def metric(self, name: str) -> float:
+        """A metric's value now; 0.0 without one."""
+        text = httpx.get(f"{self.url}/metrics", timeout=30).text
+        found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
 
     def transcribe(self, pcm: bytes, language: str) -> httpx.Response:
         """Upload PCM as a WAV file and wait for the answer."""
@@ -151,7 +133,7 @@ class ServerProcess:
 
 def cpu_seconds(ancestor: int) -> float:
     """User and system time of a process and its descendants, including ended ones that were waited for."""
-    return sum(sum(map(int, _stat(f"{pid}")[11:15])) for pid in _descendants(ancestor)) / _TICKS
+    return sum(sum(map(int, _stat(f"{pid}")[11:15])) for pid in (ancestor, *descendants(ancestor))) / _TICKS
 
 
 def server_settings(backend: str, sessions: int, extra: Iterable[str] = ()) -> dict[str, str]:
@@ -169,11 +151,6 @@ def server_settings(backend: str, sessions: int, extra: Iterable[str] = ()) -> d
     return settings
 
 
-def silence_ms(settings: Mapping[str, str]) -> int:
-    """Silence in ms that ends an utterance under these settings."""
-    return int(settings.get("STT_VAD_SILENCE_MS", "500"))
-
-
 def _read(file: Path) -> str:
     """Text of a file in /proc; empty if its process or thread has ended."""
     try:
@@ -189,12 +166,3 @@ def _stat(task: str) -> list[str]:
 
 def _rss(pid: int) -> int:
     return int((_read(Path(f"/proc/{pid}/statm")).split() or ["0"] * 2)[1]) * _PAGE
-
-
-def _descendants(pid: int) -> list[int]:
-    """The process and all its descendants."""
-    family = [pid]
-    for member in family:  # the list grows during the iteration
-        for file in Path(f"/proc/{member}/task").glob("*/children"):
-            family += map(int, _read(file).split())
-    return family

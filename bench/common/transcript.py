@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 from bench.common.recordings import Part
 from bench.common.word_error_rate import Score, normalise, revised, score
 from protocol.pcm import FRAME_MS
+from stt_client import Final, Partial, messages
 
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One final and its partials. Positions are ms of the speaker's audio."""
+    """One final and its partials."""
 
-    text: str
-    reason: str
-    start_ms: int  # first voiced sample
-    end_ms: int  # end of the last voiced sample
-    latency_ms: int  # reported by the server: from the arrival of the audio that ended the utterance to its final
-    first_token_ms: int  # reported by the server: from the arrival of the first voiced sample to the first text
+    final: Final
     endpoint_ms: float | None
     """Seen by the client: from sending the frame that completes the silence to the final; None: not an endpoint."""
     first_partial_ms: float | None
@@ -56,38 +50,31 @@ def parse(
         silence_ms: the server's STT_VAD_SILENCE_MS.
         close_code: the server's close code, if it closed the connection.
     """
-    utterances: list[Utterance] = []
-    errors: list[str] = []
-    partials: list[tuple[float, str]] = []
+    utterances, errors, partials = list[Utterance](), list[str](), list[tuple[float, str]]()
     for arrived, raw in received:
-        message: dict[str, Any] = json.loads(raw)
-        if message["type"] == "partial":
-            partials.append((arrived, message["text"]))
-        elif message["type"] == "final":
-            utterances.append(_utterance(arrived, message, partials, sent, silence_ms))
-            partials = []
-        elif message["type"] == "error":
-            errors.append(f"{message['code']} {message['message']}")
+        match messages.parse(raw):
+            case Partial() as partial:
+                partials.append((arrived, partial.text))
+            case Final() as final:
+                utterances.append(_utterance(arrived, final, partials, sent, silence_ms))
+                partials = []
+            case messages.ErrorMessage() as error:
+                errors.append(f"{error.code} {error.message}")
     if close_code not in (None, 1000) and not errors:
         errors.append(f"closed with {close_code}")
     return Transcript(utterances, errors)
 
 
 def _utterance(
-    arrived: float, final: dict[str, Any], partials: Sequence[tuple[float, str]], sent: Sequence[float], silence_ms: int
+    arrived: float, final: Final, partials: Sequence[tuple[float, str]], sent: Sequence[float], silence_ms: int
 ) -> Utterance:
-    texts = [normalise(text) for _, text in partials] + [normalise(final["text"])]
-    text_times = [when for when, text in [*partials, (arrived, final["text"])] if text]
-    started = sent_at(sent, final["start_ms"])
+    texts = [normalise(text) for _, text in partials] + [normalise(final.text)]
+    text_times = [when for when, text in [*partials, (arrived, final.text)] if text]
+    started = sent_at(sent, final.start_ms)
     # The frame whose last sample completes the silence.
-    ended = sent_at(sent, final["end_ms"] + silence_ms - 1) if final["reason"] == "endpoint" else None
+    ended = sent_at(sent, final.end_ms + silence_ms - 1) if final.reason == "endpoint" else None
     return Utterance(
-        text=final["text"],
-        reason=final["reason"],
-        start_ms=final["start_ms"],
-        end_ms=final["end_ms"],
-        latency_ms=final["latency_ms"],
-        first_token_ms=final["first_token_ms"],
+        final,
         endpoint_ms=None if ended is None else (arrived - ended) * 1000,
         first_partial_ms=None if started is None or not text_times else (text_times[0] - started) * 1000,
         revised_words=sum(revised(before, after) for before, after in pairwise(texts)),
@@ -99,7 +86,8 @@ def by_part(utterances: Iterable[Utterance], parts: Sequence[Part]) -> list[tupl
     """Each part with its utterances. An utterance belongs to the part with which it overlaps most."""
     found: list[tuple[Part, list[Utterance]]] = [(part, []) for part in parts]
     for utterance in utterances:
-        overlaps = [min(utterance.end_ms, part.end_ms) - max(utterance.start_ms, part.start_ms) for part in parts]
+        final = utterance.final
+        overlaps = [min(final.end_ms, part.end_ms) - max(final.start_ms, part.start_ms) for part in parts]
         if overlaps and max(overlaps) > 0:
             found[overlaps.index(max(overlaps))][1].append(utterance)
     return found
@@ -112,4 +100,4 @@ def word_errors(part: Part, utterances: Iterable[Utterance]) -> Score:
 
 def joined(utterances: Iterable[Utterance]) -> str:
     """The texts of all utterances, separated by blanks."""
-    return " ".join(each.text for each in utterances if each.text)
+    return " ".join(each.final.text for each in utterances if each.final.text)

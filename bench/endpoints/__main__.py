@@ -1,14 +1,9 @@
-"""`python -m bench.endpoints COMMAND`.
-
-noise   endpoints of each voice activity detector in noise, and its CPU
-stalls  what happens to an utterance whose audio stops coming
-plot    draws docs/endpoints.svg
-"""
+"""`python -m bench.endpoints COMMAND`."""
 
 from __future__ import annotations
 
 from bench.common.report import run_command
-from bench.endpoints import noise, plot, stalls
+from bench.endpoints import noise, stalls
 
 if __name__ == "__main__":
-    run_command("endpoints", __doc__ or "", {"noise": noise.main, "stalls": stalls.main, "plot": plot.main})
+    run_command("endpoints", noise, stalls)

@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench.common.noisy_scenes import NOISES, STEADY, Scene, halves, noises, scenes
 from bench.common.offline_segmentation import Detector, Segmentation, covered, detectors_by_name, matched, segment
-from bench.common.recordings import Recording, load
+from bench.common.recordings import load
 from bench.common.report import Progress, Row, conditions, integers, parser, table, words, write_json
 from bench.common.server_process import ROOT
 from bench.common.stats import median, rounded
@@ -32,41 +32,19 @@ IN_TIME = samples_of(1_000)
 CLEAN = "clean"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Counts:
-    """What was counted in one scene or in several."""
+    """What was counted in one scene."""
 
-    minutes: float = 0.0
-    utterances: int = 0
-    in_time: int = 0
-    voiced: int = 0
-    kept: int = 0
-    pauses: int = 0
-    separated: int = 0
-    false_utterances: int = 0
-    cpu_us: float = 0.0
-    later_ms: list[int] = field(default_factory=list)
-
-    def add(self, other: Counts) -> None:
-        """Add the counts of other scenes."""
-        for each in fields(self):
-            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
-
-    def row(self) -> Row:
-        """The columns of the table."""
-        return {
-            "utterances": self.utterances,
-            "in time %": _percent(self.in_time, self.utterances),
-            "kept %": _percent(self.kept, self.voiced),
-            "pauses %": _percent(self.separated, self.pauses),
-            "false/min": rounded(self.false_utterances / self.minutes),
-            "later p50": rounded(median(self.later_ms), 0),
-            "us": rounded(self.cpu_us / (self.minutes * 300), 1),
-        }
-
-
-def _percent(part: int, whole: int) -> float | None:
-    return round(100 * part / whole, 1) if whole else None
+    minutes: float
+    utterances: int
+    in_time: int
+    voiced: int
+    kept: int
+    pauses: int
+    separated: int
+    false_utterances: int
+    later_ms: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +56,7 @@ class Cell:
     snr_db: int | None  # None: clean
     level_dbfs: int
     counts: Counts
+    cpu_us: float
 
 
 def measure(
@@ -93,10 +72,9 @@ def measure(
             for name, detector in detectors.items():
                 began = time.process_time()
                 found = segment(samples, detector())
-                spent = time.process_time() - began
+                cpu_us = (time.process_time() - began) * 1e6
                 counts = count(scene, clean.setdefault(name, found), found)
-                counts.cpu_us = spent * 1e6
-                yield Cell(name, noise, ratio, level, counts)
+                yield Cell(name, noise, ratio, level, counts, cpu_us)
 
 
 def count(scene: Scene, clean: Segmentation, found: Segmentation) -> Counts:
@@ -127,11 +105,28 @@ def _ends(found: Segmentation) -> list[int]:
 
 def summed(cells: Sequence[Cell], *names: str) -> list[Row]:
     """One row for each combination of the fields `names`, in the order of their first cells."""
-    groups: dict[tuple[object, ...], Counts] = {}
+    groups: dict[tuple[object, ...], list[Cell]] = {}
     for cell in cells:
-        key = tuple(getattr(cell, name) for name in names)
-        groups.setdefault(key, Counts()).add(cell.counts)
-    return [dict(zip(names, key, strict=True)) | dict(counts.row()) for key, counts in groups.items()]
+        groups.setdefault(tuple(getattr(cell, name) for name in names), []).append(cell)
+    return [dict(zip(names, key, strict=True)) | _columns(mine) for key, mine in groups.items()]
+
+
+def _columns(cells: Sequence[Cell]) -> dict[str, object]:
+    def total(name: str) -> float:
+        return float(sum(getattr(each.counts, name) for each in cells))
+
+    def percent(part: str, whole: str) -> float | None:
+        return round(100 * total(part) / total(whole), 1) if total(whole) else None
+
+    return {
+        "utterances": sum(each.counts.utterances for each in cells),
+        "in time %": percent("in_time", "utterances"),
+        "kept %": percent("kept", "voiced"),
+        "pauses %": percent("separated", "pauses"),
+        "false/min": rounded(total("false_utterances") / total("minutes")),
+        "later p50": rounded(median([each for cell in cells for each in cell.counts.later_ms]), 0),
+        "us": rounded(sum(each.cpu_us for each in cells) / (total("minutes") * 300), 1),
+    }
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -145,7 +140,7 @@ def main(arguments: Sequence[str]) -> None:
     made.add_argument("--ratios", type=integers, default=[20, 10, 5, 0], metavar="DB,DB", help="SNR (20,10,5,0)")
     made.add_argument("--levels", type=integers, default=[-6, -12, -18, -24, -30], metavar="DB,DB", help="peaks, dBFS")
     given = made.parse_args(arguments)
-    recordings: list[Recording] = load(ROOT / "references") + (load(given.folder) if given.folder else [])
+    recordings = load(ROOT / "references") + (load(given.folder) if given.folder else [])
     tune, report = halves(recordings)
     chosen, others = (tune, report) if given.half == "tune" else (report, tune)
     all_scenes = scenes(chosen)
@@ -155,9 +150,8 @@ def main(arguments: Sequence[str]) -> None:
     progress = Progress(len(all_scenes))
     for number, scene in enumerate(all_scenes):
         progress.step(f"scene {number + 1}")
-        kinds = {
-            name: noise for name, noise in noises(len(scene.signal), number, others).items() if name in given.noises
-        }
+        every = noises(len(scene.signal), number, others)
+        kinds = {name: every[name] for name in every if name in given.noises}
         cells += measure(scene, detectors, kinds, given.ratios, given.levels)
     print(f"{given.half} half: {len(all_scenes)} scenes, {sum(each.seconds for each in all_scenes) / 60:.1f} minutes")
     clean, noisy = [[each for each in cells if (each.noise == CLEAN) == wanted] for wanted in (True, False)]
@@ -170,4 +164,4 @@ def main(arguments: Sequence[str]) -> None:
     ):
         if some:
             print(f"\n{title}\n{table(summed(some, *names))}")
-    write_json(given.json, ran | {"cells": [asdict(cell) for cell in cells]})
+    write_json(given, ran | {"cells": [asdict(cell) for cell in cells]})

@@ -12,7 +12,6 @@ file_cpu     CPU seconds for one second of an uploaded file; file_speed: seconds
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -49,16 +48,16 @@ def main(arguments: Sequence[str]) -> None:
     for backend in backends:
         progress.step(backend)
         settings = server_settings(backend, max(given.streams) + 8, given.set)
-        meter = LevelMeter(builder, settings, given.seconds, WARM_SECONDS, given.seed, given.language)
+        meter = LevelMeter(builder, given.seconds, WARM_SECONDS, given.seed, given.language)
         with ServerProcess(APP, settings, cores, ready_seconds=READY_SECONDS) as server:
             levels = [meter.measure(server, streams) for streams in given.streams]
-            cpu, began = server.cpu_seconds(), time.monotonic()
+            before = server.usage()
             server.transcribe(file, given.language).raise_for_status()
-            passed, cpu = time.monotonic() - began, server.cpu_seconds() - cpu
+            spent = server.usage() - before
             start = {"start_s": rounded(server.start_seconds, 1), "rss_mb": server.total_rss_bytes() // 10**6}
         file_cost = {
-            "file_cpu": round(cpu / given.file_seconds, 3),
-            "file_speed": round(given.file_seconds / passed, 1),
+            "file_cpu": round(spent.cpu / given.file_seconds, 3),
+            "file_speed": round(given.file_seconds / spent.seconds, 1),
         }
         for level in levels:
             mock_cpu.setdefault(level.streams, level.cpu_ms)
@@ -66,7 +65,7 @@ def main(arguments: Sequence[str]) -> None:
             rows.append({"backend": backend} | row(level, speech) | engine | start | file_cost)
             problems += level.problems(f"{backend}, {level.streams} streams")
     print("\n".join([f"Speech {speech:.0%} of the time", table(rows), *problems]))
-    write_json(given.json, ran | {"speech": speech, "rows": rows, "problems": problems})
+    write_json(given, ran | {"speech": speech, "rows": rows, "problems": problems})
 
 
 def row(level: Level, speech: float) -> dict[str, Any]:

@@ -5,7 +5,7 @@
 
 Levels pass and fail as in `bench.load ramp`. The streams play references/, joined to utterances of several lengths with
 1 s of silence between them. Random weights recognise nothing: each decode takes as many tokens as speech of its length
-would, and its text comes from a script (scripted_model.py).
+would, and its text comes from a script (scripted_qwen3.py).
 
 refresh, final    ms from the start of a decode for a partial, and for a final, to its result
 mean_ms (JSON)    the parts of a decode: waiting, rendering and decoding
@@ -14,9 +14,13 @@ mean_ms (JSON)    the parts of a decode: waiting, rendering and decoding
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -25,16 +29,45 @@ from bench.common.live_load import Level, LevelMeter
 from bench.common.paced_sender import PacedSender
 from bench.common.recordings import PlaylistBuilder, Recording, concatenate, load
 from bench.common.report import Row, conditions, integers, parser, write_json
-from bench.common.server_process import ROOT, ServerProcess, server_settings, uvicorn
+from bench.common.server_process import ROOT, ServerProcess, server_settings
 from bench.common.stats import rounded, summary
-from bench.engine import model_shape
 from bench.load.ramp import add_arguments, climb, report
 
-SERVER = uvicorn("bench.engine.scripted_server:build", "--factory", "--log-level", "warning")
+SERVER = ("-m", "uvicorn", "bench.engine.scripted_qwen3:build", "--factory", "--log-level", "warning")
 READY_SECONDS = 900.0  # the first start compiles the model; a busy CPU takes minutes to warm up
 GPU_MEMORY = {"1.7b": 0.85, "tiny": 0.2}  # part of the GPU's memory, or of the machine's on a CPU
 PURPOSES = ("refresh", "final")
 PARTS = ("waiting", "rendering", "decoding")  # of a decode
+FOLDER = Path(__file__).parent / "shapes"  # the differences from the configuration of the tiny checkpoint
+SHAPES = sorted(file.stem for file in FOLDER.glob("*.json"))
+TINY = ROOT / "references" / "tiny-qwen3-asr"
+
+
+@contextmanager
+def model_folder(shape: str, tiny: Path = TINY) -> Iterator[Path]:
+    """A model folder of this shape without weights, for vLLM's `load_format="dummy"`; it is removed at the end.
+
+    Tokenizer, feature extractor and token ids come from the tiny checkpoint of the same architecture.
+
+    Raises:
+        SystemExit: `tiny` holds no checkpoint.
+    """
+    if not (tiny / "config.json").exists():
+        raise SystemExit(f"{tiny} has no config.json: --tiny names the folder of the tiny checkpoint")
+    with TemporaryDirectory(prefix="bench-shape-") as name:
+        folder = Path(name)
+        shutil.copytree(tiny, folder, ignore=shutil.ignore_patterns("*.safetensors", "*.md"), dirs_exist_ok=True)
+        (folder / "config.json").write_text(json.dumps(configuration(shape, tiny), indent=1), encoding="utf-8")
+        yield folder
+
+
+def configuration(shape: str, tiny: Path = TINY) -> dict[str, Any]:
+    """The config.json of the shape."""
+    made: dict[str, Any] = json.loads((tiny / "config.json").read_text(encoding="utf-8"))
+    differences: dict[str, dict[str, Any]] = json.loads((FOLDER / f"{shape}.json").read_text(encoding="utf-8"))
+    for part, sizes in differences.items():
+        made["thinker_config"][part] |= sizes
+    return made
 
 
 def summarise(decodes: Sequence[dict[str, Any]], seconds: float, streams: int) -> dict[str, Any]:
@@ -80,18 +113,18 @@ def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     made = parser("engine qwen3-capacity", __doc__)
     add_arguments(made, 10.0)
-    made.add_argument("--shape", choices=model_shape.SHAPES, default="1.7b", help="size of the model (1.7b)")
-    made.add_argument("--tiny", type=Path, default=model_shape.TINY, help="folder of the tiny checkpoint")
+    made.add_argument("--shape", choices=SHAPES, default="1.7b", help="size of the model (1.7b)")
+    made.add_argument("--tiny", type=Path, default=TINY, help="folder of the tiny checkpoint")
     made.add_argument("--utterances", type=integers, default=[3, 6, 12, 20], metavar="N,N", help="s (3,6,12,20)")
     given = made.parse_args(arguments)
     cores = sorted(os.sched_getaffinity(0))
     builder = PlaylistBuilder(utterances(load(ROOT / "references", ["en"], single=True), given.utterances))
     decodes: dict[int, dict[str, Any]] = {}
-    with model_shape.model_folder(given.shape, given.tiny) as folder:
+    with model_folder(given.shape, given.tiny) as folder:
         settings = {"STT_VLLM_MODEL": str(folder), "STT_VLLM_GPU_MEMORY": str(GPU_MEMORY[given.shape])}
         settings |= server_settings("qwen3", max(given.most, *given.levels, 0) + 8, given.set)
         ran = conditions("engine qwen3-capacity", settings, server=cores, load=cores)
-        meter = LevelMeter(builder, settings, given.seconds, given.warm, given.seed)
+        meter = LevelMeter(builder, given.seconds, given.warm, given.seed)
         with ServerProcess(SERVER, settings | {"HF_HUB_OFFLINE": "1"}, cores, ready_seconds=READY_SECONDS) as server:
 
             def measure(streams: int) -> Level:
@@ -109,4 +142,4 @@ def main(arguments: Sequence[str]) -> None:
             levels = climb(measure, given)
     rows = [row(level, decodes[streams]) for streams, level in levels.items()]
     told = report(levels, rows, given) | {"shape": given.shape, "decodes": [decodes[each] for each in levels]}
-    write_json(given.json, ran | told)
+    write_json(given, ran | told)

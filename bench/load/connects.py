@@ -16,13 +16,13 @@ from dataclasses import asdict, dataclass
 import uvloop
 
 from bench.common.paced_sender import MAX_CPU
-from bench.common.report import Progress, Row, conditions, parser, table, write_json
-from bench.common.server_process import ServerProcess, server_settings
-from bench.common.stats import median, rounded
+from bench.common.report import Progress, Row, conditions, parser, print_report
+from bench.common.server_process import APP, ServerProcess, server_settings
+from bench.common.stats import median
 from bench.common.websocket_client import MAX_CONNECTING, ConnectionRefused, connect
-from bench.load.pairs import BARE_SOCKET, Target
+from bench.load.turns import BARE_SOCKET, take_own_core
 
-TARGETS = {"bare": BARE_SOCKET, "server": Target()}
+TARGETS = {"bare": BARE_SOCKET, "server": APP}
 SERVER_BUSY = 0.9  # the server was the limit if it used at least this part of its core
 
 
@@ -65,29 +65,33 @@ async def connect_repeatedly(port: int, seconds: float, *, wait_for_message: boo
     return done, errors
 
 
-async def measure(server: ServerProcess, name: str, seconds: float) -> Window:
+async def measure(server: ServerProcess, target: str, seconds: float) -> Window:
     """Measure one window after a short warm-up."""
-    speaks = not TARGETS[name].silent
+    speaks = target == "server"
     await connect_repeatedly(server.port, 0.3, wait_for_message=speaks)
-    began, cpu, own = time.monotonic(), server.cpu_seconds(), time.process_time()
+    before, own = server.usage(), time.process_time()
     done, errors = await connect_repeatedly(server.port, seconds, wait_for_message=speaks)
-    passed, cpu, own = time.monotonic() - began, server.cpu_seconds() - cpu, time.process_time() - own
-    return Window(name, done / passed, cpu * 1000 / max(1, done), cpu / passed, own / passed, errors)
+    spent, own = server.usage() - before, time.process_time() - own
+    rates = done / spent.seconds, spent.cpu * 1000 / max(1, done), spent.cpu / spent.seconds, own / spent.seconds
+    return Window(target, *rates, errors)
 
 
 def summarise(windows: Sequence[Window]) -> Row:
     """The row of the table: medians over the valid windows of each target, or over all of them if none is valid."""
-    of = {name: [each for each in windows if each.target == name] for name in TARGETS}
-    used = {name: [each for each in mine if not each.problems()] or mine for name, mine in of.items()}
-    rate = {name: median([each.per_second for each in mine]) or 0.0 for name, mine in used.items()}
-    cost = {name: median([each.cpu_ms for each in mine]) or 0.0 for name, mine in used.items()}
+    valid = [each for each in windows if not each.problems()]
+
+    def middle(name: str, target: str) -> float:
+        used = [each for each in valid if each.target == target] or [each for each in windows if each.target == target]
+        return median([getattr(each, name) for each in used]) or float("nan")
+
+    rate, cost = ({each: middle(name, each) for each in TARGETS} for name in ("per_second", "cpu_ms"))
     return {
-        **{f"{name}_per_second": round(value) for name, value in rate.items()},
-        "ratio": rounded(rate["server"] / rate["bare"] if rate["bare"] else None),
+        **{f"{name}_per_second": round(value, 0) for name, value in rate.items()},
+        "ratio": round(rate["server"] / rate["bare"], 2),
         **{f"{name}_cpu_ms": round(value, 2) for name, value in cost.items()},
-        "cpu_ratio": rounded(cost["bare"] / cost["server"] if cost["server"] else None),
+        "cpu_ratio": round(cost["bare"] / cost["server"], 2),
         "errors": sum(len(each.errors) for each in windows),
-        "valid": f"{sum(not each.problems() for each in windows)}/{len(windows)}",
+        "valid": f"{len(valid)}/{len(windows)}",
     }
 
 
@@ -97,15 +101,13 @@ def main(arguments: Sequence[str]) -> None:
     made.add_argument("--rounds", type=int, default=5, help="windows of each (5)")
     made.add_argument("--seconds", type=float, default=4.0, help="length of a window (4)")
     given = made.parse_args(arguments)
-    cores = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, cores[-1:])
+    cores = take_own_core()
     settings = server_settings("mock", MAX_CONNECTING + 8, given.set)
-    ran = conditions("load connects", settings, server=cores[:1], load=cores[-1:])
+    ran = conditions("load connects", settings, server=cores, load=sorted(os.sched_getaffinity(0)))
     progress, windows = Progress(2 * given.rounds), list[Window]()
-    for name in list(TARGETS) * given.rounds:
-        progress.step(name)
-        with ServerProcess(TARGETS[name].arguments, settings, cores[:1]) as server:
-            windows.append(uvloop.run(measure(server, name, given.seconds)))
-    rows = [summarise(windows)]
-    print("\n".join([table(rows), "", *sorted({line for each in windows for line in each.problems()})]))
-    write_json(given.json, ran | {"rows": rows, "windows": [asdict(each) for each in windows]})
+    for target in list(TARGETS) * given.rounds:
+        progress.step(target)
+        with ServerProcess(TARGETS[target], settings, cores) as server:
+            windows.append(uvloop.run(measure(server, target, given.seconds)))
+    problems = sorted({line for each in windows for line in each.problems()})
+    print_report(given, ran, [summarise(windows)], problems, windows=[asdict(each) for each in windows])

@@ -1,4 +1,4 @@
-"""Delays of a server whose cores are kept busy by other processes, next to another version of the server (--against).
+"""Delays of a server whose cores are kept busy by other processes, next to another version of it (--against).
 
 One process spins on each core, and the server may use all cores. Server and spinning processes have the same niceness.
 The generator has a better one, so that its own lateness is not measured. The columns are those of `overhead`.
@@ -11,9 +11,10 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from bench.common.report import parser
-from bench.load.pairs import Target, add_arguments, run
+from bench.load.turns import Target, add_arguments, measure
 
 NICENESS = 5
 _SPIN = "import os\nos.sched_setaffinity(0, [{core}])\nos.nice({niceness})\nwhile os.getppid() == {parent}: pass"
@@ -34,10 +35,11 @@ def busy_cores(cores: Sequence[int], niceness: int = NICENESS) -> Iterator[None]
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     made = parser("load contended", __doc__)
-    add_arguments(made, [20, 100, 150, 200], rounds=2)
+    add_arguments(made, [20, 100, 150, 200], rounds=2, seconds=6.0)
+    made.add_argument("--against", type=Path, metavar="DIR", help="checkout of another version, to compare with")
     cores = sorted(os.sched_getaffinity(0))
     made.add_argument("--busy", type=int, default=len(cores), help="number of busy cores (all)")
     given = made.parse_args(arguments)
-    targets = ({"before": Target(root=given.against)} if given.against else {}) | {"server": Target()}
-    busy = busy_cores(cores[: given.busy])
-    run("load contended", targets, given, cores=cores, niceness=NICENESS, background=busy)
+    before = [Target("before", root=given.against)] if given.against else []
+    with busy_cores(cores[: given.busy]):
+        measure("load contended", [*before, Target("server")], given, cores, niceness=NICENESS)

@@ -9,46 +9,29 @@ look_ms  CPU in ms of the look at the first seconds, once in a connection
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-import av
 import numpy as np
 import soxr
 
 from bench.common.recordings import load
-from bench.common.report import Row, parser, table
+from bench.common.report import Row, conditions, parser, print_report
 from bench.common.server_process import ROOT
 from bench.common.stats import median
-from bench.labels.faults import g711
-from protocol.pcm import SAMPLE_RATE, Signal, to_pcm, to_signal
-from protocol.sample_codecs import PcmCodec
+from protocol.pcm import SAMPLE_RATE, Signal, to_signal
 from protocol.stream_audio import StreamConverter, StreamFormat
 from protocol.stream_beginning import StreamBeginning
+from tests.stream_formats import encoded, opus_file, opus_packets
 
-_RATES: dict[PcmCodec, Sequence[int]] = {
-    "pcm_s16le": (8_000, 16_000, 24_000, 44_100, 48_000),
-    "pcm_f32le": (16_000, 48_000),
-    "mulaw": (8_000,),
-    "alaw": (8_000,),
-}
-_OPUS_RATE = 48_000
+_PCM_RATES, _FLOAT_RATES, _OPUS_RATE = (8_000, 16_000, 24_000, 44_100, 48_000), (16_000, 48_000), 48_000
 
 
 def speech(rate: int) -> Signal:
     """The recordings of references/ at `rate` Hz, float32 [n]."""
-    pcm = b"".join(recording.pcm for recording in load(Path(ROOT) / "references"))
+    pcm = b"".join(recording.pcm for recording in load(ROOT / "references"))
     resampled: Signal = soxr.resample(to_signal(np.frombuffer(pcm, "<i2")), SAMPLE_RATE, rate).astype(np.float32)
     return resampled
-
-
-def encoded(signal: Signal, codec: PcmCodec) -> bytes:
-    """The samples in a codec."""
-    if codec == "pcm_f32le":
-        return signal.tobytes()
-    return to_pcm(signal) if codec == "pcm_s16le" else g711(signal, codec)
 
 
 def cut(data: bytes, seconds: float, message_seconds: float) -> list[bytes]:
@@ -57,34 +40,20 @@ def cut(data: bytes, seconds: float, message_seconds: float) -> list[bytes]:
     return [data[first : first + step] for first in range(0, len(data), step)]
 
 
-def opus(signal: Signal, container: str) -> tuple[bytes, list[bytes]]:
-    """A file of 20 ms packets, and the packets."""
-    file, packets = io.BytesIO(), []
-    with av.open(file, "w", container) as output:
-        stream = output.add_stream("libopus", _OPUS_RATE, layout="mono", format="s16", bit_rate=32_000)
-        pcm = np.frombuffer(to_pcm(signal), "<i2")
-        for first in range(0, len(pcm), 960):
-            frame = av.AudioFrame.from_ndarray(pcm[first : first + 960].reshape(1, -1), "s16", "mono")
-            frame.sample_rate = _OPUS_RATE
-            for packet in stream.encode(frame):
-                packets.append(bytes(packet))
-                output.mux(packet)
-        output.mux(stream.encode(None))
-    return file.getvalue(), packets
-
-
 def streams() -> Iterator[tuple[str, StreamFormat, float, list[bytes]]]:
     """Name, format, seconds and messages."""
-    for codec, rates in _RATES.items():
-        for rate in rates:
-            signal = speech(rate)
-            seconds = len(signal) / rate
-            yield f"{codec} {rate}", StreamFormat(rate, codec), seconds, cut(encoded(signal, codec), seconds, 0.02)
-    signal = speech(_OPUS_RATE)
-    seconds, source = len(signal) / _OPUS_RATE, StreamFormat(_OPUS_RATE, "opus")
-    yield "opus packets", source, seconds, opus(signal, "ogg")[1]
-    for container in ("ogg", "webm"):
-        yield f"opus {container}", source, seconds, cut(opus(signal, container)[0], seconds, 1.0)
+    formats = [StreamFormat(rate, "pcm_s16le") for rate in _PCM_RATES]
+    formats += [StreamFormat(rate, "pcm_f32le") for rate in _FLOAT_RATES]
+    for source in [*formats, StreamFormat(8_000, "mulaw"), StreamFormat(8_000, "alaw")]:
+        signal = speech(source.sample_rate)
+        seconds = len(signal) / source.sample_rate
+        messages = cut(encoded(signal.astype(np.float64), source), seconds, 0.02)
+        yield f"{source.codec} {source.sample_rate}", source, seconds, messages
+    pcm = np.rint(speech(_OPUS_RATE) * 32767).astype(np.int16)
+    seconds, source = len(pcm) / _OPUS_RATE, StreamFormat(_OPUS_RATE, "opus")
+    yield "opus packets", source, seconds, opus_packets(pcm)
+    yield "opus ogg", source, seconds, cut(opus_file(pcm, "ogg"), seconds, 1.0)
+    yield "opus webm", source, seconds, cut(opus_file(pcm, "webm"), seconds, 1.0)
 
 
 def cpu_seconds(source: StreamFormat, messages: Sequence[bytes]) -> float:
@@ -119,4 +88,4 @@ def main(arguments: Sequence[str]) -> None:
         cpu = [1000 * cpu_seconds(source, messages) / seconds for _ in range(given.rounds)]
         looks = [1000 * look_seconds(source, messages) for _ in range(given.rounds)]
         rows.append({"format": name, "cpu_ms": round(median(cpu) or 0, 2), "look_ms": round(median(looks) or 0, 1)})
-    print(table(rows))
+    print_report(given, conditions("load conversion", {}), rows)

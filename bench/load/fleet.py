@@ -23,11 +23,11 @@ from tempfile import TemporaryDirectory
 
 from bench.common.recordings import load
 from bench.common.report import Progress, Row, conditions, parser, table, write_json
-from bench.common.restarted_streams import converse_during
 from bench.common.server_process import ROOT, cpu_seconds, server_settings
 from bench.common.stats import percentile, rounded
 from stt_client import AsyncClient, SttError
 from tools.fleet.processes import SERVERS, Fleet, FleetPorts
+from tools.fleet.restarted_streams import converse_during
 
 TOO_MANY = 10  # streams beyond the places
 REFUSED_SECONDS = 4.0  # how long a stream without a place tries
@@ -110,4 +110,4 @@ def main(arguments: Sequence[str]) -> None:
         with Fleet(Path(folder), FleetPorts.free(), unequal) as fleet:
             tables["places"].append(asyncio.run(fill(fleet.url, places)))
     print("\n\n".join(map(table, tables.values())))
-    write_json(given.json, ran | tables)
+    write_json(given, ran | tables)

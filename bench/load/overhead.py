@@ -1,4 +1,4 @@
-"""CPU of a stream: CPU of the server for one second of audio of one stream, with the mock engine, next to a baseline.
+"""CPU of the server for one second of audio of one stream, with the mock engine, next to a baseline.
 
 The baseline is a bare WebSocket under uvicorn's defaults, or another version of the server (--against). The server has
 one core and the generator has another. The streams play references/ with 1 s of silence after each recording.
@@ -14,22 +14,19 @@ gen_late        largest p99 of the lateness of the generator, in ms
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from contextlib import nullcontext
+from pathlib import Path
 
 from bench.common.report import parser
-from bench.load.pairs import BARE_SOCKET, Target, add_arguments, run
+from bench.load.turns import BARE_SOCKET, Target, add_arguments, measure, take_own_core
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     made = parser("load overhead", __doc__)
-    add_arguments(made, [50, 100, 200, 300], rounds=5)
+    add_arguments(made, [50, 100, 200, 300], rounds=5, seconds=6.0)
+    made.add_argument("--against", type=Path, metavar="DIR", help="checkout of another version, to compare with")
     given = made.parse_args(arguments)
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) == 1:
-        raise SystemExit("two cores are needed: the generator needs one of its own")
-    os.sched_setaffinity(0, cores[-1:])
-    targets = {"baseline": Target(root=given.against) if given.against else BARE_SOCKET, "server": Target()}
-    run("load overhead", targets, given, cores=cores[:1], background=nullcontext())
+    bare = Target("baseline", BARE_SOCKET, silent=True)
+    baseline = Target("baseline", root=given.against) if given.against else bare
+    measure("load overhead", [baseline, Target("server")], given, take_own_core())

@@ -108,7 +108,7 @@ def main(arguments: Sequence[str]) -> None:
     settings = server_settings(given.backend, max(given.most, *given.levels, 0) + 8, given.set)
     recordings = [each for each in load(given.folder, given.language, single=True) if each.text]
     language = given.language[0] if len(given.language) == 1 else "auto"
-    meter = LevelMeter(PlaylistBuilder(recordings), settings, given.seconds, given.warm, given.seed, language)
+    meter = LevelMeter(PlaylistBuilder(recordings), given.seconds, given.warm, given.seed, language)
     ran = conditions("load ramp", settings, server=given.cores, load=cores)
 
     def measure(streams: int) -> Level:
@@ -117,4 +117,4 @@ def main(arguments: Sequence[str]) -> None:
 
     levels = climb(measure, given)
     rows = [row(level, given.limit_ms) for level in levels.values()]
-    write_json(given.json, ran | report(levels, rows, given))
+    write_json(given, ran | report(levels, rows, given))

@@ -12,9 +12,9 @@ from backends.whisper.model import Model, choose_hardware
 from backends.whisper.scheduler import FIRST_PARTIAL_SECONDS, PARTIAL_SECONDS
 from backends.whisper.transcription import Request, decode_finals, decode_partials
 from bench.common.offline_segmentation import segment
-from bench.whisper.sounds import KINDS, sounds
 from inference.vad import EnergyVad, VadOptions
 from protocol.pcm import SAMPLE_RATE, Signal, to_signal
+from tests.backends.wordless_sounds import KINDS, sounds
 from tests.whisper import model_folder
 
 EACH = 25

@@ -23,7 +23,6 @@ SMALL = ["--streams", "2", "--rounds", "1", "--seconds", "1", "--warm", "0.2"]
 RUNS = {
     "overhead": ["load", "overhead", *SMALL],
     "contended": ["load", "contended", *SMALL, "--against", str(ROOT), "--busy", "1"],
-    "dialects": ["load", "dialects", *SMALL],
     "uploads": ["load", "uploads", *SMALL, "--file-seconds", "20"],
     "connects": ["load", "connects", "--rounds", "1", "--seconds", "0.3"],
     "ramp": ["load", "ramp", "--levels", "4", "--seconds", "3", "--warm", "0", "--limit-ms", "1000"],
@@ -71,16 +70,6 @@ def test_overhead(tool: Tool) -> None:
     assert (baseline["finals"], server["ratio"] is None or server["ratio"] > 0) == (0, True)
     assert (server["dropped"], server["errors"]) == (0, 0)
     assert server["threads"] <= 1
-
-
-def test_dialects(tool: Tool) -> None:
-    """Every window of each dialect is measured, and OpenAI's costs a number of times our own."""
-    ran = tool("dialects")
-    assert [window["dialect"] for window in ran["windows"]] == ["native", "openai"]
-    native, openai = ran["rows"]
-    assert native["cpu_ms"] > 0
-    assert openai["cpu_ms"] > 0
-    assert float(openai["ratio"].split()[0]) > 0
 
 
 def test_uploads(tool: Tool) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from bench.common.recordings import load
-from bench.common.restarted_streams import Call, converse_during
 from tests.fleet.programs import needs_haproxy
 from tools.fleet.processes import SERVERS, Fleet, FleetPorts
+from tools.fleet.restarted_streams import Call, converse_during
 
 STREAMS = 100
 RECORDINGS = load(Path(__file__).parents[2] / "references", single=True)

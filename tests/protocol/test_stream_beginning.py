@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 
 from bench.common.recordings import load
-from bench.labels.__main__ import fault, repeated
-from bench.labels.faults import Labelled, rightly, sounds, wrongly
 from protocol import events
 from protocol.pcm import SAMPLE_RATE, Signal
 from protocol.stream_audio import StreamFormat
 from protocol.stream_beginning import StreamBeginning
 from protocol.wav_header import MAX_HEADER_BYTES
 from tests.audio import REFERENCES, reference
+from tests.protocol.labelled_streams import Labelled, rightly, sounds, wrongly
 from tests.protocol.test_stream_audio import opened
 from tests.server import ROOT
+from tools.wrong_labels import fault, repeated
 
 NATIVE = StreamFormat(SAMPLE_RATE, "pcm_s16le")
 SHARED = ROOT.parent / "shared" / "speech"

@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tools.fleet.processes import SERVERS, Fleet, FleetFailed, FleetPorts
+from tools.fleet.processes import SERVERS, Fleet, FleetPorts
+from tools.local_server import ServerFailed
 
 POLL_SECONDS = 0.1
 _FOR_PROXY = ("STT_HOST", "STT_PORT", "STT_TLS_CERT", "STT_TLS_KEY")
@@ -61,7 +62,7 @@ def run(folder: str, ports: FleetPorts, rollouts: list[int]) -> None:
     """Run the fleet until Ctrl-C, and drain it.
 
     Raises:
-        FleetFailed: it cannot run.
+        ServerFailed: it cannot run.
         KeyboardInterrupt: a second Ctrl-C, or one before the fleet was ready; all has ended.
     """
     settings = shared_settings(os.environ, os.cpu_count() or 1)
@@ -85,7 +86,7 @@ def main() -> None:
     try:
         with TemporaryDirectory(prefix="fleet-") as folder:
             run(folder, ports, rollouts)
-    except FleetFailed as failure:
+    except ServerFailed as failure:
         sys.exit(str(failure))
     except KeyboardInterrupt:
         sys.exit("ended before the drain was over")

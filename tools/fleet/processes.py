@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -17,21 +16,19 @@ from pathlib import Path
 
 import httpx
 
-ROOT = Path(__file__).parents[2]
+from tools.local_server import LOOPBACK, ROOT, LocalServer, ServerFailed, how_it_ended
+
 CONFIGURATION = ROOT / "deploy" / "haproxy" / "haproxy.cfg"
 SERVERS = 3
 """Number of servers, as in the configuration of HAProxy."""
 READY_SECONDS = 600.0
 """Longest wait for a server: qwen3 loads for minutes."""
-STOP_SECONDS = 30.0
-"""Longest wait for a drain, before SIGKILL."""
 _POLL_SECONDS = 0.25
 _DIRECTORIES_OF_ROOT = "/usr/sbin:/usr/local/sbin"
 """Debian has HAProxy there, which is not on every user's path."""
-_LOOPBACK = "127.0.0.1"
 
 
-class FleetFailed(Exception):
+class FleetFailed(ServerFailed):
     """The fleet cannot run; the text says why."""
 
 
@@ -59,63 +56,9 @@ class FleetPorts:
         with ExitStack() as probes:
             sockets = [probes.enter_context(socket.socket()) for _ in range(SERVERS + 2)]
             for each in sockets:
-                each.bind((_LOOPBACK, 0))
+                each.bind((LOOPBACK, 0))
             proxy, statistics, *servers = [int(each.getsockname()[1]) for each in sockets]
         return cls(proxy, servers, statistics)
-
-
-class FleetServer:
-    """A server that comes back on the same port; used on one thread at a time."""
-
-    def __init__(
-        self, port: int, settings: Mapping[str, str], log: Path, http: httpx.Client, process_group: int | None
-    ) -> None:
-        """`settings`: its STT_ variables. `log`: what it printed since its last start. `process_group`: see `Fleet`."""
-        self._http = http
-        others = {name: value for name, value in os.environ.items() if not name.startswith("STT_")}
-        self.url = f"http://{_LOOPBACK}:{port}"
-        self._environment = {**others, **settings, "STT_HOST": _LOOPBACK, "STT_PORT": str(port)}
-        self._log = log
-        self._process_group = process_group
-        self.start()
-
-    def start(self) -> None:
-        """Start the process."""
-        with self._log.open("wb") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "app.py"],
-                cwd=ROOT,
-                env=self._environment,
-                stdout=out,
-                stderr=out,
-                process_group=self._process_group,
-            )
-
-    @property
-    def running(self) -> bool:
-        """Whether the process has not ended."""
-        return self.process.poll() is None
-
-    def is_ready(self) -> bool:
-        """Whether /health answers 200.
-
-        Raises:
-            FleetFailed: the process has ended.
-        """
-        if not self.running:
-            raise FleetFailed(_ended(self.url, self.process, self._log))
-        try:
-            return self._http.get(f"{self.url}/health").is_success
-        except httpx.TransportError:
-            return False
-
-    def wait_until_ended(self) -> None:
-        """Wait for the end of a process that was sent a signal; SIGKILL if it takes longer than `STOP_SECONDS`."""
-        try:
-            self.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
 
 
 class Fleet:
@@ -147,14 +90,14 @@ class Fleet:
         """URL of the proxy."""
         self.statistics_url = f"http://localhost:{ports.statistics}/"
         """URL of HAProxy's page with the state of the servers."""
-        self.servers: list[FleetServer] = []
+        self.servers: list[LocalServer] = []
         self._proxy: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Fleet:
         """Start everything and wait until the proxy has seen all servers.
 
         Raises:
-            FleetFailed: HAProxy is not here or refuses, or a server ends.
+            ServerFailed: HAProxy is not here or refuses, or a server ends.
         """
         haproxy = find_haproxy()
         if haproxy is None:
@@ -182,7 +125,7 @@ class Fleet:
     def _start(self, haproxy: str) -> None:
         for number, (port, settings) in enumerate(zip(self._ports.servers, self._settings, strict=True), 1):
             log = self._folder / f"server-{number}.log"
-            self.servers.append(FleetServer(port, settings, log, self._http, self._process_group))
+            self.servers.append(LocalServer(port, settings, log, process_group=self._process_group))
         for server in self.servers:
             _wait(server.is_ready)
         command, environment = [haproxy, "-db", "-f", str(CONFIGURATION)], self._proxy_environment()
@@ -193,13 +136,13 @@ class Fleet:
         _wait(lambda: self.states() == ["UP"] * SERVERS)
 
     def _proxy_environment(self) -> dict[str, str]:
-        servers = {f"SERVER_{number}": f"{_LOOPBACK}:{port}" for number, port in enumerate(self._ports.servers, 1)}
+        servers = {f"SERVER_{number}": f"{LOOPBACK}:{port}" for number, port in enumerate(self._ports.servers, 1)}
         places = {
             f"SERVER_{number}_SESSIONS": settings["STT_MAX_SESSIONS"]
             for number, settings in enumerate(self._settings, 1)
             if "STT_MAX_SESSIONS" in settings
         }
-        binds = {"PROXY_BIND": f":{self._ports.proxy}", "PROXY_STATISTICS": f"{_LOOPBACK}:{self._ports.statistics}"}
+        binds = {"PROXY_BIND": f":{self._ports.proxy}", "PROXY_STATISTICS": f"{LOOPBACK}:{self._ports.statistics}"}
         return {**os.environ, **servers, **places, **binds}
 
     @property
@@ -229,13 +172,13 @@ class Fleet:
 
     def _check_proxy(self) -> None:
         if self._proxy is not None and self._proxy.poll() is not None:
-            raise FleetFailed(_ended("HAProxy", self._proxy, self._proxy_log))
+            raise FleetFailed(how_it_ended("HAProxy", self._proxy, self._proxy_log))
 
-    def restart(self, server: FleetServer, number: signal.Signals = signal.SIGTERM) -> None:
+    def restart(self, server: LocalServer, number: signal.Signals = signal.SIGTERM) -> None:
         """End the server by the signal, start it again, and return when the proxy has seen it.
 
         Raises:
-            FleetFailed: it does not start.
+            ServerFailed: it does not start.
         """
         server.process.send_signal(number)
         server.wait_until_ended()
@@ -245,7 +188,7 @@ class Fleet:
         """Restart one server after another, as a new version is rolled out.
 
         Raises:
-            FleetFailed: one does not start.
+            ServerFailed: one does not start.
         """
         for server in self.servers:
             self.restart(server, number)
@@ -254,7 +197,7 @@ class Fleet:
         """Start the servers again that ended by themselves; returns how many.
 
         Raises:
-            FleetFailed: one does not start, or the proxy has ended.
+            ServerFailed: one does not start, or the proxy has ended.
         """
         self._check_proxy()
         dead = [server for server in self.servers if not server.running]
@@ -262,16 +205,11 @@ class Fleet:
             self._start_again(server)
         return len(dead)
 
-    def _start_again(self, server: FleetServer) -> None:
+    def _start_again(self, server: LocalServer) -> None:
         server.start()
         _wait(server.is_ready)
         index = self.servers.index(server)
         _wait(lambda: self.states()[index : index + 1] == ["UP"])
-
-
-def _ended(name: str, process: subprocess.Popen[bytes], log: Path) -> str:
-    last = "\n".join(log.read_text(errors="replace").splitlines()[-5:])
-    return f"{name} ended with status {process.returncode}:\n{last}"
 
 
 def _wait(claim: Callable[[], bool]) -> None:

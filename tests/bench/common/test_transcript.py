@@ -16,9 +16,7 @@ def message(kind: str, **fields: object) -> bytes:
 
 
 def final(text: str, start_ms: int, end_ms: int, reason: str = "endpoint") -> bytes:
-    return message(
-        "final", text=text, start_ms=start_ms, end_ms=end_ms, reason=reason, latency_ms=7, first_token_ms=300
-    )
+    return message("final", segment_seq=0, text=text, start_ms=start_ms, end_ms=end_ms, reason=reason)
 
 
 def utterance(start_ms: int, end_ms: int, text: str = "") -> Utterance:
@@ -52,9 +50,9 @@ def test_utterance() -> None:
     """Endpoint and first text are timed from the frames' departures, and revised words are counted to the final."""
     said = parse(
         [
-            (100.0, message("ready")),
-            (100.9, message("partial", text="bright")),
-            (101.2, message("partial", text="blue too")),
+            (100.0, message("ready", session_id="a")),
+            (100.9, message("partial", segment_seq=0, text="bright")),
+            (101.2, message("partial", segment_seq=0, text="blue too")),
             (101.6, final("Blue sea here", 200, 1000)),
             (103.0, final("", 2000, 2000, "commit")),
         ],

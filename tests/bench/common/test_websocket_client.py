@@ -1,40 +1,93 @@
 from __future__ import annotations
 
+import asyncio
+import http
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from functools import wraps
+
 import pytest
-from websockets.frames import Frame
-from websockets.frames import Opcode as Theirs
-from websockets.protocol import SERVER
-from websockets.server import ServerProtocol
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.http11 import Request, Response
 
-from bench.common.websocket_client import FrameReader, Opcode, client_frame, close_frame, handshake
+from bench.common.paced_sender import PacedSender, sending
+from bench.common.websocket_client import ConnectionRefused, Opcode, client_frame, commit_all, connect, connected
 
-
-@pytest.mark.parametrize("size", [0, 1, 125, 126, 640, 65_535, 65_536])
-def test_client_frames(size: int) -> None:
-    """A server reads back the payload of every frame, whichever of the three length fields it needs."""
-    server = ServerProtocol()
-    server.receive_data(handshake("/", 1))
-    (request,) = server.events_received()
-    server.send_response(server.accept(request))  # type: ignore[arg-type]
-    server.receive_data(client_frame(Opcode.BINARY, bytes(size)) + close_frame())
-    frame, goodbye = server.events_received()
-    assert isinstance(frame, Frame)
-    assert (server.side, frame.opcode, frame.data) == (SERVER, Theirs.BINARY, bytes(size))
-    assert isinstance(goodbye, Frame)
-    assert bytes(goodbye.data) == (1000).to_bytes(2)
+FRAMES = [client_frame(Opcode.BINARY, bytes([number]) * 640) for number in range(20)]
 
 
-@pytest.mark.parametrize("chunk", [1, 3, 1000])
-def test_reader(chunk: int) -> None:
-    """A server's frames come out whole and in order, however its bytes were cut."""
-    sent = [(Opcode.TEXT, b"a" * 10), (Opcode.PING, b""), (Opcode.TEXT, b"b" * 200), (Opcode.TEXT, b"c" * 70_000)]
-    wire = b"".join(Frame(Theirs(opcode), data).serialize(mask=False) for opcode, data in sent)
-    reader = FrameReader()
-    came = [each for first in range(0, len(wire), chunk) for each in reader.feed(wire[first : first + chunk])]
-    assert came == sent
+def on_a_loop(test: Callable[[], Coroutine[None, None, None]]) -> Callable[[], None]:
+    @wraps(test)
+    def run() -> None:
+        asyncio.run(test())
+
+    return run
 
 
-def test_reader_refuses() -> None:
-    """What no server of ours sends, a fragment, is not misread."""
-    with pytest.raises(ValueError, match="fragment"):
-        list(FrameReader().feed(Frame(Theirs.TEXT, b"a", fin=False).serialize(mask=False)))
+@asynccontextmanager
+async def listening(
+    handler: Callable[[ServerConnection], object], refuse: Callable[..., Response | None] = lambda *_: None
+) -> AsyncIterator[int]:
+    server: Server
+    async with serve(handler, "127.0.0.1", 0, process_request=refuse) as server:  # type: ignore[arg-type]
+        yield next(iter(server.sockets)).getsockname()[1]
+
+
+@on_a_loop
+async def test_everything_that_is_sent_arrives() -> None:
+    """In order, as messages of their own; pings are answered, and the final of a commit ends the wait."""
+    got: list[str | bytes] = []
+
+    async def echo(connection: ServerConnection) -> None:
+        await connection.send('{"type":"ready"}')
+        await (await connection.ping())
+        async for message in connection:
+            got.append(message)
+            if isinstance(message, str):
+                await connection.send('{"reason":"commit"}')
+
+    async with (
+        listening(echo) as port,
+        connected(port, [iter(FRAMES), iter(())], wait_for_message=True) as (one, other),
+        sending(PacedSender([one], [0], 50)) as all_sent,
+    ):
+        await all_sent
+        assert await commit_all([one], 10) == 0
+        assert await commit_all([other], 0) == 1
+    assert [message for message in got if isinstance(message, bytes)] == [bytes([each]) * 640 for each in range(20)]
+    assert len(one.sent) == 20
+    assert [json.loads(raw) for _, raw in one.received] == [{"type": "ready"}, {"reason": "commit"}]
+    assert one.close_code == 1000
+
+
+@on_a_loop
+async def test_the_server_s_close_is_told() -> None:
+    """Its code is kept; a client that is told goodbye closes too."""
+
+    async def leave(connection: ServerConnection) -> None:
+        await connection.close(1013)
+
+    async with listening(leave) as port:
+        client = await connect(port, iter(()), wait_for_message=False)
+        await asyncio.wait_for(client.closed, 10)
+        await client.close()
+    assert client.close_code == 1013
+
+
+@on_a_loop
+async def test_a_refusal_names_its_status() -> None:
+    """A handshake that is refused, and a connection that ends before its first message, are errors."""
+
+    def refuse(connection: ServerConnection, _: Request) -> Response:
+        return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "full")
+
+    async def leave(connection: ServerConnection) -> None:
+        await connection.close(1013)
+
+    async with listening(leave, refuse) as port:
+        with pytest.raises(ConnectionRefused, match="503"):
+            await connect(port, iter(()), wait_for_message=False)
+    async with listening(leave) as port:
+        with pytest.raises(ConnectionRefused, match="1013"):
+            await connect(port, iter(()), wait_for_message=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +17,8 @@ from bench.common.offline_segmentation import (
     detectors_by_name,
     matched,
     segment,
-    trace_energy,
 )
 from bench.common.recordings import Recording, load
-from bench.endpoints import plot
 from bench.endpoints.noise import count
 from inference.vad import FixedVad
 from protocol.pcm import FRAME_SAMPLES, frame_rms, to_signal
@@ -123,16 +120,3 @@ def test_noise_command(tmp_path: Path) -> None:
     assert "energy" in out
     assert ran["tool"] == "endpoints noise"
     assert len(ran["cells"]) >= 4
-
-
-def test_plot() -> None:
-    """The picture of the documents is well-formed, and shows six utterances and a fan that becomes the noise floor."""
-    samples = plot.audio()
-    _, floor, _ = trace_energy(samples, 300)
-    fan = plot.FAN_AT_MS // 20
-
-    assert len(segment(samples, detectors_by_name("energy", 300)["energy"]()).utterances) == 6
-    assert max(floor[:fan]) < 100
-    assert 300 < floor[-1] < plot.FAN_RMS
-    assert len(ET.fromstring(plot.draw(samples))) > 20  # noqa: S314 - our own
-    assert ET.parse(ROOT / "docs" / "endpoints.svg").getroot().tag.endswith("svg")  # noqa: S314 - likewise

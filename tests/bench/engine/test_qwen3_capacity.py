@@ -12,9 +12,8 @@ from backends.qwen3.prompt import ROLLBACK, build_template
 from backends.qwen3.vllm_model import Clip, DecodeRequest
 from bench.common.recordings import Recording, load
 from bench.common.server_process import ROOT
-from bench.engine import model_shape
-from bench.engine.qwen3_capacity import summarise, utterances
-from bench.engine.scripted_model import Script
+from bench.engine.qwen3_capacity import configuration, model_folder, summarise, utterances
+from bench.engine.scripted_qwen3 import Script
 from protocol.pcm import SAMPLE_RATE
 from tests.backends.test_qwen3_prompt import TOKENS
 
@@ -48,19 +47,19 @@ def test_a_shape(tmp_path: Path) -> None:
     tiny = {"thinker_config": {"audio_token_id": 334, "audio_config": {"n_window": 50}, "text_config": {"x": 1}}}
     (tmp_path / "config.json").write_text(json.dumps(tiny))
     (tmp_path / "tokenizer.json").write_text("{}")
-    made = model_shape.configuration("1.7b", tmp_path)["thinker_config"]
+    made = configuration("1.7b", tmp_path)["thinker_config"]
     assert (made["audio_token_id"], made["audio_config"]["n_window"], made["text_config"]["x"]) == (334, 50, 1)
     assert (made["audio_config"]["encoder_layers"], made["text_config"]["vocab_size"]) == (24, 151_936)
     assert sum(made["text_config"]["rope_scaling"]["mrope_section"]) == made["text_config"]["head_dim"] // 2
-    assert model_shape.configuration("tiny", tmp_path) == tiny
-    with model_shape.model_folder("1.7b", tmp_path) as folder:
+    assert configuration("tiny", tmp_path) == tiny
+    with model_folder("1.7b", tmp_path) as folder:
         assert {file.name for file in folder.iterdir()} == {"config.json", "tokenizer.json"}
     assert not folder.exists()
 
 
 def test_a_shape_without_a_tiny_checkpoint(tmp_path: Path) -> None:
     """Says what is missing."""
-    with pytest.raises(SystemExit, match="--tiny"), model_shape.model_folder("1.7b", tmp_path):
+    with pytest.raises(SystemExit, match="--tiny"), model_folder("1.7b", tmp_path):
         pass
 
 

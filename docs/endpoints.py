@@ -1,21 +1,26 @@
-"""Draws what the energy detector does: a waveform, its RMS, the noise floor, the threshold and the utterances.
+"""Draws docs/endpoints.svg, `python docs/endpoints.py`: what the energy detector does with a waveform.
+
+It shows the RMS, the noise floor, the threshold and the utterances.
 
 The audio: a recording of references/ in a quiet room, a fan that is switched on, and another recording with the fan.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from bench.common.noisy_scenes import ROOM_RMS, pink
-from bench.common.offline_segmentation import detectors_by_name, segment, trace_energy
-from bench.common.recordings import VOICED_RMS, read_pcm
-from bench.common.report import parser
-from bench.common.server_process import ROOT
-from protocol.pcm import SAMPLE_RATE, Samples, samples_of
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from bench.common.noisy_scenes import ROOM_RMS, pink  # noqa: E402
+from bench.common.offline_segmentation import segment  # noqa: E402
+from bench.common.recordings import VOICED_RMS, read_pcm  # noqa: E402
+from inference.vad import EnergyVad  # noqa: E402
+from protocol.pcm import FRAME_SAMPLES, SAMPLE_RATE, Samples, samples_of, to_signal  # noqa: E402
 
 FAN_RMS = 500.0  # 16-bit units: above the threshold, and 12 dB below the voice
 FAN_AT_MS = 8_000
@@ -44,10 +49,21 @@ def audio() -> Samples:
     return samples
 
 
+def trace(samples: Samples) -> tuple[list[float], list[float], list[float]]:
+    """RMS, noise floor and threshold of the energy detector after each frame, in 16-bit units."""
+    vad, signal = EnergyVad(VOICED_RMS), to_signal(samples)
+    rms, floor, onset = list[float](), list[float](), list[float]()
+    for first in range(0, len(signal) - FRAME_SAMPLES + 1, FRAME_SAMPLES):
+        rms += vad.frames(signal[first : first + FRAME_SAMPLES])[0]
+        floor.append(vad.floor)
+        onset.append(vad.onset)
+    return rms, floor, onset
+
+
 def draw(samples: Samples) -> str:
     """The picture as SVG."""
-    rms, floor, onset = trace_energy(samples, VOICED_RMS)
-    utterances = segment(samples, detectors_by_name("energy", VOICED_RMS)["energy"]()).utterances
+    rms, floor, onset = trace(samples)
+    utterances = segment(samples, EnergyVad(VOICED_RMS)).utterances
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" {FONT}>',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>',
@@ -113,10 +129,5 @@ def _text(x: float, y: float, text: str, anchor: str = "start") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>'
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Run the command."""
-    made = parser("endpoints plot", __doc__)
-    made.add_argument("--out", type=Path, default=ROOT / "docs" / "endpoints.svg", help="file (docs/endpoints.svg)")
-    given = made.parse_args(arguments)
-    given.out.write_text(draw(audio()), encoding="utf-8")
-    print(given.out)
+if __name__ == "__main__":
+    (ROOT / "docs" / "endpoints.svg").write_text(draw(audio()), encoding="utf-8")

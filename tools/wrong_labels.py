@@ -1,5 +1,7 @@
 """How often a stream that is labelled wrongly is noticed, and how often one that is labelled rightly is blamed.
 
+    python -m tools.wrong_labels --folder DIR
+
 Each recording is one stream in every kind; short ones are repeated up to 20 s, so that there is enough speech.
 
 warned   streams that got a warning, of how many; ms: median CPU of the look, once in a connection
@@ -10,7 +12,7 @@ that; it prints how many it notices with the weights of the other recordings, at
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,13 +22,13 @@ import numpy.typing as npt
 import soxr
 
 from bench.common.recordings import load
-from bench.common.report import Row, parser, table
+from bench.common.report import Row, table
 from bench.common.stats import median
-from bench.labels.faults import Labelled, rightly, sounds, telephone, wrongly
 from protocol import speech_speed
 from protocol.pcm import SAMPLE_RATE, Signal, to_signal
 from protocol.stream_audio import StreamFormat
 from protocol.stream_beginning import StreamBeginning
+from tests.protocol.labelled_streams import Labelled, rightly, sounds, telephone, wrongly
 
 _SECONDS = 20
 _THRESHOLDS = (1.0, 1.5, 2.0)
@@ -95,12 +97,12 @@ def fit(signals: Sequence[Signal]) -> None:
         print(f"above {threshold}: {quick:.2f} of the fast ones, {slow:.3f} of the others")
 
 
-def main(arguments: Sequence[str]) -> None:
+def main() -> None:
     """Run the command."""
-    made = parser("labels", __doc__)
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--folder", type=Path, required=True, help="recordings and a manifest.jsonl")
     made.add_argument("--fit", action="store_true", help="fit the weights of protocol.speech_speed")
-    given = made.parse_args(arguments)
+    given = made.parse_args()
     signals = [repeated(recording.pcm) for recording in load(given.folder)]
     if given.fit:
         fit(signals)
@@ -112,4 +114,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

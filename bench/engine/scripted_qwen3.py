@@ -1,20 +1,29 @@
-"""A qwen3 model of random weights that decodes as many tokens as real speech has, and returns the text of a script.
+"""The server with a qwen3 model of random weights, whose texts come from a script; for `qwen3-capacity`.
 
 Random weights never end a text: each decode would run into its token limit, count as runaway and be repeated. So the
 engine decodes exactly as many tokens as speech of that length has, and the script replaces them. Prefixes, rollback and
 partials then work as with real text.
+
+Run by `uvicorn --factory bench.engine.scripted_qwen3:build`. GET /bench/decodes returns the times of its decodes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import cycle, islice
 from typing import Any
 
+from fastapi import FastAPI
+
+from app import create_app
+from backends import registry
+from backends.qwen3 import preflight
+from backends.qwen3.backend import Qwen3Backend
 from backends.qwen3.options import Qwen3Options
 from backends.qwen3.prompt import PromptTemplate, Tokenizer, build_template
 from backends.qwen3.schedule import Ending
+from backends.qwen3.stats import CompletedDecode
 from backends.qwen3.vllm_model import DecodeOutput, DecodeRequest, VllmModel
 from protocol.pcm import SAMPLE_RATE
 
@@ -66,3 +75,30 @@ class ScriptedModel(VllmModel):
         parameters.ignore_eos = True
         parameters.repetition_detection = None
         return parameters
+
+
+def build() -> FastAPI:
+    """The application, in a process of its own."""
+    decodes: list[CompletedDecode] = []  # appended to by the engine's thread, emptied by the event loop
+
+    async def take_decodes() -> list[dict[str, object]]:
+        taken = decodes[:]
+        del decodes[: len(taken)]
+        return [
+            {
+                "purpose": each.purpose.name.lower(),
+                **asdict(each.timing),
+                "prompt_tokens": each.output.prompt_tokens,
+                "cached_tokens": each.output.cached_tokens,
+                "text_tokens": len(each.output.tokens),
+            }
+            for each in taken
+        ]
+
+    def backend(options: registry.BackendOptions) -> Qwen3Backend:
+        return Qwen3Backend(replace(options.qwen3, load_format="dummy"), ScriptedModel, decodes.append)
+
+    registry.BACKENDS = {"qwen3": registry.BackendSpec(backend, preflight.refusal)}
+    app = create_app()
+    app.add_api_route("/bench/decodes", take_decodes)
+    return app

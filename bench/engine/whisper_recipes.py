@@ -1,0 +1,92 @@
+"""What a final costs and how right it is: the server's recipe next to the plain 30-second decode.
+
+    STT_MODEL_DIR=... taskset -c 0 python -m bench.engine.whisper_recipes --folder ../shared/speech --model base
+
+The recordings are cut by the server's own voice activity detection. One thread.
+
+cpu     CPU seconds of the process for one second of speech
+wer     word error rate; in Chinese, Japanese and Korean of characters; ci95: bootstrap over recordings
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from backends.whisper.model import Model, Window, choose_hardware
+from backends.whisper.transcription import Request, decode_finals, decode_once
+from bench.common.noisy_scenes import pink
+from bench.common.offline_segmentation import utterances
+from bench.common.recordings import Recording, load
+from bench.common.report import Progress, Row, conditions, integers, parser, print_report, words
+from bench.common.word_error_rate import describe, score
+from protocol.pcm import SAMPLE_RATE, Signal, to_signal
+
+Recipe = Callable[[Model, Request], str]
+
+
+def _once(beams: int, window: Window) -> Recipe:
+    return lambda model, request: decode_once(model, [request], beams, window)[0].text
+
+
+RECIPES: dict[str, Recipe] = {
+    "30 s window, beam 5": _once(5, Window.WHOLE),
+    "30 s window, greedy": _once(1, Window.WHOLE),
+    "spliced, greedy": _once(1, Window.SHORT),
+    "spliced, beam 5": _once(5, Window.SHORT),
+    "long window, beam 5": _once(5, Window.LONG),
+    "the server's finals": lambda model, request: decode_finals(model, [request], 5)[0].text,
+}
+
+
+def main() -> None:
+    """Run the command."""
+    made = parser("engine.whisper_recipes", __doc__)
+    made.add_argument("--folder", type=Path, required=True)
+    made.add_argument("--model", default="base")
+    made.add_argument("--languages", type=words, default=["en"], metavar="L,L", help="of the recordings (en)")
+    made.add_argument("--noise-db", type=float, help="speech over pink noise; without: as recorded")
+    made.add_argument("--recipes", type=integers, default=list(range(len(RECIPES))), help="numbers, from 0 (all)")
+    given = made.parse_args()
+    model = Model(Path(os.environ["STT_MODEL_DIR"]) / given.model, choose_hardware("auto", "auto"), 1)
+    recordings = [each for each in load(given.folder, given.languages, single=True) if each.text]
+    spoken = {recording: _utterances(recording, given.noise_db) for recording in recordings}
+    seconds = sum(len(signal) for each in spoken.values() for signal in each) / SAMPLE_RATE
+    print(f"{given.model}, {sum(map(len, spoken.values()))} utterances, {seconds:.0f} s of speech")
+    ran, progress, rows = (
+        conditions("engine.whisper_recipes", {"model": given.model, "noise_db": str(given.noise_db)}),
+        Progress(len(given.recipes)),
+        list[Row](),
+    )
+    for name in (list(RECIPES)[number] for number in given.recipes):
+        progress.step(name)
+        began = time.process_time()
+        texts = {each: _transcribe(model, RECIPES[name], each, cuts) for each, cuts in spoken.items()}
+        cpu = (time.process_time() - began) / seconds
+        scores = [score(each.text or "", text, each.language) for each, text in texts.items()]
+        rows.append({"decode": name, "cpu": round(cpu, 3), **describe(scores)})
+    print_report(given, ran, rows)
+
+
+def _utterances(recording: Recording, noise_db: float | None) -> list[Signal]:
+    """What the server cuts of the recording as it was made, with the noise over it."""
+    samples = np.frombuffer(recording.pcm + bytes(2 * SAMPLE_RATE), "<i2")
+    signal = to_signal(samples)
+    if noise_db is not None:
+        level = np.sqrt(np.square(to_signal(np.frombuffer(recording.pcm, "<i2"))).mean())
+        signal = (signal + pink(len(signal), 0) * level / 10 ** (noise_db / 20)).astype(np.float32)
+    return utterances(samples, signal)
+
+
+def _transcribe(model: Model, recipe: Recipe, recording: Recording, cuts: list[Signal]) -> str:
+    language = recording.language if model.multilingual else None
+    texts = (recipe(model, Request(signal, language)) for signal in cuts)
+    return " ".join(text for text in texts if text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,1 +1,0 @@
-"""How often a wrong label of a live stream is noticed."""

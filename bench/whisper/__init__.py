@@ -1,1 +1,0 @@
-"""Measurements of the whisper engine by itself, without a server."""
