@@ -7,7 +7,7 @@ NO_SPEECH = 0.7
 CONFIDENT_NO_SPEECH = 0.8
 """... but for "up", 0.75. In English, where `INVENTED` holds all that is written for noise with such confidence: ..."""
 CONFIDENT = -1.0
-"""... a mean log-probability over this. What else was written for noise had at most -1.47; other languages are less sure."""
+"""... a mean log-probability over this. All else that was written for noise had at most -1.47."""
 DOUBTFUL_NO_SPEECH = 0.5
 """The same as `NO_SPEECH` for an improbable text ..."""
 IMPROBABLE = -1.4
