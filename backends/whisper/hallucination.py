@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 NO_SPEECH = 0.7
-"""Probability of no speech above which any text is dropped. Short words that were right had at most 0.67."""
+"""Probability of no speech above which any text is dropped. Short words that were right had at most 0.67, "up" 0.75."""
+CONFIDENT_NO_SPEECH = 0.8
+"""The same for a confident English text: for noise, only texts of `INVENTED` were as probable."""
+CONFIDENT = -1.0
+"""Mean log-probability above which a text is confident. Texts for noise that `INVENTED` lacks had at most -1.47."""
 DOUBTFUL_NO_SPEECH = 0.5
 """The same for an improbable text."""
 IMPROBABLE = -1.4
 """Mean log-probability below which a text is improbable. "go", said alone, had -1.34."""
 INVENTED_NO_SPEECH = 0.35
-"""The same for a text of `INVENTED`."""
-INVENTED = frozenset({"you", "thank you", "i", "i'm sorry", "bye", "thanks for watching", "thank you for watching"})
+"""The same for a text of `INVENTED`, or of one repeated character, as in Japanese."""
+INVENTED = frozenset(
+    {"you", "thank you", "i", "i'm sorry", "bye", "thanks for watching", "thank you for watching", "adiós"}
+)
 """Texts that Whisper writes for noise; "you" in nine of ten cases."""
 
 
-def is_hallucination(text: str, no_speech_prob: float, mean_log_prob: float) -> bool:
-    """Whether a text was invented for noise."""
-    words = text.casefold().strip(" .,!?")
-    if not any(map(str.isalnum, words)) or no_speech_prob > NO_SPEECH:
+def is_hallucination(text: str, language: str, no_speech_prob: float, mean_log_prob: float) -> bool:
+    """Whether a text was invented for noise; `language` is a primary subtag."""
+    words = text.casefold().strip(" .,!?¡¿")
+    if not any(map(str.isalnum, words)):
+        return True
+    if no_speech_prob > INVENTED_NO_SPEECH and _is_invented(words):
         return True
     if no_speech_prob > DOUBTFUL_NO_SPEECH and mean_log_prob < IMPROBABLE:
         return True
+    confident = language == "en" and mean_log_prob > CONFIDENT
+    return no_speech_prob > (CONFIDENT_NO_SPEECH if confident else NO_SPEECH)
+
+
+def _is_invented(words: str) -> bool:
     once = " ".join(dict.fromkeys(words.split()))
-    return no_speech_prob > INVENTED_NO_SPEECH and once in INVENTED
+    return once in INVENTED or (len(words) > 2 and len(set(words)) == 1)

@@ -56,25 +56,31 @@ def test_token_limits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "no_speech_prob", "mean_log_prob"),
+    ("text", "language", "no_speech_prob", "mean_log_prob"),
     [
-        ("you", 0.46, -0.8),
-        ("Thank you.", 0.53, -1.12),
-        (". . .", 0.1, -0.2),
-        ("Okay.", 0.67, -1.6),
-        ("You You", 0.44, -2.1),
-        ("", 0.0, 0.0),
+        ("you", "en", 0.46, -0.8),
+        ("Thank you.", "en", 0.53, -1.12),
+        (". . .", "en", 0.1, -0.2),
+        ("Okay.", "en", 0.67, -1.6),
+        ("You You", "en", 0.44, -2.1),
+        ("", "en", 0.0, 0.0),
+        ("I don't know.", "en", 0.72, -1.47),
+        ("んんんんんん", "ja", 0.65, -1.21),
+        ("¡Adiós!", "es", 0.59, -1.35),
+        ("C'est ça.", "fr", 0.75, -0.9),
     ],
 )
-def test_what_noise_becomes_is_not_believed(text: str, no_speech_prob: float, mean_log_prob: float) -> None:
+def test_what_noise_becomes_is_not_believed(
+    text: str, language: str, no_speech_prob: float, mean_log_prob: float
+) -> None:
     """Decodes of noise as they were measured."""
-    assert is_hallucination(text, no_speech_prob, mean_log_prob)
+    assert is_hallucination(text, language, no_speech_prob, mean_log_prob)
 
 
 @pytest.mark.parametrize(
     ("text", "no_speech_prob", "mean_log_prob"),
-    [("Up", 0.67, -0.79), ("Go.", 0.45, -0.66), ("Thank you.", 0.1, -0.4), ("Yes.", 0.3, -0.9), ("you", 0.2, -0.9)],
+    [("Up.", 0.75, -0.78), ("Go.", 0.45, -0.66), ("Thank you.", 0.1, -0.4), ("Yes.", 0.3, -0.9), ("you", 0.2, -0.9)],
 )
 def test_short_words_are_believed(text: str, no_speech_prob: float, mean_log_prob: float) -> None:
     """Decodes of single words as they were measured."""
-    assert not is_hallucination(text, no_speech_prob, mean_log_prob)
+    assert not is_hallucination(text, "en", no_speech_prob, mean_log_prob)
