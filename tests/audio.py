@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from protocol.pcm import samples_of
+from protocol.pcm import Signal, samples_of, to_signal
 
 REFERENCES = Path(__file__).parents[1] / "references"
 
@@ -17,6 +17,11 @@ def reference(name: str) -> bytes:
     with wave.open(str(REFERENCES / f"{name}.wav")) as recording:
         pcm: bytes = recording.readframes(recording.getnframes())
         return pcm
+
+
+def signal_of(name: str) -> Signal:
+    """references/{name}.wav as the engines take it."""
+    return to_signal(np.frombuffer(reference(name), "<i2"))
 
 
 def text_of(name: str) -> str:

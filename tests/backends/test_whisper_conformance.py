@@ -10,13 +10,14 @@ from backends.base import ASRBackend
 from backends.whisper.backend import WhisperBackend
 from backends.whisper.options import WhisperOptions
 from protocol.pcm import Signal
+from tests.audio import signal_of
 from tests.backends.conformance import BackendConformance, started
-from tests.whisper import model_folder, recording
+from tests.weights import weights
 
 
 @pytest.fixture(scope="module")
 def make_backend() -> Callable[[], ASRBackend]:
-    return lambda: WhisperBackend(WhisperOptions(model_folder("tiny.en")))
+    return lambda: WhisperBackend(WhisperOptions(weights("tiny.en")))
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def backend(make_backend: Callable[[], ASRBackend]) -> Iterator[ASRBackend]:
 
 @pytest.fixture(scope="module")
 def speech() -> Signal:
-    return recording("weather")
+    return signal_of("weather")
 
 
 class TestWhisper(BackendConformance):

@@ -16,20 +16,21 @@ from backends.whisper.model import Model, Window, choose_hardware, encoded_frame
 from backends.whisper.options import WhisperOptions
 from backends.whisper.transcription import Request, decode_finals, decode_partials
 from protocol.pcm import SAMPLE_RATE, Signal, to_signal
+from tests.audio import signal_of
 from tests.backends.conformance import decode
-from tests.whisper import model_folder, recording
+from tests.weights import weights
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "speech"
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return Model(model_folder("tiny.en"), choose_hardware("cpu", "auto"), 1)
+    return Model(weights("tiny.en"), choose_hardware("cpu", "auto"), 1)
 
 
 @pytest.fixture(scope="module")
 def base() -> Iterator[WhisperBackend]:
-    backend = WhisperBackend(WhisperOptions(model_folder("base"), device="cpu"))
+    backend = WhisperBackend(WhisperOptions(weights("base"), device="cpu"))
     backend.start()
     yield backend
     backend.close()
@@ -53,7 +54,7 @@ def test_what_was_said_is_encoded_and_a_second_more(frames: int, encoded: int) -
 
 def test_states_of_silence_complete_the_window(model: Model) -> None:
     """Behind what was said lie the states that the whole window has there when it is silent."""
-    spectrum = model.features(recording("weather"))
+    spectrum = model.features(signal_of("weather"))
     (spliced,) = model.encode([spectrum], Window.LONG)
     (silent,) = model.encode([model.features(np.zeros(30 * SAMPLE_RATE, np.float32))], Window.WHOLE)
     encoded = encoded_frames(spectrum.shape[1], Window.LONG) // 2
@@ -65,10 +66,10 @@ def test_states_of_silence_complete_the_window(model: Model) -> None:
 def test_a_batch_changes_no_text(model: Model) -> None:
     """Utterances of several lengths, with and without hints, have the same text and scores alone and together."""
     requests = [
-        Request(recording("weather"), "en"),
-        Request(recording("train"), "en", hotwords=("Lisbon",)),
-        Request(recording("keys"), "en"),
-        Request(recording("weather")[: 2 * SAMPLE_RATE], "en"),
+        Request(signal_of("weather"), "en"),
+        Request(signal_of("train"), "en", hotwords=("Lisbon",)),
+        Request(signal_of("keys"), "en"),
+        Request(signal_of("weather")[: 2 * SAMPLE_RATE], "en"),
     ]
     assert decode_finals(model, requests, 5) == [decode_finals(model, [each], 5)[0] for each in requests]
     assert decode_partials(model, requests) == [decode_partials(model, [each])[0] for each in requests]
@@ -86,7 +87,7 @@ def test_noise_has_no_text(model: Model, rms: int) -> None:
 
 def test_words_come_only_where_they_were_asked_for(base: WhisperBackend) -> None:
     """A final has no words unless its stream asked."""
-    assert decode(base, recording("weather")).words is None
+    assert decode(base, signal_of("weather")).words is None
 
 
 def test_samples_that_are_no_numbers_have_no_text(base: WhisperBackend) -> None:
