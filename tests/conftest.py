@@ -10,7 +10,7 @@ from hypothesis import settings
 
 from tests.server import Server
 
-pytest.register_assert_rewrite("tests.backends.conformance")
+pytest.register_assert_rewrite("tests.backends.conformance", "tests.stt_client.restarted_server")
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")

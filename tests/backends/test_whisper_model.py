@@ -15,6 +15,7 @@ from backends.whisper.backend import WhisperBackend
 from backends.whisper.model import Model, Window, choose_hardware, encoded_frames
 from backends.whisper.options import WhisperOptions
 from backends.whisper.transcription import Request, decode_finals, decode_partials
+from bench.common.word_error_rate import score
 from protocol.pcm import SAMPLE_RATE, Signal, to_signal
 from tests.audio import signal_of
 from tests.backends.conformance import decode
@@ -96,11 +97,11 @@ def test_samples_that_are_no_numbers_have_no_text(base: WhisperBackend) -> None:
 
 
 def test_a_second_language_is_detected_and_told(base: WhisperBackend) -> None:
-    """German, without saying so, comes back as German words with `de`."""
-    signal, _ = spoken("de_leopard")
+    """German, without saying so, comes back with `de`; of ten words two may be wrong: processors round int8 apart."""
+    signal, text = spoken("de_leopard")
     result = decode(base, signal)
     assert result.language == "de"
-    assert "Leichenhalle" in result.text
+    assert score(text, result.text, "de").errors <= 2, result.text
 
 
 def test_a_second_language_is_translated(base: WhisperBackend) -> None:

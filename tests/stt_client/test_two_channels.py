@@ -16,8 +16,8 @@ import pytest
 from stt_client import AsyncClient, AsyncStream, AudioLost, Client, Event, Final, Partial, Reconnected
 from tests.audio import interleaved, reference, silence, text_of
 from tests.server import Server
+from tests.stt_client.restarted_server import RestartedServer
 from tests.stt_client.terminal import piped
-from tests.stt_client.test_restarts import RestartedServer
 
 CALLER = reference("hello") + silence(700)
 AGENT = silence(600) + reference("price") + silence(700)

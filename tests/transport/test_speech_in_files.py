@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from bench.common.word_error_rate import rate, score
+from bench.common.word_error_rate import normalise, rate, score
 from protocol.pcm import Samples
 from tests.audio import silence
 from tests.http_client import HTTP
@@ -77,6 +77,7 @@ def test_another_format_says_the_same(
     best = rate([score(spoken, original)]) or 0.0
 
     if form.is_lossless:
-        assert text == original
+        # Not letter by letter: which pieces are decoded together, and so how they are rounded, is a matter of timing.
+        assert normalise(text) == normalise(original)
     else:
         assert (rate([score(spoken, text)]) or 0.0) <= best + 0.05
