@@ -70,10 +70,10 @@ class FixedVad:
         self._threshold = threshold
 
 
-ONSET_RATIO = 2.0
-"""Voice begins at this multiple of the noise floor's RMS, 6 dB ..."""
-RELEASE_RATIO = 1.5
-"""... and continues above this multiple, 3.5 dB. Both were tuned with `python -m bench.endpoints noise --half tune`."""
+ONSET_RATIO = 1.9
+"""Voice begins at this multiple of the noise floor's RMS, 5.6 dB ..."""
+RELEASE_RATIO = 1.55
+"""... and continues above this multiple, 3.8 dB. Both were tuned with `python -m bench.endpoints noise --half tune`."""
 TONE_SPREAD = 1.12
 """Largest RMS of a block by its least, up to which the block is a tone: a telephone's dial tone has 1.10, hum 1.02, and
 white noise more in 19 blocks of 20."""
@@ -160,9 +160,9 @@ class StartupNoiseEstimator:
 
 
 class EnergyVad:
-    """Calls a frame voiced when its RMS reaches the larger of a threshold and twice the noise floor.
+    """Calls a frame voiced when its RMS reaches the larger of a threshold and 1.9 times the noise floor.
 
-    Voice that has begun continues down to 1.5 times the floor, and never below the threshold: where it is quiet, the
+    Voice that has begun continues down to 1.55 times the floor, and never below the threshold: where it is quiet, the
     threshold alone decides. A source that begins loud and steady begins in noise: its first 200 ms are unvoiced, unless
     they vary. While the floor is a tone, whatever differs from the tone by 2 dB is voice, quieter frames too: speech
     that follows a hold tone need not be louder. One object for each source, used by one thread.
