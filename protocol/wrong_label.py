@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
+from numpy.fft import rfft
 
 from protocol import speech_speed
 from protocol.pcm import Signal, to_signal
@@ -53,12 +54,12 @@ _FRAME = 512
 _MIN_SAMPLES = 4_000
 _MIN_RANDOM_BYTES = 20_000
 _FEW = 0.02
-_TOO_FAST = 2.0
+_TOO_FAST = 1.25
 """From `speech_speed.excess`."""
 
 
-def likely_fault(data: bytes, codec: PcmCodec, rate: int, *, channels: int = 1) -> str | None:
-    """What is likely wrong, in words; None: nothing is known to be.
+def checks(data: bytes, codec: PcmCodec, rate: int, *, channels: int = 1) -> Iterator[str | None]:
+    """What each check finds likely to be wrong, in words; None: nothing. Each takes a few ms at most.
 
     `data` are the first seconds of sound, from a whole sample on, labelled with `codec`, `rate` in Hz and `channels`.
     """
@@ -67,13 +68,13 @@ def likely_fault(data: bytes, codec: PcmCodec, rate: int, *, channels: int = 1) 
     each = [part.tobytes() for part in samples.reshape(-1, channels, width).transpose(1, 0, 2)]
     signals = {part: signal for part in each if _is_sound(signal := decode_samples(part, codec).clip(-1, 1))}
     for part in signals:
-        if found := _misread(part[:_LOOKED_AT], codec):
-            return found
-    if channels == 1 and any(map(_two_channels, signals.values())):
-        return "the audio looks like two channels in turn, not like one"
-    if any(speech_speed.excess(signal, rate) > _TOO_FAST for signal in signals.values()):
-        return f"the speech is much too fast: the audio looks like one of a lower sample_rate than {rate} Hz"
-    return None
+        yield _misread(part[:_LOOKED_AT], codec)
+    for signal in signals.values():
+        if channels == 1 and _two_channels(signal):
+            yield "the audio looks like two channels in turn, not like one"
+        yield None
+        if speech_speed.excess(signal, rate) > _TOO_FAST:
+            yield f"the speech is much too fast: the audio looks like one of a lower sample_rate than {rate} Hz"
 
 
 def _is_sound(signal: Signal) -> bool:
@@ -162,7 +163,7 @@ def _two_channels(signal: Signal) -> bool:
 def _is_mirrored(signal: Signal) -> bool:
     """Whether the upper half of the spectrum rises and falls with the lower half, as of two channels in turn."""
     frames = np.lib.stride_tricks.sliding_window_view(signal, _FRAME)[:: _FRAME // 2]
-    power = np.abs(np.fft.rfft(frames * np.hanning(_FRAME).astype(np.float32), axis=1)) ** 2 + _FEW * _FEW
+    power = np.abs(rfft(frames * np.hanning(_FRAME).astype(np.float32), axis=1)) ** 2 + _FEW * _FEW
     eighth = _FRAME // 16
     low, high = power[:, 1:eighth].sum(axis=1), power[:, -eighth:].sum(axis=1)
     middle = power[:, 3 * eighth : 5 * eighth].sum(axis=1) / 2

@@ -64,12 +64,17 @@ def halves(recordings: Sequence[Recording]) -> tuple[list[Recording], list[Recor
     """Two halves of about equal length: to tune on, and to report. No speaker (`en_austen_...`) is in both."""
     groups: dict[str, list[Recording]] = {}
     for recording in recordings:
-        found = _SPEAKER.match(recording.name)
-        groups.setdefault(found[0] if found else recording.name, []).append(recording)
+        groups.setdefault(speaker(recording.name), []).append(recording)
     parts: tuple[list[Recording], list[Recording]] = ([], [])
     for group in sorted(groups.values(), key=_seconds, reverse=True):
         min(parts, key=_seconds).extend(group)
     return parts
+
+
+def speaker(name: str) -> str:
+    """Who speaks in a recording of this name; several readers of one collection count as one."""
+    found = _SPEAKER.match(name)
+    return found[0] if found else name
 
 
 def _seconds(recordings: Sequence[Recording]) -> float:
