@@ -102,7 +102,8 @@ def _spectra(signal: Signal, rate: int) -> _Spectra:
     length, hop = round(rate * _FRAME_SECONDS), round(rate * _HOP_SECONDS)
     frames = np.lib.stride_tricks.sliding_window_view(signal, length)[::hop]
     frames = (frames - frames.mean(axis=1, keepdims=True)) * np.hanning(length).astype(np.float32)
-    return _Spectra(np.abs(rfft(frames, axis=1)) ** 2, rfftfreq(length, 1 / rate))
+    size = 1 << (length - 1).bit_length()  # 706 samples, as at 22,050 Hz, would take four times as long
+    return _Spectra(np.abs(rfft(frames, size, axis=1)) ** 2, rfftfreq(size, 1 / rate))
 
 
 def _pitch(power: npt.NDArray[np.floating], rate: int) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
