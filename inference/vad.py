@@ -70,10 +70,10 @@ class FixedVad:
         self._threshold = threshold
 
 
-ONSET_RATIO = 2.0
-"""Multiple of the noise floor's RMS at which voice begins: 6 dB."""
-RELEASE_RATIO = 1.5
-"""Multiple above which voice continues: 3.5 dB. Both were tuned with `python -m bench.endpoints noise --half tune`."""
+ONSET_RATIO = 1.9
+"""Multiple of the noise floor's RMS at which voice begins: 5.6 dB."""
+RELEASE_RATIO = 1.55
+"""Multiple above which voice continues: 3.8 dB. Both were tuned with `python -m bench.endpoints noise --half tune`."""
 MAX_TONE_RATIO = 1.12
 """Largest ratio of a block's greatest to its least RMS for which the block is a tone: a telephone's dial tone has 1.10,
 hum 1.02, and white noise more in 19 blocks of 20."""
@@ -164,9 +164,9 @@ class StartupNoiseEstimator:
 
 
 class EnergyVad:
-    """Calls a frame voiced when its RMS reaches the larger of a threshold and twice the noise floor.
+    """Calls a frame voiced when its RMS reaches the larger of a threshold and 1.9 times the noise floor.
 
-    Voice that has begun continues down to 1.5 times the floor, and never below the threshold: where it is quiet, the
+    Voice that has begun continues down to 1.55 times the floor, and never below the threshold: where it is quiet, the
     threshold alone decides. A source that begins loud and steady begins in noise: its first 200 ms are unvoiced, unless
     they vary. While the floor is a tone, whatever differs from the tone by 2 dB is voiced, quieter frames too: speech
     after a hold tone need not be louder. Used by one thread.

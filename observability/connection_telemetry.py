@@ -39,6 +39,7 @@ class ConnectionTelemetry:
         self._dropped = 0
         self._drop_logged = float("-inf")
         self._warned: set[str] = set()
+        self._unknown_messages = 0
 
     def refused(self, status: int, path: str, reason: str, counted_as: str) -> None:
         """The handshake was answered with an HTTP status in place of an upgrade; `counted_as` is the metric's label."""
@@ -85,6 +86,10 @@ class ConnectionTelemetry:
         """The client sent a command other than audio."""
         self._note(type(command).__name__.lower())
 
+    def not_understood(self) -> None:
+        """The client sent text that is none of the protocol's messages; how many is logged when the connection ends."""
+        self._unknown_messages += 1
+
     def warned(self, code: str, fact: str) -> None:
         """A warning was sent. The first of each code is logged."""
         if code not in self._warned:
@@ -119,7 +124,7 @@ class ConnectionTelemetry:
             "reason": message,
             "seconds": round(time.monotonic() - self._began, 3),
             "audio_seconds": round(self._audio_seconds, 3),
-        }
+        } | ({"unknown_messages": self._unknown_messages} if self._unknown_messages else {})
         if code in _NORMAL_CLOSES:
             self._log.info("session_closed", **summary)
             return

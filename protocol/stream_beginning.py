@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 import numpy as np
@@ -12,7 +12,7 @@ from protocol.opus_webm import EBML
 from protocol.sample_codecs import SAMPLE_BYTES, PcmCodec, decode_samples
 from protocol.stream_audio import StreamFormat
 from protocol.wav_header import MAX_HEADER_BYTES, Incomplete, WavHeader, read_header
-from protocol.wrong_label import LOOK_SECONDS, QUIET, likely_fault
+from protocol.wrong_label import LOOK_SECONDS, QUIET, checks
 
 _MIN_SHARE = 0.75
 """Share of the checked seconds that is enough if the beginning is quiet."""
@@ -106,7 +106,10 @@ class StreamBeginning:
 
 
 class _FirstSound:
-    """Buffers a stream's bytes from its first sound on, and checks them once."""
+    """Buffers a stream's bytes from its first sound on, and checks them once.
+
+    It runs on the event loop, so each message is delayed by one check only.
+    """
 
     def __init__(self, codec: PcmCodec, source: StreamFormat) -> None:
         self._codec = codec
@@ -117,35 +120,51 @@ class _FirstSound:
         self._bytes_per_second = self._sample_bytes * source.sample_rate
         self._chunks: list[bytes] = []
         self._length = 0
+        self._checks: Iterator[str | None] | None = None
+        """What is left of the look; None: it has not begun."""
         self.is_over = False
 
     def take(self, data: bytes) -> str | None:
         """The mistake that shows in the audio with the next bytes."""
         if self.is_over or not data:
             return None
+        if self._checks is not None:
+            return self._check(self._checks)
         self._chunks.append(data)
         self._length += len(data)
         if self._length < LOOK_SECONDS * self._bytes_per_second:
             return None
-        return self._look(_MIN_SHARE * LOOK_SECONDS)
+        self._begin_look(_MIN_SHARE * LOOK_SECONDS)
+        return None
 
     def finish(self) -> str | None:
         """The mistake that shows in the audio so far."""
-        return None if self.is_over else self._look(_MIN_SECONDS)
+        if self._checks is None:
+            self._begin_look(_MIN_SECONDS)
+        found = None
+        while self._checks is not None and not self.is_over and found is None:
+            found = self._check(self._checks)
+        return found
 
-    def _look(self, seconds: float) -> str | None:
+    def _begin_look(self, seconds: float) -> None:
         sound = self._from_first_sound(b"".join(self._chunks))
         self._chunks, self._length = [sound], len(sound)
         if len(sound) < seconds * self._bytes_per_second:
-            return None
-        self.is_over, self._chunks = True, []
+            return
+        self._chunks = []
         source = self._source
-        return likely_fault(
+        self._checks = checks(
             sound[: int(LOOK_SECONDS * self._bytes_per_second)],
             self._codec,
             source.sample_rate,
             channels=source.channels,
         )
+
+    def _check(self, left: Iterator[str | None]) -> str | None:
+        for found in left:
+            return found
+        self.is_over, self._checks = True, None
+        return None
 
     def _from_first_sound(self, data: bytes) -> bytes:
         """The bytes without quiet samples in front."""

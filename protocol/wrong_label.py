@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
+from numpy.fft import rfft
 
 from protocol import speech_speed
 from protocol.pcm import Signal, to_signal
@@ -53,12 +54,12 @@ _FRAME = 512
 _MIN_SAMPLES = 4_000
 _MIN_RANDOM_BYTES = 20_000
 _SMALL_SHARE = 0.02
-_TOO_FAST = 2.0
-"""From `speech_speed.likeness_to_double_speed`."""
+_TOO_FAST = 1.25
+"""From `speech_speed.double_speed_score`."""
 
 
-def likely_fault(data: bytes, codec: PcmCodec, rate: int, *, channels: int = 1) -> str | None:
-    """The likely mistake in the label, in words; None: none was found.
+def checks(data: bytes, codec: PcmCodec, rate: int, *, channels: int = 1) -> Iterator[str | None]:
+    """The likely mistake that each check finds, in words; None: none. Each takes a few ms at most.
 
     `data` are the first seconds of sound, beginning with a whole sample, labelled with `codec`, `rate` in Hz and
     `channels`.
@@ -68,13 +69,13 @@ def likely_fault(data: bytes, codec: PcmCodec, rate: int, *, channels: int = 1) 
     each = [part.tobytes() for part in samples.reshape(-1, channels, width).transpose(1, 0, 2)]
     signals = {part: signal for part in each if _is_sound(signal := decode_samples(part, codec).clip(-1, 1))}
     for part in signals:
-        if found := _misread(part[:_CHECKED_BYTES], codec):
-            return found
-    if channels == 1 and any(map(_two_channels, signals.values())):
-        return "the audio looks like two interleaved channels, not like one"
-    if any(speech_speed.likeness_to_double_speed(signal, rate) > _TOO_FAST for signal in signals.values()):
-        return f"the speech is much too fast: its sample_rate is probably lower than {rate} Hz"
-    return None
+        yield _misread(part[:_CHECKED_BYTES], codec)
+    for signal in signals.values():
+        if channels == 1 and _two_channels(signal):
+            yield "the audio looks like two interleaved channels, not like one"
+        yield None
+        if speech_speed.double_speed_score(signal, rate) > _TOO_FAST:
+            yield f"the speech is much too fast: its sample_rate is probably lower than {rate} Hz"
 
 
 def _is_sound(signal: Signal) -> bool:
@@ -165,9 +166,7 @@ def _two_channels(signal: Signal) -> bool:
 def _is_mirrored(signal: Signal) -> bool:
     """Whether the upper half of the spectrum mirrors the lower half, as with two interleaved channels."""
     frames = np.lib.stride_tricks.sliding_window_view(signal, _FRAME)[:: _FRAME // 2]
-    power = (
-        np.abs(np.fft.rfft(frames * np.hanning(_FRAME).astype(np.float32), axis=1)) ** 2 + _SMALL_SHARE * _SMALL_SHARE
-    )
+    power = np.abs(rfft(frames * np.hanning(_FRAME).astype(np.float32), axis=1)) ** 2 + _SMALL_SHARE * _SMALL_SHARE
     eighth = _FRAME // 16
     low, high = power[:, 1:eighth].sum(axis=1), power[:, -eighth:].sum(axis=1)
     middle = power[:, 3 * eighth : 5 * eighth].sum(axis=1) / 2

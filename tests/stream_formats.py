@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from protocol.stream_audio import StreamFormat
 
+_LAYOUTS = {1: "mono", 2: "stereo"}
+
 
 def codec_context(name: str, mode: Literal["r", "w"]) -> av.AudioCodecContext:
     """FFmpeg's codec of this name."""
@@ -37,7 +39,7 @@ def encoded(signal: npt.NDArray[np.float64], target: StreamFormat) -> bytes:
 def opus_packets(pcm: npt.NDArray[np.int16], *, frame_ms: int = 20, channels: int = 1) -> list[bytes]:
     """Samples of 48 kHz, shape [n] or [n, channels], as Opus packets; they begin with 312 samples of delay."""
     encoder = codec_context("libopus", "w")
-    encoder.sample_rate, encoder.layout, encoder.format = 48_000, {1: "mono", 2: "stereo"}[channels], "s16"
+    encoder.sample_rate, encoder.layout, encoder.format = 48_000, _LAYOUTS[channels], "s16"
     encoder.bit_rate = 32_000 * channels
     encoder.options = {"frame_duration": str(frame_ms)}
     encoder.open()
@@ -46,14 +48,15 @@ def opus_packets(pcm: npt.NDArray[np.int16], *, frame_ms: int = 20, channels: in
 
 
 def opus_file(pcm: npt.NDArray[np.int16], container: Literal["ogg", "webm"], **options: str) -> bytes:
-    """Samples of 48 kHz, shape [n], as an Ogg or WebM file that was written as a stream."""
+    """Samples of 48 kHz, shape [n] or [n, channels], as an Ogg or WebM file that was written as a stream."""
+    channels = 1 if pcm.ndim == 1 else pcm.shape[1]
     file = io.BytesIO()
     written = file if container == "ogg" else _Unseekable(file)
     with av.open(
         written, "w", container, options={"live": "1"} | options if container == "webm" else options
     ) as output:
-        stream = output.add_stream("libopus", 48_000, layout="mono", format="s16")
-        for frame in _frames(pcm, 960, 1):
+        stream = output.add_stream("libopus", 48_000, layout=_LAYOUTS[channels], format="s16")
+        for frame in _frames(pcm, 960, channels):
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
     return file.getvalue()
@@ -69,6 +72,6 @@ class _Unseekable:
 def _frames(pcm: npt.NDArray[np.int16], length: int, channels: int) -> Iterator[av.AudioFrame]:
     for first in range(0, len(pcm), length):
         piece = np.ascontiguousarray(pcm[first : first + length]).reshape(1, -1)
-        frame = av.AudioFrame.from_ndarray(piece, "s16", {1: "mono", 2: "stereo"}[channels])
+        frame = av.AudioFrame.from_ndarray(piece, "s16", _LAYOUTS[channels])
         frame.sample_rate, frame.pts = 48_000, first
         yield frame

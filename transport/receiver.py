@@ -200,7 +200,9 @@ class Receiver:
                 self.commits += 1
                 queue.put_command(command, now)
             case Unknown(message):
+                self._telemetry.not_understood()
                 if self._unknown_messages.count(now) == 1:
+                    self._telemetry.warned(WarningCode.UNKNOWN_MESSAGE, message)
                     queue.put_command(Reject(WarningCode.UNKNOWN_MESSAGE, message), now)
             case _:
                 self.ignores_messages = isinstance(command, Finish)

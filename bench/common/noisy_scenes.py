@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from bench.common.recordings import VOICED_RMS, Recording
 from protocol.pcm import SAMPLE_RATE, Samples, Signal, frame_rms, samples_of, to_signal
@@ -27,6 +28,7 @@ FAN_DB = 15.0  # level of the room with the fan above the room without
 FAN_SECONDS = 10.0  # the fan is switched on or off so often
 STEADY = ("white", "pink", "hum")  # noises of constant power
 NOISES = (*STEADY, "babble", "fan")
+SPOKEN_DB = 26.0  # a frame holds speech when it is at most so much below the mean of the speech
 _SPEAKER = re.compile(r"[a-z]+(?:_[a-z]+)?")
 
 
@@ -37,6 +39,7 @@ class Scene:
     pauses: Sequence[tuple[int, int]]  # start and end of each silence between two recordings
     signal: Signal  # speech and the noise of a quiet room
     active_rms: float  # RMS of the frames with speech, in the unit of `signal`
+    spoken: npt.NDArray[np.bool_]  # whether each whole frame of 20 ms holds speech, soft speech too; shape [n]
 
     @property
     def seconds(self) -> float:
@@ -61,12 +64,17 @@ def halves(recordings: Sequence[Recording]) -> tuple[list[Recording], list[Recor
     """Two halves of about equal length: to tune on, and to report. No speaker (`en_austen_...`) is in both."""
     groups: dict[str, list[Recording]] = {}
     for recording in recordings:
-        found = _SPEAKER.match(recording.name)
-        groups.setdefault(found[0] if found else recording.name, []).append(recording)
+        groups.setdefault(speaker(recording.name), []).append(recording)
     parts: tuple[list[Recording], list[Recording]] = ([], [])
     for group in sorted(groups.values(), key=_seconds, reverse=True):
         min(parts, key=_seconds).extend(group)
     return parts
+
+
+def speaker(name: str) -> str:
+    """Who speaks in a recording of this name; several readers of one collection count as one."""
+    found = _SPEAKER.match(name)
+    return found[0] if found else name
 
 
 def _seconds(recordings: Sequence[Recording]) -> float:
@@ -99,7 +107,9 @@ def _scene(recordings: Sequence[Recording], number: int) -> Scene:
             pauses.append((end - silence, end))
     speech = np.concatenate(pieces)
     room = generator.standard_normal(len(speech), np.float32) * np.float32(ROOM_RMS / FULL_SCALE / ROOM_PEAK)
-    return Scene(pauses, speech + room, _active_rms(speech))
+    active = _active_rms(speech)
+    spoken = frame_rms(speech) >= active * FULL_SCALE * 10 ** (-SPOKEN_DB / 20)
+    return Scene(pauses, speech + room, active, spoken)
 
 
 def _active_rms(speech: Signal) -> float:

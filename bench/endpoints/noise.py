@@ -8,7 +8,7 @@ utterances   that end by silence in the clean run
 in time %    of these: an utterance ended within 1 s of the same point
 kept %       voiced frames of the clean run's utterances that lie in an utterance
 pauses %     known pauses whose middle lies in no utterance's voice
-false/min    utterances per minute without any voiced frame of the clean run
+false/min    utterances per minute in which nobody speaks, however softly
 later p50    ms by which ends are later than in the clean run, of those in time
 us           CPU in microseconds for 200 ms of audio: detector, segmenter and events, without an engine
 """
@@ -93,7 +93,7 @@ def count(scene: Scene, clean: Segmentation, found: Segmentation) -> Counts:
         kept=int((voiced & found.inside()).sum()),
         pauses=len(middles),
         separated=sum(not spoken[middle] for middle in middles),
-        false_utterances=sum(not voiced[first:last].any() for first, last in starts),
+        false_utterances=sum(not scene.spoken[first:last].any() for first, last in starts),
         later_ms=[ms(difference) for difference in differences],
     )
 

@@ -5,6 +5,7 @@ comes in messages of 1 s, as from MediaRecorder.
 
 cpu_ms   CPU in ms for one second of audio: median of the rounds
 look_ms  CPU in ms of the look at the first seconds, once in a connection
+part_ms  and of the longest part of it, which holds up one message
 """
 
 from __future__ import annotations
@@ -68,14 +69,16 @@ def cpu_seconds(source: StreamFormat, messages: Sequence[bytes]) -> float:
     return time.thread_time() - began
 
 
-def look_seconds(source: StreamFormat, messages: Sequence[bytes]) -> float:
-    """CPU of looking at the beginning."""
+def look_seconds(source: StreamFormat, messages: Sequence[bytes]) -> list[float]:
+    """CPU of looking at the beginning, for each message that it takes."""
     beginning = StreamBeginning(source)
-    began = time.thread_time()
+    parts: list[float] = []
     for message in messages:
         if not beginning.is_over:
+            began = time.thread_time()
             beginning.take(message)
-    return time.thread_time() - began
+            parts.append(time.thread_time() - began)
+    return parts
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -86,6 +89,13 @@ def main(arguments: Sequence[str]) -> None:
     rows: list[Row] = []
     for name, source, seconds, messages in streams():
         cpu = [1000 * cpu_seconds(source, messages) / seconds for _ in range(given.rounds)]
-        looks = [1000 * look_seconds(source, messages) for _ in range(given.rounds)]
-        rows.append({"format": name, "cpu_ms": round(median(cpu) or 0, 2), "look_ms": round(median(looks) or 0, 1)})
+        looks = [look_seconds(source, messages) for _ in range(given.rounds)]
+        rows.append(
+            {
+                "format": name,
+                "cpu_ms": round(median(cpu) or 0, 2),
+                "look_ms": round(1000 * (median(list(map(sum, looks))) or 0), 1),
+                "part_ms": round(1000 * (median(list(map(max, looks))) or 0), 1),
+            }
+        )
     print_report(given, conditions("load conversion", {}), rows)

@@ -8,6 +8,7 @@ import random
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -252,8 +253,11 @@ def test_a_missing_parameter_is_named(mock_server: Server) -> None:
 
 
 def test_unknown_text_is_ignored(mock_server: Server) -> None:
-    """Gateways send metadata, each in its own way: one `warning` for the first, and the words come all the same."""
-    with session(mock_server.ws()) as client:
+    """Gateways send metadata, each in its own way: one `warning` and log line for the first, and the words come.
+
+    All are counted in the log when the connection ends.
+    """
+    with session(mock_server.ws(call_id="gateway")) as client:
         for text in ("", "hello", "[]", "null", '{"event":"start"}', '{"type":', "{}" * 1000):
             client.socket.send(text)
         client.send(reference("hello"), 3200)
@@ -263,6 +267,13 @@ def test_unknown_text_is_ignored(mock_server: Server) -> None:
     warnings = [message for message in messages if message["type"] == "warning"]
     assert [warning["code"] for warning in warnings] == ["unknown_message"]
     assert messages[-1]["text"] == text_of("hello")
+    lines = eventually(lambda: (found := _lines(mock_server, "gateway"))[-1]["event"] == "session_closed" and found)
+    assert [line["code"] for line in lines if line["event"] == "client_warned"] == ["unknown_message"]
+    assert lines[-1]["unknown_messages"] == 7
+
+
+def _lines(server: Server, call_id: str) -> list[dict[str, Any]]:
+    return [line for line in server.log() if line.get("call_id") == call_id]
 
 
 def test_a_flood_of_unknown_text_ends_the_connection(mock_server: Server) -> None:
@@ -289,6 +300,18 @@ def test_a_message_over_256_kib_ends_the_connection(mock_server: Server) -> None
         client.socket.send(bytes(262_145))
         (error,), code = client.rest()
 
+    assert code == error["code"] == 1009
+
+
+def test_a_message_that_is_too_long_takes_no_words_along(mock_server: Server) -> None:
+    """What was said before it gets its final first."""
+    with session(mock_server.ws()) as client:
+        client.send(reference("hello"), 3200)
+        client.socket.send(bytes(262_145))
+        messages, code = client.rest()
+
+    *_, final, error = messages
+    assert (final["type"], final["reason"], final["text"]) == ("final", "closing", text_of("hello"))
     assert code == error["code"] == 1009
 
 

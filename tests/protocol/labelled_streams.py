@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
+import av
 import numpy as np
 import numpy.typing as npt
 import soxr
@@ -13,6 +15,8 @@ from protocol.pcm import SAMPLE_RATE, Signal, to_pcm
 from protocol.sample_codecs import PcmCodec, decode_samples
 
 _TELEPHONE_HZ = (300, 3_400)
+_CHILD = 1.4
+_OCTAVE_DB = 20 * np.log10(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,8 @@ def rightly(signal: Signal) -> Iterator[Labelled]:
     yield Labelled("quiet", to_pcm(signal * np.float32(1 / 16)), "pcm_s16le", SAMPLE_RATE)
     noise = np.random.default_rng(1).normal(0, signal.std() * 0.56, len(signal)).astype(np.float32)
     yield Labelled("in noise at 5 dB", to_pcm(signal + noise), "pcm_s16le", SAMPLE_RATE)
+    yield Labelled("6 dB an octave brighter", to_pcm(tilted(signal, 6)), "pcm_s16le", SAMPLE_RATE)
+    yield Labelled("like a child", to_pcm(childlike(signal)), "pcm_s16le", SAMPLE_RATE)
     yield Labelled("15 % faster", to_pcm(_resampled(signal, 13_913)), "pcm_s16le", SAMPLE_RATE)
 
 
@@ -111,6 +117,41 @@ def telephone(signal: Signal) -> Signal:
     low, high = _TELEPHONE_HZ
     gain = 1 / np.sqrt(1 + (low / hertz) ** 8) / np.sqrt(1 + (hertz / high) ** 24)
     return np.fft.irfft(np.fft.rfft(signal) * gain, len(signal)).astype(np.float32)
+
+
+def tilted(signal: Signal, decibels: float) -> Signal:
+    """A recording of 16 kHz, float32 [n], whose spectrum rises by so much an octave, equally loud."""
+    hertz = np.fft.rfftfreq(len(signal), 1 / SAMPLE_RATE).clip(50)
+    gain = (hertz / 1_000) ** (decibels / _OCTAVE_DB)
+    changed = np.fft.irfft(np.fft.rfft(signal) * gain, len(signal))
+    tilted_signal: Signal = (changed * signal.std() / changed.std()).astype(np.float32)
+    return tilted_signal
+
+
+def childlike(signal: Signal) -> Signal:
+    """A recording of 16 kHz, float32 [n], with pitch and formants 40 % higher, at its own tempo."""
+    raised = _resampled(signal, round(SAMPLE_RATE / _CHILD))
+    graph = av.filter.Graph()
+    source = graph.add_abuffer(format="flt", sample_rate=SAMPLE_RATE, layout="mono", time_base=Fraction(1, SAMPLE_RATE))
+    tempo, sink = graph.add("atempo", str(1 / _CHILD)), graph.add("abuffersink")
+    source.link_to(tempo)
+    tempo.link_to(sink)
+    graph.configure()
+    frame = av.AudioFrame.from_ndarray(raised.reshape(1, -1), "flt", "mono")
+    frame.sample_rate, frame.pts = SAMPLE_RATE, 0
+    source.push(frame)
+    source.push(None)
+    return np.concatenate([piece.ravel() for piece in _pulled(sink)])
+
+
+def _pulled(sink: av.filter.context.FilterContext) -> Iterator[npt.NDArray[np.float32]]:
+    while True:
+        try:
+            frame = sink.pull()
+        except (av.EOFError, av.BlockingIOError):
+            return
+        if isinstance(frame, av.AudioFrame):
+            yield frame.to_ndarray().astype(np.float32)
 
 
 def _resampled(signal: Signal, rate: int, source: int = SAMPLE_RATE) -> Signal:

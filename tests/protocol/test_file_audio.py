@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import wave
 
+import av
 import numpy as np
 import pytest
 
@@ -206,6 +207,21 @@ def test_what_is_no_audio(data: bytes, name: str) -> None:
 def test_of_a_video_the_sound_is_read() -> None:
     """Pictures are ignored."""
     assert_whole(film(SPEECH))
+
+
+def test_of_several_audio_streams_the_first_is_read() -> None:
+    """A film in two languages is transcribed in one, and a warning says that this is not all of it."""
+    out = io.BytesIO()
+    with av.open(out, "w", format="matroska") as muxer:
+        streams = [muxer.add_stream("pcm_s16le", rate=SAMPLE_RATE, layout="mono") for _ in range(2)]
+        for stream, samples in zip(streams, (SPEECH, SPEECH[::-1].copy()), strict=True):
+            frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), "s16", "mono")
+            frame.sample_rate = SAMPLE_RATE
+            muxer.mux(stream.encode(frame))
+    signal, (warning,) = read(out.getvalue())
+    assert np.array_equal(signal[0], to_signal(SPEECH))
+    assert warning.code is WarningCode.INCOMPLETE
+    assert "several audio streams" in warning.message
 
 
 def test_a_film_without_sound() -> None:

@@ -157,8 +157,10 @@ def test_options_in_query_and_form(mock_server: Server, as_form: bool) -> None:
     assert ask(vad_threshold="32000").json()["text"] == ""
     assert ask(vad_silence_ms="5000", hotwords="a,b", words="true").json()["text"] == text_of("hello")
     assert ask(language="zh-CN").json()["language"] == "zh"
-    refused = ask(vad_silence_ms="1")
-    assert (refused.status_code, refused.json()["message"].split(":")[0]) == (422, "vad_silence_ms")
+    wrong = {"language": "!", "vad_threshold": "-1", "vad_silence_ms": "1", "hotwords": "a," * 101, "words": "maybe"}
+    for name, value in wrong.items():
+        refused = ask(**{name: value})
+        assert (refused.status_code, refused.json()["message"].split(":")[0]) == (422, name)
 
 
 def test_an_unknown_form_field_is_named(mock_server: Server) -> None:

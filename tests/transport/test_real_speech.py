@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import wave
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -62,14 +63,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def _stream(server: Server, pcm: bytes, source: StreamFormat = NATIVE) -> list[Message]:
-    data = pcm + silence(1_000)
-    if source != NATIVE:
-        signal = np.frombuffer(data, "<i2") / 32768
-        data = encoded(soxr.resample(signal, SAMPLE_RATE, source.sample_rate), source)
+    data = _encoded(pcm + silence(1_000), source)
     with session(server.ws(language="en", sample_rate=source.sample_rate, codec=source.codec)) as client:
         client.send(data, 3201)
         client.commit()
         return client.until("final", reason="commit")
+
+
+def _encoded(pcm: bytes, source: StreamFormat) -> bytes:
+    if source == NATIVE:
+        return pcm
+    return encoded(soxr.resample(np.frombuffer(pcm, "<i2") / 32768, SAMPLE_RATE, source.sample_rate), source)
 
 
 def _said(messages: list[Message]) -> str:
@@ -115,6 +119,33 @@ def test_two_people_on_one_connection_are_recognised_each_for_itself(server: Ser
 
         assert [_said(each) for each in together] == [alone[0], words]
         assert all(words for words in alone)
+
+
+@pytest.mark.slow
+def test_unpaced_audio_has_the_words_of_paced_audio(server: Server) -> None:
+    """With real recognition too: every sentence and every pause, at the speed of speech and as fast as it goes."""
+    pcm = b"".join(reference(name) + silence(900) for name in SENTENCES[:4])
+    fields = ("text", "start_ms", "end_ms", "reason", "segment_seq")
+
+    def finals(source: StreamFormat, message: int, *, paced: bool) -> list[tuple[object, ...]]:
+        data = _encoded(pcm, source)
+        with session(server.ws(language="en", sample_rate=source.sample_rate, codec=source.codec)) as client:
+            began = time.monotonic()
+            for first in range(0, len(data), message):
+                if paced:
+                    due = began + first / len(data) * len(pcm) / 32_000
+                    time.sleep(max(0.0, due - time.monotonic()))
+                client.socket.send(data[first : first + message])
+            client.command("finish")
+            received = client.until("finished")
+        return [tuple(each[field] for field in fields) for each in received if each["type"] == "final"]
+
+    sources = (NATIVE, StreamFormat(8_000, "mulaw"), StreamFormat(48_000, "pcm_f32le"))
+    with ThreadPoolExecutor(len(sources)) as pool:
+        expected = list(pool.map(lambda source: finals(source, 1_280, paced=True), sources))
+    for source, paced in zip(sources, expected, strict=True):
+        assert len(paced) >= 4
+        assert [finals(source, message, paced=False) for message in (333, 20_000, 200_000)] == [paced] * 3
 
 
 def test_partials_appear_while_people_speak(server: Server) -> None:

@@ -26,6 +26,7 @@ from transport.message_flood import MAX_PER_SECOND
 SPOKEN = ("hello", "price")
 RATES = (8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 OPUS_RATE = 48_000
+SOME = ("pcm_s16le 8000", "pcm_s16le 16000", "pcm_f32le 44100", "mulaw 8000", "opus 48000", "webm 48000")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,11 @@ def _finals(server: Server, way: Way, messages: Sequence[bytes], *, seconds: flo
 
 
 @pytest.mark.parametrize(
-    "chosen", [pytest.param(ways()[::5], id="some"), pytest.param(ways(), id="all", marks=pytest.mark.slow)]
+    "chosen",
+    [
+        pytest.param([way for way in ways() if str(way) in SOME], id="some"),
+        pytest.param(ways(), id="all", marks=pytest.mark.slow),
+    ],
 )
 def test_audio_sent_faster_than_real_time_loses_nothing(mock_server: Server, chosen: Sequence[Way]) -> None:
     """In every rate, codec and length of message, its texts and times are those of audio at the speed of speech."""

@@ -7,6 +7,7 @@ import signal
 import time
 from itertools import count
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from tests.audio import interleaved, reference, silence, text_of
 from tests.client import Message, conversation, refused, session
 from tests.http_client import HTTP
 from tests.server import Server, eventually
-from tests.stream_formats import encoded
+from tests.stream_formats import encoded, opus_file, opus_packets
 
 CALLER = silence(300) + reference("hello") + silence(700) + reference("train") + silence(700)
 AGENT = silence(1_700) + reference("price") + silence(900)
@@ -71,6 +72,33 @@ def test_each_channel_is_heard_as_if_alone(mock_server: Server, source: StreamFo
     assert [caller, agent] == alone
     assert [final["text"] for final in caller] == [text_of("hello"), text_of("train")]
     assert [final["text"] for final in agent] == [text_of("price")]
+
+
+@pytest.mark.parametrize("container", ["packets", "ogg", "webm"])
+def test_two_channels_of_opus(mock_server: Server, container: Literal["packets", "ogg", "webm"]) -> None:
+    """Each channel has its own words, at its own times, however the stereo stream is packed."""
+    both = np.frombuffer(interleaved(CALLER, AGENT), "<i2").reshape(-1, 2)
+    pcm = np.rint(soxr.resample(both / 32768, SAMPLE_RATE, 48_000) * 32767).astype(np.int16)
+    if container == "packets":
+        messages = opus_packets(pcm, channels=2)
+    else:
+        file = opus_file(pcm, container)
+        messages = [file[first : first + 1_000] for first in range(0, len(file), 1_000)]
+    with session(mock_server.ws(channels=2, sample_rate=48_000, codec="opus")) as client:
+        for message in messages:
+            client.socket.send(message)
+        client.command("finish")
+        heard, code = client.rest()
+
+    expected = transcribed(mock_server, interleaved(CALLER, AGENT), [3_200], channels=2)
+    assert code == 1000
+    assert [message["type"] for message in heard if message["type"] == "warning"] == []
+    for channel, names in ((0, ["hello", "train"]), (1, ["price"])):
+        finals, exact = said(heard, channel), said(expected, channel)
+        assert [final["text"] for final in finals] == list(map(text_of, names))
+        for final, other in zip(finals, exact, strict=True):
+            assert (final["segment_seq"], final["reason"]) == (other["segment_seq"], other["reason"])
+            assert [final["start_ms"], final["end_ms"]] == pytest.approx([other["start_ms"], other["end_ms"]], abs=60)
 
 
 def test_a_channel_in_opposite_phase_is_heard(mock_server: Server) -> None:

@@ -54,11 +54,13 @@ def test_halves_share_no_speaker_and_are_alike_long() -> None:
 
 
 def test_scenes_have_known_pauses() -> None:
-    """Each pause of a scene is silent but for the room, and lasts 0.8 s or longer; the peak of the speech is 1."""
+    """Each pause is silent but for the room, holds no speech, lasts 0.8 s or longer; the peak of speech is 1."""
     for scene in scenes(RECORDINGS):
+        assert 0.3 < scene.spoken.mean() < 0.9
         assert min(end - start for start, end in scene.pauses) >= 12_800
         for start, end in scene.pauses:
             assert np.abs(scene.signal[start:end]).max() < 0.01
+            assert not scene.spoken[-(-start // FRAME_SAMPLES) : end // FRAME_SAMPLES].any()
             assert np.abs(scene.signal[:start]).max() == pytest.approx(1.0, abs=0.01)
 
 
@@ -92,11 +94,15 @@ def test_ends_are_matched_one_to_one() -> None:
 
 
 def test_count() -> None:
-    """One utterance lost its last quarter and ends in time, one never ends, and one has no voice in the clean run."""
+    """One utterance lost its last quarter and ends in time, one never ends, and two have no voice in the clean run.
+
+    One of these holds a word below the threshold, so only the other is a false start.
+    """
     pauses = [(FRAME_SAMPLES * 40, FRAME_SAMPLES * 100)]
-    scene = Scene(pauses, np.zeros(FRAME_SAMPLES * 400, np.float32), 0.1)
+    spoken = np.isin(np.arange(400), [*range(40), *range(100, 140), *range(200, 204)])
+    scene = Scene(pauses, np.zeros(FRAME_SAMPLES * 400, np.float32), 0.1, spoken)
     clean = segmentation(400, frames(0, 40), frames(100, 140))
-    noisy = segmentation(400, frames(0, 30), frames(110, 130, decided_at=399), frames(300, 310))
+    noisy = segmentation(400, frames(0, 30), frames(110, 130, decided_at=399), frames(202, 210), frames(300, 310))
     counts = count(scene, clean, noisy)
 
     assert (counts.utterances, counts.in_time, counts.voiced, counts.kept) == (2, 1, 80, 50)
