@@ -46,7 +46,7 @@ _WEIGHTS = np.array(
     ]
 )  # fmt: skip
 _OFFSET = -12.986
-"""Linear discriminant of speech at its own speed and at twice its speed, fitted by `python -m tools.wrong_labels --fit`.
+"""Linear discriminant of speech at its own and at twice its speed, fitted by `python -m tools.wrong_labels --fit`.
 docs/notes/wrong-labels.md."""
 
 
