@@ -174,7 +174,8 @@ def test_the_look_imports_nothing() -> None:
     code = (
         "import sys; from tools.wrong_labels import repeated; from tests.audio import reference;"
         "from protocol.speech_speed import double_speed_score; signal = repeated(reference('weather'));"
-        "before = set(sys.modules); assert double_speed_score(signal, 16_000) > -100; print(sorted(set(sys.modules) - before))"
+        "before = set(sys.modules); assert double_speed_score(signal, 16_000) > -100;"
+        "print(sorted(set(sys.modules) - before))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
