@@ -20,9 +20,9 @@ from protocol.stream_audio import StreamFormat
 from protocol.stream_beginning import StreamBeginning
 from protocol.wav_header import MAX_HEADER_BYTES
 from tests.audio import REFERENCES, reference
-from tests.protocol.labelled_streams import Labelled, rightly, sounds, wrongly
 from tests.protocol.test_stream_audio import opened
 from tests.server import ROOT
+from tools.labelled_streams import Labelled, rightly, sounds, wrongly
 from tools.wrong_labels import fault, repeated
 
 NATIVE = StreamFormat(SAMPLE_RATE, "pcm_s16le")
