@@ -174,7 +174,7 @@ class ServerBusy(ServiceError):
 
 
 class StorageUnavailable(ServiceError):
-    """There is no disk space for the upload."""
+    """No temporary folder can take the upload: none can be written, or the disk is full."""
 
     close_code = CloseCode.TRY_LATER
     http_status = 507
