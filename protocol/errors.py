@@ -23,7 +23,7 @@ class CloseCode(IntEnum):
     RESTARTING = 1012
     """The server is restarting: connect again."""
     TRY_LATER = 1013
-    """The server is not ready yet, full, or too late for live audio."""
+    """The server is not ready yet, full, or too slow for live audio."""
 
 
 class RefusalReason(StrEnum):
