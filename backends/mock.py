@@ -155,9 +155,8 @@ class _MockStream:
         if measured > len(self._rms):
             self._rms = np.concatenate((self._rms, np.zeros(measured, np.float32)))
         self._rms[self._frames : measured] = frame_rms(signal)
-        self._partial_frame = signal[
-            (measured - self._frames) * FRAME_SAMPLES :
-        ].copy()  # the caller may reuse its buffer
+        # A copy: the caller may reuse its buffer.
+        self._partial_frame = signal[(measured - self._frames) * FRAME_SAMPLES :].copy()
         self._frames = measured
         if self._has_new_text:
             self._notify()

@@ -31,10 +31,10 @@ class LevelMeter:
         while len(signal) - len(loudness) * FRAME_SAMPLES >= FRAME_SAMPLES:
             first = len(loudness) * FRAME_SAMPLES
             last = first + (FRAMES - len(self._loudness)) * FRAME_SAMPLES
-            judged = self._vad.frames(signal[first:last])
-            loudness += judged[0]
-            voiced += judged[1]
-            self._measure(*judged, ms(start + len(loudness) * FRAME_SAMPLES))
+            decisions = self._vad.frames(signal[first:last])
+            loudness += decisions[0]
+            voiced += decisions[1]
+            self._measure(*decisions, ms(start + len(loudness) * FRAME_SAMPLES))
         return loudness, voiced
 
     def _measure(self, loudness: list[float], voiced: list[bool], end_ms: int) -> None:

@@ -25,17 +25,17 @@ class OpenUtterance:
 
     __slots__ = ("_kept_frames", "loudness", "paused_at", "start", "voiced", "voiced_before", "voiced_end")
 
-    def __init__(self, start: int, frames: Collection[Frame], memory: int) -> None:
-        """`frames`: the onset. `memory`: least number of last frames to keep."""
+    def __init__(self, start: int, frames: Collection[Frame], kept_frames: int) -> None:
+        """`frames`: the onset. `kept_frames`: least number of last frames to keep."""
         self.start = start
         self.loudness = [frame.loudness for frame in frames]
-        """Loudness and voicing of the last frames, at least `memory` of them."""
+        """Loudness and voicing of the last frames, at least `kept_frames` of them."""
         self.voiced = [frame.voiced for frame in frames]
         self.voiced_before = start
         """End of the last voiced frame that was discarded."""
         self.voiced_end = max(frame.end for frame in frames if frame.voiced)
         self.paused_at: int | None = None
-        self._kept_frames = memory
+        self._kept_frames = kept_frames
 
     def remember(self, loudness: Sequence[float], voiced: Sequence[bool], position: int) -> None:
         """Take the next frames; the last one ends at `position`."""

@@ -180,10 +180,10 @@ class UtterancePipeline:
 
     def _judge(self, start: int) -> FrameDecisions:
         signal = self._since(start)
-        judged = self._vad.frames(signal) if self._meter is None else self._meter.frames(signal, start)
+        decisions = self._vad.frames(signal) if self._meter is None else self._meter.frames(signal, start)
         if self._quiet_voice is not None:
-            self._quiet_voice.update(*judged)
-        return judged
+            self._quiet_voice.update(*decisions)
+        return decisions
 
     @property
     def has_levels(self) -> bool:

@@ -209,7 +209,7 @@ class EnergyVad:
         rms: list[float] = frame_rms(signal).tolist()
         if self._startup is None:
             return rms, self._judge_by_floor(rms)
-        return rms, [self._judge_early(loudness) for loudness in rms]
+        return rms, [self._decide_early(loudness) for loudness in rms]
 
     def set_threshold(self, threshold: float) -> None:
         """See `Vad`."""
@@ -220,13 +220,13 @@ class EnergyVad:
         block, onset = self._block, self._onset
         block += rms
         if len(block) >= BLOCK_FRAMES:
-            return self._judge_and_update(rms)
+            return self._decide_and_update(rms)
         if onset != self._release:
-            return self._judge(rms)
+            return self._decide(rms)
         # The common case, for speed: in a quiet room there is one threshold, and no state.
         return [loudness >= onset for loudness in rms]
 
-    def _judge_and_update(self, rms: list[float]) -> list[bool]:
+    def _decide_and_update(self, rms: list[float]) -> list[bool]:
         """Decide about each block by the floor before it, however many calls it comes in."""
         block = self._block
         voiced: list[bool] = []
@@ -236,12 +236,12 @@ class EnergyVad:
             self._floor.update(block[:BLOCK_FRAMES])
             del block[:BLOCK_FRAMES]
             if (self._floor.rms, self._floor.is_tone) != self._applied_floor:
-                voiced += self._judge(rms[done:ends])
+                voiced += self._decide(rms[done:ends])
                 done = ends
                 self._set_thresholds()
-        return voiced + self._judge(rms[done:])
+        return voiced + self._decide(rms[done:])
 
-    def _judge(self, rms: list[float]) -> list[bool]:
+    def _decide(self, rms: list[float]) -> list[bool]:
         onset, release, voice = self._onset, self._release, self._voiced
         threshold, below_tone = self._threshold, self._tone_lower_limit
         voiced: list[bool] = []
@@ -257,7 +257,7 @@ class EnergyVad:
         self._release = max(self._threshold, (TONE_RELEASE_RATIO if is_tone else RELEASE_RATIO) * floor)
         self._tone_lower_limit = floor / TONE_ONSET_RATIO if is_tone else 0.0
 
-    def _judge_early(self, loudness: float) -> bool:
+    def _decide_early(self, loudness: float) -> bool:
         startup = self._startup
         if startup is None:
             return self._judge_by_floor([loudness])[0]

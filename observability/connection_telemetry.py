@@ -102,7 +102,7 @@ class ConnectionTelemetry:
         self._metrics.inference.inc(seconds)
 
     def final(self, reason: str, segment_seq: int, first_token_ms: int, latency_ms: int, *, speech: bool) -> None:
-        """A final was sent. `speech`: it has words, or the utterance had; an empty commit does not count as a delay."""
+        """A final was sent. `speech`: something was voiced; a commit in silence does not count as a delay."""
         self._metrics.segments.labels(reason).inc()
         if speech:
             self._metrics.final_latency.observe(latency_ms / 1000)

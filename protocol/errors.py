@@ -23,7 +23,7 @@ class CloseCode(IntEnum):
     RESTARTING = 1012
     """The server is restarting: connect again."""
     TRY_LATER = 1013
-    """The server is not ready yet, full, or too late for live audio."""
+    """The server is not ready yet, full, or too slow for live audio."""
 
 
 class RefusalReason(StrEnum):
@@ -174,7 +174,7 @@ class ServerBusy(ServiceError):
 
 
 class StorageUnavailable(ServiceError):
-    """There is no disk space for the upload."""
+    """No temporary folder can take the upload: none can be written, or the disk is full."""
 
     close_code = CloseCode.TRY_LATER
     http_status = 507

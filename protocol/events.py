@@ -33,7 +33,7 @@ class WarningCode(StrEnum):
     """Codes of warnings, on the WebSocket and over HTTP."""
 
     AUDIO_DROPPED = "audio_dropped"
-    """The engine was late, and live audio was dropped; the message names the span, in ms of the connection's audio."""
+    """Live audio was dropped because the engine was too slow; the message names the span in ms of the stream."""
     UNKNOWN_MESSAGE = "unknown_message"
     """The client sent text that is no message of this protocol. It is ignored; only the first is reported."""
     CONFIGURE_REFUSED = "configure_refused"
@@ -218,7 +218,7 @@ class Final:
     commit_id: str | int | None = None
     """`id` of the commit that this final answers."""
     dropped_ms: int = 0
-    """Audio dropped since the channel's final before, because the engine was late."""
+    """Audio dropped since the channel's previous final, in ms, because the engine was too slow."""
     channel: int = 0
 
 

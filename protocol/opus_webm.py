@@ -62,7 +62,7 @@ class WebmReader:
         self._to_skip = 0
         self._track: int | None = None
         self._damaged = False
-        """Whether to search the next cluster, because the stream is damaged here."""
+        """Whether to search for the next cluster, because the stream is damaged here."""
 
     def read(self, data: bytes) -> Iterator[OpusItem]:
         """See `OpusReader`."""

@@ -12,7 +12,7 @@ from protocol.opus_webm import EBML
 from protocol.sample_codecs import SAMPLE_BYTES, PcmCodec, decode_samples
 from protocol.stream_audio import StreamFormat
 from protocol.wav_header import MAX_HEADER_BYTES, Incomplete, WavHeader, read_header
-from protocol.wrong_label import LOOK_SECONDS, QUIET, checks
+from protocol.wrong_label import CHECKED_SECONDS, QUIET, checks
 
 _MIN_SHARE = 0.75
 """Share of the checked seconds that is enough if the beginning is quiet."""
@@ -40,7 +40,7 @@ _OPUS_CONTAINERS = (CAPTURE_PATTERN, EBML)
 class StreamBeginning:
     """Checks a stream once. No audio is dropped, whatever is found. Used by one thread.
 
-    It buffers `LOOK_SECONDS` of sound and a message, and a WAV header of at most 64 KiB.
+    It buffers `CHECKED_SECONDS` of sound and a message, and a WAV header of at most 64 KiB.
     """
 
     def __init__(self, source: StreamFormat) -> None:
@@ -121,7 +121,7 @@ class _FirstSound:
         self._chunks: list[bytes] = []
         self._length = 0
         self._checks: Iterator[str | None] | None = None
-        """What is left of the look; None: it has not begun."""
+        """The checks that are left; None: they have not begun."""
         self.is_over = False
 
     def take(self, data: bytes) -> str | None:
@@ -132,21 +132,21 @@ class _FirstSound:
             return self._check(self._checks)
         self._chunks.append(data)
         self._length += len(data)
-        if self._length < LOOK_SECONDS * self._bytes_per_second:
+        if self._length < CHECKED_SECONDS * self._bytes_per_second:
             return None
-        self._begin_look(_MIN_SHARE * LOOK_SECONDS)
+        self._begin_checks(_MIN_SHARE * CHECKED_SECONDS)
         return None
 
     def finish(self) -> str | None:
         """The mistake that shows in the audio so far."""
         if self._checks is None:
-            self._begin_look(_MIN_SECONDS)
+            self._begin_checks(_MIN_SECONDS)
         found = None
         while self._checks is not None and not self.is_over and found is None:
             found = self._check(self._checks)
         return found
 
-    def _begin_look(self, seconds: float) -> None:
+    def _begin_checks(self, seconds: float) -> None:
         sound = self._from_first_sound(b"".join(self._chunks))
         self._chunks, self._length = [sound], len(sound)
         if len(sound) < seconds * self._bytes_per_second:
@@ -154,7 +154,7 @@ class _FirstSound:
         self._chunks = []
         source = self._source
         self._checks = checks(
-            sound[: int(LOOK_SECONDS * self._bytes_per_second)],
+            sound[: int(CHECKED_SECONDS * self._bytes_per_second)],
             self._codec,
             source.sample_rate,
             channels=source.channels,

@@ -16,7 +16,7 @@ from protocol import speech_speed
 from protocol.pcm import Signal, to_signal
 from protocol.sample_codecs import PCM_CODECS, SAMPLE_BYTES, PcmCodec, decode_samples
 
-LOOK_SECONDS = 4.0
+CHECKED_SECONDS = 4.0
 """Seconds of audio that are checked, from the first sound on."""
 QUIET = 0.01
 """Level, as a share of full scale, up to which audio is too quiet to check."""
@@ -38,8 +38,10 @@ _ROUGH_G711, _SMOOTHER_G711 = 0.9, 1.15
 """Least roughness, and least ratio, for mu-law decoded as A-law or the reverse, which is less rough."""
 _EQUAL = 0.25
 """Difference of two histograms of bytes, at most 2, up to which they are alike."""
-_CHECKED_BYTES = 64_000
-"""Bytes that are checked for a wrong codec, and samples that are checked for two channels."""
+_CODEC_BYTES = 64_000
+"""Bytes that are checked for a wrong codec."""
+_MIRROR_SAMPLES = 64_000
+"""Samples whose spectrum is checked for two interleaved channels."""
 _RANDOM_BITS = 7.9
 """Least bits of information in a byte of compressed audio. The loudest Gaussian noise has about 7.4."""
 _SMALL_FLOAT, _LARGE_FLOAT = 1e-9, 8.0
@@ -69,7 +71,7 @@ def checks(data: bytes, codec: PcmCodec, rate: int, *, channels: int = 1) -> Ite
     each = [part.tobytes() for part in samples.reshape(-1, channels, width).transpose(1, 0, 2)]
     signals = {part: signal for part in each if _is_sound(signal := decode_samples(part, codec).clip(-1, 1))}
     for part in signals:
-        yield _misread(part[:_CHECKED_BYTES], codec)
+        yield _misread(part[:_CODEC_BYTES], codec)
     for signal in signals.values():
         if channels == 1 and _two_channels(signal):
             yield "the audio looks like two interleaved channels, not like one"
@@ -97,9 +99,8 @@ def _misread(data: bytes, codec: PcmCodec) -> str | None:
     if codec == "pcm_s16le" and roughness.get(g711, _INVALID_ROUGHNESS) < rough and _has_equal_halves(data):
         return _described(g711, codec)
     is_noise = _ROUGH < rough < _ROUGHEST and _level(decode_samples(data, codec)) > _LOUD
-    if (is_noise or rough == _INVALID_ROUGHNESS) and roughness.get(name, _INVALID_ROUGHNESS) < min(
-        _SMOOTH, rough / _SMOOTHER
-    ):
+    is_smooth = roughness.get(name, _INVALID_ROUGHNESS) < min(_SMOOTH, rough / _SMOOTHER)
+    if (is_noise or rough == _INVALID_ROUGHNESS) and is_smooth:
         return _described(name, codec)
     return None
 
@@ -160,7 +161,7 @@ def _two_channels(signal: Signal) -> bool:
     within, between = float(np.mean((even - odd[: len(even)]) ** 2)), float(np.mean((odd[:-1] - even[1:]) ** 2))
     if within < _PAIR_RATIO * between:
         return True
-    return _is_mirrored(signal[:_CHECKED_BYTES])
+    return _is_mirrored(signal[:_MIRROR_SAMPLES])
 
 
 def _is_mirrored(signal: Signal) -> bool:

@@ -88,10 +88,28 @@ def test_close_codes_named_anywhere_exist() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    """Every relative link in the docs has its file."""
+    """Every relative link in the docs has its file, and its heading if it names one."""
     for page in PAGES:
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+        for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text()):
+            file = page.parent / target if target else page
+            assert file.exists(), f"{page.name}: {target}"
+            assert not anchor or anchor in _anchors(file), f"{page.name}: {target}#{anchor}"
+
+
+def _anchors(page: Path) -> set[str]:
+    """What the headings of a page are called in links, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_commands_named_anywhere_exist() -> None:
+    """Every module that `python -m` runs and every target of `make`, but for those of old experiments."""
+    text = "\n".join(page.read_text() for page in [*PAGES, ROOT / "bench" / "README.md"] if page.parent.name != "notes")
+    modules = set(re.findall(r"python -m ((?:\w+\.)*\w+)", text))
+    assert modules
+    assert [name for name in modules if importlib.util.find_spec(name) is None] == []
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:`|^)make ([a-z-]+)", text, re.MULTILINE)) - targets == set()
 
 
 @pytest.mark.parametrize("name", sorted(Settings.model_fields))

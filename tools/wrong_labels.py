@@ -4,7 +4,7 @@
 
 Each recording is one stream in every kind; short ones are repeated up to 20 s, so that there is enough speech.
 
-warned   streams that got a warning, of how many; ms: median CPU of the look, once in a connection
+warned   streams that got a warning, of how many; ms: median CPU of the checks, once in a connection
 
 --fit fits the weights of `protocol.speech_speed` anew, to the recordings at 0.87 to 1.15 times their speed, and at
 twice that; it prints how many it notices with the weights of the other speakers.
@@ -29,7 +29,7 @@ from protocol import speech_speed
 from protocol.pcm import SAMPLE_RATE, Signal, to_signal
 from protocol.stream_audio import StreamFormat
 from protocol.stream_beginning import StreamBeginning
-from tests.protocol.labelled_streams import Labelled, rightly, sounds, telephone, tilted, wrongly
+from tools.labelled_streams import Labelled, rightly, sounds, telephone, tilted, wrongly
 
 _SECONDS = 20
 _PIECE = 4 * SAMPLE_RATE

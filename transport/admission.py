@@ -165,7 +165,7 @@ class Admission:
         self.check()
         if self.sessions + channels > self.max_sessions:
             raise ServerBusy(
-                f"full: {self.sessions} of {self.max_sessions} sessions are open{_counts_as_sentence(channels)}",
+                f"full: {self.sessions} of {self.max_sessions} sessions are open{_counts_as_clause(channels)}",
                 RefusalReason.FULL,
             )
         if self.readiness == "saturated":
@@ -186,9 +186,7 @@ class Admission:
             return
         already, most = self._key_sessions[key], self._max_key_sessions
         if 0 < most < already + channels:
-            raise KeyLimitReached(
-                f"{already} of {most} sessions of this API key are open{_counts_as_sentence(channels)}"
-            )
+            raise KeyLimitReached(f"{already} of {most} sessions of this API key are open{_counts_as_clause(channels)}")
         gauge = self._metrics.key_sessions.labels(key)
         self._key_sessions[key] += channels
         gauge.inc(channels)
@@ -268,5 +266,5 @@ class Admission:
         return True
 
 
-def _counts_as_sentence(channels: int) -> str:
+def _counts_as_clause(channels: int) -> str:
     return f", and this one counts as {channels}" if channels > 1 else ""

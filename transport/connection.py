@@ -115,7 +115,7 @@ class Connection:
             partial_ms=options.partial_ms,
             hotwords=len(options.hotwords),
         )
-        receiver = asyncio.create_task(self._receive_all(), name="recv pump")
+        receiver = asyncio.create_task(self._receive_all(), name="receive loop")
         self._watch_idle()
         try:
             if await self._send(self._dialect.hello(time.time())):

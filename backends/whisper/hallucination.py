@@ -7,7 +7,7 @@ NO_SPEECH = 0.7
 CONFIDENT_NO_SPEECH = 0.8
 """The same for a confident English text: for noise, only texts of `INVENTED` were as probable."""
 CONFIDENT = -1.0
-"""Mean log-probability above which a text is confident. Texts for noise that `INVENTED` lacks had at most -1.47."""
+"""Mean log-probability above which a text is confident. English texts for noise had up to -1.47, except `INVENTED`."""
 DOUBTFUL_NO_SPEECH = 0.5
 """The same for an improbable text."""
 IMPROBABLE = -1.4

@@ -22,7 +22,7 @@ from bench.common.stats import median
 from protocol.pcm import BYTES_PER_SECOND
 from tests.client import session
 from tests.page.browser import CHROMIUM, Browser
-from tests.transport.test_stalled_audio import LateNetwork
+from tests.transport.late_network import LateNetwork
 
 _URL = "ws://127.0.0.1:{}/v1/stt/ws?call_id=bench&sample_rate=16000"
 _HELD_FROM_MS = 1_200

@@ -26,8 +26,8 @@ from bench.common.report import Progress, Row, conditions, parser, table, write_
 from bench.common.server_process import ROOT, cpu_seconds, server_settings
 from bench.common.stats import percentile, rounded
 from stt_client import AsyncClient, SttError
+from tests.fleet.restarted_streams import converse_during
 from tools.fleet.processes import SERVERS, Fleet, FleetPorts
-from tools.fleet.restarted_streams import converse_during
 
 TOO_MANY = 10  # streams beyond the places
 REFUSED_SECONDS = 4.0  # how long a stream without a place tries

@@ -144,7 +144,7 @@ class Final(_ChannelEvent):
     id: str | int | None = None
     """`id` of the commit that this final answers."""
     dropped_ms: int = 0
-    """Audio that the server dropped since the final before because its engine was late, in ms."""
+    """Audio that the server dropped since the previous final, because its engine was too slow, in ms."""
 
 
 class Cleared(_Event):

@@ -224,7 +224,7 @@ class BackendConformance:
             assert decode(backend, speech).text == text
 
     def test_an_utterance_after_a_cancelled_one(self, backend: ASRBackend, speech: Signal, text: str) -> None:
-        """Nor on one that was dropped in the middle, or while its final was in work."""
+        """Nor on one that was dropped in the middle, or while its final was being decoded."""
         dropped = backend.stream(StreamOptions())
         dropped.push(speech[::-1].copy())
         dropped.cancel()
@@ -363,7 +363,7 @@ class BackendConformance:
     def test_health(self, make_backend: Callable[[], ASRBackend], speech: Signal) -> None:
         """It is healthy from start to close; closing twice is closing; no thread or process is left.
 
-        A final that was in work at the close ends too.
+        A final that was being decoded at the close ends too.
         """
         threads, processes = set(threading.enumerate()), children()
         fresh = make_backend()

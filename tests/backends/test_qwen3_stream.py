@@ -23,7 +23,7 @@ def final_text(backend: Qwen3Backend) -> str:
 
 @pytest.mark.parametrize(("max_num_seqs", "uploads"), [(256, 6), (64, 2), (32, 1)])
 def test_partials_go_on_beside_uploads(max_num_seqs: int, uploads: int) -> None:
-    """While every upload has its pieces in work or waiting, a live utterance is refreshed."""
+    """While every upload has its pieces being decoded or waiting, a live utterance is refreshed."""
     with running(Qwen3Options(max_num_seqs=max_num_seqs)) as (backend, model):
         model.decode = lambda request: forever() if request.priority == Purpose.BATCH else None
         for _ in range(uploads * 32):

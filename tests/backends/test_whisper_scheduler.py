@@ -35,7 +35,7 @@ def test_finals_go_in_the_order_in_which_they_came() -> None:
 
 
 def test_no_partial_begins_where_finals_need_all_cores() -> None:
-    """A partial waits for the finals that are queued or in work, unless there is another core."""
+    """A partial waits for the finals that are queued or running, unless there is another core."""
     made = scheduler(1)
     made.submit(Kind.PARTIAL, "partial")
     made.submit(Kind.FINAL, "final")
@@ -52,7 +52,7 @@ def test_no_partial_begins_where_finals_need_all_cores() -> None:
 
 
 def test_a_final_begins_beside_a_partial() -> None:
-    """Also on one core a final does not wait for the partial that is in work."""
+    """Also on one core a final does not wait for a running partial."""
     made = scheduler(1)
     made.submit(Kind.PARTIAL, "partial")
     assert partials(made) == ["partial"]
@@ -61,7 +61,7 @@ def test_a_final_begins_beside_a_partial() -> None:
 
 
 def test_a_final_begins_early_only_on_an_idle_core() -> None:
-    """With a final in work on every core, or more speakers than cores, none is begun that may be in vain."""
+    """With a final running on every core, or more speakers than cores, none is begun that may be in vain."""
     made = scheduler(1)
     made.live_opened()
     assert made.has_spare_core
@@ -125,7 +125,7 @@ def test_files_are_batched_on_all_threads_while_nobody_speaks() -> None:
 
 
 def test_files_use_one_thread_and_one_piece_while_anybody_speaks() -> None:
-    """With a live utterance open, one piece is in work, and the next when that is done."""
+    """With a live utterance open, one piece is decoded, and the next when that is done."""
     made = scheduler(4)
     made.live_opened()
     for number in range(3):
@@ -158,7 +158,7 @@ def test_live_threads_take_no_files() -> None:
 
 
 def test_a_withdrawn_job_is_not_decoded() -> None:
-    """A job can be withdrawn until it is in work, and it can be told which."""
+    """A job can be withdrawn until it runs, and it can be told which."""
     made = scheduler()
     made.submit(Kind.FINAL, "unwanted")
     made.submit(Kind.FINAL, "wanted")

@@ -12,8 +12,8 @@ import pytest
 
 from bench.common.recordings import load
 from tests.fleet.programs import needs_haproxy
+from tests.fleet.restarted_streams import Call, converse_during
 from tools.fleet.processes import SERVERS, Fleet, FleetPorts
-from tools.fleet.restarted_streams import Call, converse_during
 
 STREAMS = 100
 RECORDINGS = load(Path(__file__).parents[2] / "references", single=True)

@@ -14,29 +14,31 @@ from protocol.pcm import SAMPLE_RATE, samples_of
 from transport.client_pace import JITTER_SECONDS
 
 
-def arrivals_of(*notes: tuple[int, float], live: bool = True, held_up: int | None = None) -> ArrivalTimes:
+def arrivals_of(*notes: tuple[int, float], live: bool = True, blocked_at: int | None = None) -> ArrivalTimes:
     """Messages that end before these samples, each handed over alone.
 
-    The client paused where one comes late, but not before number `held_up`: there the event loop was held up.
+    The client paused where one comes late, but not before number `blocked_at`: there the event loop was blocked.
     """
     arrivals = ArrivalTimes()
     begin, last = 0, 0.0
     for number, (end, read) in enumerate(notes, 1):
-        paused = read - last > (end - begin) / SAMPLE_RATE + JITTER_SECONDS and number != held_up
+        paused = read - last > (end - begin) / SAMPLE_RATE + JITTER_SECONDS and number != blocked_at
         arrivals.record(AudioMessages(2 * begin, [bytes(2 * (end - begin))], [read], live=live, resumes=paused))
         begin, last = end, read
     return arrivals
 
 
-def spoken(frames: int, first: float, read: Callable[[int, float], float], held_up: int | None = None) -> ArrivalTimes:
+def spoken(
+    frames: int, first: float, read: Callable[[int, float], float], blocked_at: int | None = None
+) -> ArrivalTimes:
     """So many messages of 20 ms that arrive live from `first` on; `read` delays the reading of each by its number."""
     notes = ((320 * number, read(number, first + 0.02 * number)) for number in range(1, frames + 1))
-    return arrivals_of(*notes, held_up=held_up)
+    return arrivals_of(*notes, blocked_at=blocked_at)
 
 
 def test_a_delay_of_reading_does_not_hide() -> None:
     """Messages that the event loop read late, all at once, arrived as they were spoken: also while some are unread."""
-    arrivals = spoken(120, 10.0, lambda number, arrived: 13.0 if number > 50 else arrived, held_up=51)
+    arrivals = spoken(120, 10.0, lambda number, arrived: 13.0 if number > 50 else arrived, blocked_at=51)
     assert arrivals.at_sample(320 * 100) == pytest.approx(12.0)
     assert arrivals.at_sample(320 * 51) == pytest.approx(11.02)
 

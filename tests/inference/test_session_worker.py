@@ -91,7 +91,7 @@ def test_idle(talk: Conversation) -> None:
 
 
 def test_busy(talk: Conversation) -> None:
-    """While there is speech, or a final is in work, it waits 50 ms; afterwards 200 ms again."""
+    """While there is speech, or a final is being decoded, it waits 50 ms; afterwards 200 ms again."""
     talk.speak("V")
     talk.run(lambda: talk.speak("VVVV" + "." * 25), answer(talk, 0, "a"), nothing)
     assert talk.waits == [POLL_SPEECH_SECONDS, POLL_SPEECH_SECONDS, POLL_IDLE_SECONDS, POLL_IDLE_SECONDS]
@@ -479,7 +479,7 @@ def test_reject(talk: Conversation) -> None:
 
 
 def test_two_finals_in_work(talk: Conversation) -> None:
-    """With two finals in work the worker takes nothing more, until one is delivered."""
+    """With two finals being decoded the worker takes nothing more, until one is delivered."""
     takes: list[int] = []
 
     def note() -> None:
@@ -500,7 +500,7 @@ def test_two_finals_in_work(talk: Conversation) -> None:
 
 @pytest.mark.parametrize("silence_ms", [100, 260])
 def test_long_message_of_many_utterances(clock: Clock, silence_ms: int) -> None:
-    """However many utterances a message of 256 KiB holds, at most two are in work."""
+    """However many utterances a message of 256 KiB holds, at most two are decoded at once."""
     talk = Conversation(clock, silence_ms=silence_ms)
     data = np.resize(draw("VVV" + "." * (silence_ms // 20)), MAX_MESSAGE_BYTES // 2)
     talk.send(data)
@@ -597,7 +597,7 @@ def test_drain_while_two_finals_are_in_work(talk: Conversation) -> None:
 
 
 def test_cancel(talk: Conversation) -> None:
-    """A client that is gone cancels the open utterance and every final in work; nothing more is sent."""
+    """A client that is gone cancels the open utterance and every running final; nothing more is sent."""
     talk.speak(UTTERANCE + "VVVV")
     assert talk.run(talk.cancel) == []
     assert [stream.cancelled for stream in talk.engine.streams] == [True, True]

@@ -146,7 +146,7 @@ def test_language_of_nothing() -> None:
 
 @pytest.mark.parametrize("width", [1, 2, 3, 5])
 def test_width(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
-    """At most `width` pieces are in work, and that many are; segments stay in order whichever is decoded first."""
+    """`width` pieces are decoded at once, and no more; segments stay in order whichever is done first."""
     engine = Answering(at_once=False)
     instead_of_waiting(monkeypatch, engine.answer_newest)
     transcript = run(engine, UTTERANCE * 8, width)
@@ -196,7 +196,7 @@ def test_engine_closes() -> None:
 
 
 def test_engine_error() -> None:
-    """A piece that cannot be decoded ends the transcription, and cancels what is in work."""
+    """A piece that cannot be decoded ends the transcription, and cancels what is being decoded."""
 
     class Failing(FakeStream):
         def finish(self, samples: int) -> Future[ASRResult]:
@@ -223,7 +223,7 @@ def test_engine_time_out() -> None:
 
 
 def test_bad_audio() -> None:
-    """What the decoder of the audio raises goes through, and cancels what is in work."""
+    """What the decoder of the audio raises goes through, and cancels what is being decoded."""
 
     def blocks() -> Iterator[Signal]:
         yield to_signal(draw(UTTERANCE + "VVVV"))
@@ -236,7 +236,7 @@ def test_bad_audio() -> None:
 
 
 def test_many_utterances_in_a_block() -> None:
-    """A block that ends many utterances does not put more than `width` in work."""
+    """A block that ends many utterances does not begin more than `width` decodes."""
     engine = Answering()
     signal = to_signal(draw("VVV....." * 50))
     transcript = transcribe_blocks([signal], engine, 1, CancellationToken(), SegmenterOptions(100))

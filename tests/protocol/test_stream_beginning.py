@@ -20,9 +20,9 @@ from protocol.stream_audio import StreamFormat
 from protocol.stream_beginning import StreamBeginning
 from protocol.wav_header import MAX_HEADER_BYTES
 from tests.audio import REFERENCES, reference
-from tests.protocol.labelled_streams import Labelled, rightly, sounds, wrongly
 from tests.protocol.test_stream_audio import opened
 from tests.server import ROOT
+from tools.labelled_streams import Labelled, rightly, sounds, wrongly
 from tools.wrong_labels import fault, repeated
 
 NATIVE = StreamFormat(SAMPLE_RATE, "pcm_s16le")
@@ -169,19 +169,22 @@ def test_one_of_two_channels_is_enough() -> None:
     )
 
 
-def test_the_look_imports_nothing() -> None:
-    """It runs on the event loop, where a module that numpy imports at first use would hold up every connection."""
+def test_the_checks_import_nothing() -> None:
+    """They run on the event loop, where a module that numpy imports at first use would block every connection."""
     code = (
-        "import sys; from tools.wrong_labels import repeated; from tests.audio import reference;"
-        "from protocol.speech_speed import double_speed_score; signal = repeated(reference('weather'));"
-        "before = set(sys.modules); assert double_speed_score(signal, 16_000) > -100;"
-        "print(sorted(set(sys.modules) - before))"
+        "import sys; from protocol import speech_speed, stream_beginning as beginning, stream_audio;"
+        "data = 4 * sys.stdin.buffer.read(); scores = []; measured = speech_speed.double_speed_score;"
+        "speech_speed.double_speed_score = lambda *given: scores.append(measured(*given)) or scores[-1];"
+        "checked = beginning.StreamBeginning(stream_audio.StreamFormat(16_000, 'pcm_s16le'));"
+        "before = set(sys.modules); checked.take(data); checked.finish();"
+        "print(len(scores), scores[0] > -100, checked.fault, sorted(set(sys.modules) - before))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    sound = reference("weather")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, input=sound, capture_output=True, check=True)
+    assert done.stdout.decode().split() == ["1", "True", "None", "[]"]
 
 
-def test_a_message_is_held_up_by_one_check_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_waits_for_one_check_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the first seconds show is looked for in the messages behind them, or at once when the utterance ends."""
     begun: list[int] = []
 

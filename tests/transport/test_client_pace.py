@@ -66,7 +66,7 @@ def test_live_again() -> None:
     ],
 )
 def test_a_pause(length: float, gap: float, blocked_seconds: float, resumes: bool) -> None:
-    """Longer than the message's own length and the network's jitter; what the event loop was held up is none."""
+    """Longer than the message's own length and the network's jitter; a time of a blocked event loop is none."""
     pace = ClientPace()
     pace.received(length, 100.0, 0.0, 7.0)
     assert pace.resumes

@@ -1,4 +1,4 @@
-"""How a client left is told by its own goodbye, whichever pump notices first that it is gone."""
+"""How a client left is told by its own goodbye, whichever loop notices first that it is gone."""
 
 from __future__ import annotations
 

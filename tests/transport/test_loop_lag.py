@@ -46,8 +46,8 @@ def test_hold_ups_add_up() -> None:
     assert lag.blocked_seconds(now + CHECK_SECONDS + 5.0) == pytest.approx(8.02)
 
 
-def test_a_loop_that_is_held_up_hides_no_lateness(folder: Path) -> None:
-    """An utterance ends while the loop is held up for 2 s: its final's `latency_ms` and the gauge have the delay."""
+def test_a_blocked_loop_hides_no_delay(folder: Path) -> None:
+    """An utterance ends while the loop is blocked for 2 s: its final's `latency_ms` and the gauge have the delay."""
     with Server.with_fault(folder, "none") as server, session(server.ws()) as client:
         client.speak(silence(500) + reference("hello"))
         with httpx.Client(base_url=server.http, timeout=30) as other:

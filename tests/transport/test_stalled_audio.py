@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import socket
 import time
 from pathlib import Path
 
-from websockets.client import ClientProtocol
-from websockets.frames import Frame, Opcode
-from websockets.uri import parse_uri
-
 from tests.audio import reference, silence, text_of
-from tests.client import Message, session
+from tests.client import session
 from tests.server import Server
+from tests.transport.late_network import LateNetwork
 
 
 def test_a_client_that_mutes_gets_its_final(mock_server: Server) -> None:
@@ -43,7 +38,7 @@ def test_without_endpointing_nothing_stalls(mock_server: Server) -> None:
 
 
 def test_a_late_network_cuts_nothing(mock_server: Server) -> None:
-    """Audio and pongs that are held up for 2 s and then come in a burst give the finals of an even stream."""
+    """Audio and pongs that are delayed by 2 s and then come in a burst give the finals of an even stream."""
     hello = reference("hello") + silence(700)
     half = len(hello) // 4 * 2
     with LateNetwork(mock_server.ws()) as client:
@@ -65,49 +60,3 @@ def test_a_stall_does_not_end_the_keepalive(folder: Path) -> None:
         time.sleep(2)
         client.commit()
         assert client.finals(1)[0]["reason"] == "commit"
-
-
-class LateNetwork:
-    """A client whose pongs travel behind audio that is held up."""
-
-    def __init__(self, url: str) -> None:
-        self._protocol = ClientProtocol(parse_uri(url))
-        self._raw = socket.create_connection((self._protocol.uri.host, self._protocol.uri.port), timeout=20)
-        self._protocol.send_request(self._protocol.connect())
-        self._raw.sendall(b"".join(self._protocol.data_to_send()))
-        self._protocol.receive_data(self._raw.recv(1 << 16))
-
-    def __enter__(self) -> LateNetwork:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._raw.close()
-
-    def send(self, pcm: bytes) -> None:
-        """Send audio, and behind it the pongs that were held up."""
-        pongs, audio = self._protocol.data_to_send(), Frame(Opcode.BINARY, pcm).serialize(mask=True)
-        self._raw.sendall(audio + b"".join(pongs))
-
-    def wait_for_pings(self, seconds: float) -> list[bytes]:
-        """Receive for so long without sending anything; the payloads of the pings that came."""
-        deadline = time.monotonic() + seconds
-        pings: list[bytes] = []
-        while time.monotonic() < deadline or not pings:
-            pings += [bytes(frame.data) for frame in self._frames() if frame.opcode is Opcode.PING]
-        return pings
-
-    def final(self) -> Message:
-        """The next final."""
-        while True:
-            for frame in self._frames():
-                message: Message = json.loads(bytes(frame.data)) if frame.opcode is Opcode.TEXT else {}
-                if message.get("type") == "final":
-                    return message
-
-    def _frames(self) -> list[Frame]:
-        self._raw.settimeout(0.1)
-        try:
-            self._protocol.receive_data(self._raw.recv(1 << 16))
-        except TimeoutError:
-            return []
-        return [event for event in self._protocol.events_received() if isinstance(event, Frame)]

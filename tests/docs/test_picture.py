@@ -9,7 +9,7 @@ from tests.server import ROOT
 
 
 def test_the_picture_shows_what_the_text_says() -> None:
-    """Six utterances, and a fan that becomes the noise floor; the one in docs/ is as large."""
+    """Six utterances, and a fan that becomes the noise floor; the file in docs/ has the same elements."""
     script = runpy.run_path(str(ROOT / "docs" / "endpoints.py"))
     samples = script["audio"]()
     _, floor, _ = script["trace"](samples)
