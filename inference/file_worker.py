@@ -45,7 +45,7 @@ def main() -> None:
     if sys.platform == "linux":
         resource.setrlimit(resource.RLIMIT_DATA, (MAX_DATA_BYTES, MAX_DATA_BYTES))
     with suppress(OSError):
-        os.nice(10)  # live speech comes first
+        os.nice(19)  # live speech comes first: at 10, p95 of live finals beside four uploads rose by 1.7 instead of 1.3
     choice: vad_factory.Detector = detector if detector in get_args(vad_factory.Detector) else "energy"  # type: ignore[assignment]
     make_vad = vad_factory.load(choice)
     with socket.socket(fileno=descriptor) as channel, Connection(os.dup(descriptor)) as connection:
