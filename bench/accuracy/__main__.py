@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,14 +23,13 @@ from typing import Any
 import uvloop
 
 from bench.common.live_load import play, times_of
-from bench.common.recordings import PlaylistBuilder, Recording, load
-from bench.common.report import Progress, Row, conditions, integers, parser, table, words, write_json
+from bench.common.recordings import Recording, in_order, load
+from bench.common.report import Progress, Row, conditions, parser, table, words, write_json
 from bench.common.server_process import APP, ROOT, ServerProcess, server_settings
 from bench.common.stats import Summary, summary
 from bench.common.transcript import joined
 from bench.common.word_error_rate import describe, score
 
-MAX_OFFSET_MS = 3000  # several speakers start at random times up to so many ms apart
 TIMES = ("first_token_ms", "first_partial_ms", "latency_ms", "endpoint_ms")
 
 
@@ -79,20 +77,11 @@ class Result:
         return {"way": self.way, "recordings": told, "wer": self.word_error_rates()} | others
 
 
-def streamed(
-    server: ServerProcess, recordings: Sequence[Recording], speakers: int, given: argparse.Namespace
-) -> Result:
-    """Each speaker streams all recordings: one speaker in their order, several in random orders."""
-    builder, generator = PlaylistBuilder(recordings), random.Random(given.seed)  # noqa: S311 - reproducible
-    playlists = [builder.sequence(recordings)]
-    if speakers > 1:
-        playlists = [
-            builder.sequence(generator.sample(recordings, len(recordings)), generator.randrange(MAX_OFFSET_MS))
-            for _ in range(speakers)
-        ]
-    done = uvloop.run(play(server, playlists, language=given.ask, seed=given.seed, speed=given.speed))
+def streamed(server: ServerProcess, recordings: Sequence[Recording], given: argparse.Namespace) -> Result:
+    """One speaker streams all recordings."""
+    done = uvloop.run(play(server, [in_order(recordings)], language=given.ask, seed=given.seed, speed=given.speed))
     utterances = done.utterances()
-    result = Result(f"streamed x{speakers}", problems=sorted(set(done.errors)))
+    result = Result("streamed", problems=sorted(set(done.errors)))
     result.times = {name: summary(values) for name, values in times_of(utterances).items()}
     revised, shown = sum(each.revised_words for each in utterances), sum(each.words for each in utterances)
     result.facts = {"utterances": len(utterances), "revised": round(revised / max(1, shown), 2)}
@@ -125,21 +114,18 @@ def main() -> None:
     made.add_argument("--folder", type=Path, default=ROOT / "references", help="recordings (references/)")
     made.add_argument("--language", type=words, default=[], metavar="L,L", help="of the recordings (all)")
     made.add_argument("--only", choices=["single"], help="leave out long, composed and paused recordings")
-    made.add_argument("--speakers", type=integers, default=[1], metavar="N,N", help="speakers of each run (1)")
     made.add_argument("--speed", type=float, default=1.0, help="2 is twice as fast as live (1)")
     made.add_argument("--cores", type=int, metavar="N", help="use so many cores for the server (all)")
-    made.add_argument("--list", action="store_true", help="print the text of each recording")
     given = made.parse_args()
     given.ask = given.language[0] if len(given.language) == 1 else "auto"
     recordings = [each for each in load(given.folder, given.language, single=given.only == "single") if each.text]
-    settings = server_settings(given.backend, max(given.speakers) + 8, given.set)
+    settings = server_settings(given.backend, 8, given.set)
     cores = sorted(os.sched_getaffinity(0))[: given.cores]
     ran = conditions("accuracy", settings, server=cores)
-    progress, results = Progress(len(given.speakers) + 1), list[Result]()
+    progress = Progress(2)
     with ServerProcess(APP, settings, cores) as server:
-        for speakers in given.speakers:
-            progress.step(f"streamed by {speakers}")
-            results.append(streamed(server, recordings, speakers, given))
+        progress.step("streamed")
+        results = [streamed(server, recordings, given)]
         progress.step("uploaded")
         results.append(uploaded(server, recordings, given.ask))
     print(f"{len(recordings)} recordings, {sum(each.seconds for each in recordings):.0f} s\n")
@@ -147,8 +133,6 @@ def main() -> None:
     print(f"\nTimes in ms\n{table([each.time_row() for each in results])}")
     for result in results:
         print("\n".join(f"{result.way}: {problem}" for problem in result.problems))
-        if given.list:
-            print("\n".join(f"{recording.name}: {text}" for recording, text in result.texts))
     write_json(given, ran | {"results": [each.as_json() for each in results]})
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import uvloop
 
 from bench.common import transcript, word_error_rate
-from bench.common.paced_sender import SLOTS, GeneratorLoad, PacedSender, sending
-from bench.common.recordings import FRAMES_PER_SECOND, Part, Playlist, PlaylistBuilder
+from bench.common.paced_sender import GeneratorLoad, PacedSender, sending
+from bench.common.recordings import FRAMES_PER_SECOND, Part, Playlist, Recording, in_order, shuffled
 from bench.common.server_process import ServerProcess, Usage
 from bench.common.stats import Summary, summary
 from bench.common.transcript import Transcript, Utterance, word_errors
@@ -73,12 +73,10 @@ async def play(
         silent_server: the server sends nothing (the bare socket): do not wait for `ready`, nor for finals.
     """
     dropped_before = server.metric(_DROPPED)
-    generator = random.Random(seed)  # noqa: S311 - reproducible, not secret
-    slots = [generator.randrange(SLOTS) for _ in playlists]
     seconds = max(playlist.seconds for playlist in playlists) / speed
     frames = [iter(playlist.frames) for playlist in playlists]
     async with connected(server.port, frames, wait_for_message=not silent_server, language=language) as clients:
-        sender = PacedSender(clients, slots, speed)
+        sender = PacedSender(clients, seed, speed)
         async with sending(sender) as all_sent:
             began = time.monotonic()
             while (left := began + seconds - time.monotonic()) > 0:
@@ -146,7 +144,7 @@ class Level:
 class LevelMeter:
     """The parameters that all levels of a measurement share."""
 
-    builder: PlaylistBuilder
+    recordings: Sequence[Recording]
     seconds: float  # length of the measured window
     warm_seconds: float  # all streams speak for so long before the window
     seed: int
@@ -161,7 +159,7 @@ class LevelMeter:
         """
         common: dict[str, Any] = {"silent_server": silent_server, "language": self.language, "seed": self.seed}
         # One stream, so that whatever the server loads at its first use counts as idle.
-        warm_up = self.builder.sequence(self.builder.recordings[:1])
+        warm_up = in_order(self.recordings[:1])
         uvloop.run(play(server, [warm_up], speed=_WARM_UP_SPEED, **common))
         idle_rss = rss = server.rss_bytes()
         idle_threads = server.threads()
@@ -178,7 +176,7 @@ class LevelMeter:
 
         generator = random.Random(self.seed * 1000 + streams)  # noqa: S311 - reproducible, not secret
         total = self.warm_seconds + self.seconds + SETTLE_SECONDS
-        playlists = [self.builder.shuffled(total, generator) for _ in range(streams)]
+        playlists = [shuffled(self.recordings, total, generator) for _ in range(streams)]
         played = uvloop.run(play(server, playlists, poll=read_counters, **common))
         (before, first, _), (after, last, threads) = ends
         spent, audio = after - before, max(1, last - first) / FRAMES_PER_SECOND

@@ -10,6 +10,7 @@ import json
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -116,12 +117,6 @@ def concatenate(recordings: Sequence[Recording], seconds: float, gap_ms: int) ->
     return bytes(pcm[:size])
 
 
-def encode(pcm: bytes) -> list[bytes]:
-    """PCM as WebSocket messages of 20 ms."""
-    starts = range(0, len(pcm), FRAME_BYTES)
-    return [client_frame(Opcode.BINARY, pcm[first : first + FRAME_BYTES]) for first in starts]
-
-
 @dataclass(frozen=True, slots=True)
 class Part:
     """A recording at its place in a playlist."""
@@ -144,37 +139,38 @@ class Playlist:
         return len(self.frames) / FRAMES_PER_SECOND
 
 
-class PlaylistBuilder:
-    """Encodes each recording once and builds playlists of them, so that many speakers share the memory."""
+@cache
+def _messages(recording: Recording) -> Sequence[bytes]:
+    """The recording as WebSocket messages of 20 ms; encoded once, so that many speakers share the memory."""
+    starts = range(0, len(recording.pcm), FRAME_BYTES)
+    return [client_frame(Opcode.BINARY, recording.pcm[first : first + FRAME_BYTES]) for first in starts]
 
-    def __init__(self, recordings: Iterable[Recording]) -> None:
-        self._encoded = {recording: encode(recording.pcm) for recording in recordings}
-        self.recordings = list(self._encoded)
 
-    def sequence(self, recordings: Iterable[Recording], lead_ms: int = 0) -> Playlist:
-        """`lead_ms` of silence, then the recordings in this order, each followed by `GAP_MS` of silence."""
-        frames: list[bytes] = [_SILENT_FRAME] * (lead_ms // FRAME_MS)
-        parts: list[Part] = []
-        for recording in recordings:
-            start = len(frames) * FRAME_MS
-            frames += self._encoded[recording]
-            frames += [_SILENT_FRAME] * (GAP_MS // FRAME_MS)
-            parts.append(Part(recording, start, len(frames) * FRAME_MS))
-        return Playlist(frames, parts)
+def in_order(recordings: Iterable[Recording]) -> Playlist:
+    """The recordings in this order, each followed by `GAP_MS` of silence."""
+    frames, parts = list[bytes](), list[Part]()
+    for recording in recordings:
+        start = len(frames) * FRAME_MS
+        frames += _messages(recording)
+        frames += [_SILENT_FRAME] * (GAP_MS // FRAME_MS)
+        parts.append(Part(recording, start, len(frames) * FRAME_MS))
+    return Playlist(frames, parts)
 
-    def shuffled(self, seconds: float, generator: random.Random) -> Playlist:
-        """`seconds` of the recordings in random orders. It starts at a random point of the first recording."""
-        recordings = self.recordings[:]
-        order: list[Recording] = []
-        length = 0.0
-        while length < seconds + max(each.seconds for each in recordings) + GAP_MS / 1000:
-            generator.shuffle(recordings)
-            order += recordings
-            length += sum(each.seconds + GAP_MS / 1000 for each in recordings)
-        whole = self.sequence(order)
-        skipped = generator.randrange(whole.parts[0].end_ms // FRAME_MS)
-        frames = whole.frames[skipped : skipped + round(seconds * FRAMES_PER_SECOND)]
-        shift = skipped * FRAME_MS
-        parts = [Part(part.recording, part.start_ms - shift, part.end_ms - shift) for part in whole.parts]
-        inside = [part for part in parts if part.start_ms >= 0 and part.end_ms <= len(frames) * FRAME_MS]
-        return Playlist(frames, inside)
+
+def shuffled(recordings: Sequence[Recording], seconds: float, generator: random.Random) -> Playlist:
+    """`seconds` of the recordings in random orders. It starts at a random point of the first recording."""
+    order = list[Recording]()
+    while _seconds(order) < seconds + max(_seconds([each]) for each in recordings):
+        order += generator.sample(recordings, len(recordings))
+    whole = in_order(order)
+    skipped = generator.randrange(whole.parts[0].end_ms // FRAME_MS)
+    frames = whole.frames[skipped : skipped + round(seconds * FRAMES_PER_SECOND)]
+    shift = skipped * FRAME_MS
+    parts = [Part(part.recording, part.start_ms - shift, part.end_ms - shift) for part in whole.parts]
+    inside = [part for part in parts if part.start_ms >= 0 and part.end_ms <= len(frames) * FRAME_MS]
+    return Playlist(frames, inside)
+
+
+def _seconds(recordings: Iterable[Recording]) -> float:
+    """Length of the recordings, each with its silence."""
+    return sum(each.seconds + GAP_MS / 1000 for each in recordings)

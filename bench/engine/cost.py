@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.common.live_load import Level, LevelMeter
-from bench.common.recordings import GAP_MS, PlaylistBuilder, concatenate, load
+from bench.common.recordings import GAP_MS, concatenate, load
 from bench.common.report import Progress, conditions, integers, parser, table, write_json
 from bench.common.server_process import APP, ROOT, ServerProcess, server_settings
 from bench.common.stats import rounded
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> None:
     given = made.parse_args(arguments)
     cores = given.cores or sorted(os.sched_getaffinity(0))
     recordings = [each for each in load(given.folder, [given.language], single=True) if each.text]
-    builder, file = PlaylistBuilder(recordings), concatenate(recordings, given.file_seconds, GAP_MS)
+    file = concatenate(recordings, given.file_seconds, GAP_MS)
     length = sum(each.seconds + GAP_MS / 1000 for each in recordings)
     speech = sum(each.voiced_seconds() for each in recordings) / length
     backends = list(dict.fromkeys(["mock", given.backend]))
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> None:
     for backend in backends:
         progress.step(backend)
         settings = server_settings(backend, max(given.streams) + 8, given.set)
-        meter = LevelMeter(builder, given.seconds, WARM_SECONDS, given.seed, given.language)
+        meter = LevelMeter(recordings, given.seconds, WARM_SECONDS, given.seed, given.language)
         with ServerProcess(APP, settings, cores, ready_seconds=READY_SECONDS) as server:
             levels = [meter.measure(server, streams) for streams in given.streams]
             before = server.usage()

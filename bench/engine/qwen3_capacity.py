@@ -27,7 +27,7 @@ import httpx
 
 from bench.common.live_load import Level, LevelMeter
 from bench.common.paced_sender import PacedSender
-from bench.common.recordings import PlaylistBuilder, Recording, concatenate, load
+from bench.common.recordings import Recording, concatenate, load
 from bench.common.report import Row, conditions, integers, parser, write_json
 from bench.common.server_process import ROOT, ServerProcess, server_settings
 from bench.common.stats import rounded, summary
@@ -118,13 +118,13 @@ def main(arguments: Sequence[str]) -> None:
     made.add_argument("--utterances", type=integers, default=[3, 6, 12, 20], metavar="N,N", help="s (3,6,12,20)")
     given = made.parse_args(arguments)
     cores = sorted(os.sched_getaffinity(0))
-    builder = PlaylistBuilder(utterances(load(ROOT / "references", ["en"], single=True), given.utterances))
+    recordings = utterances(load(ROOT / "references", ["en"], single=True), given.utterances)
     decodes: dict[int, dict[str, Any]] = {}
     with model_folder(given.shape, given.tiny) as folder:
         settings = {"STT_VLLM_MODEL": str(folder), "STT_VLLM_GPU_MEMORY": str(GPU_MEMORY[given.shape])}
         settings |= server_settings("qwen3", max(given.most, *given.levels, 0) + 8, given.set)
         ran = conditions("engine qwen3-capacity", settings, server=cores, load=cores)
-        meter = LevelMeter(builder, given.seconds, given.warm, given.seed)
+        meter = LevelMeter(recordings, given.seconds, given.warm, given.seed)
         with ServerProcess(SERVER, settings | {"HF_HUB_OFFLINE": "1"}, cores, ready_seconds=READY_SECONDS) as server:
 
             def measure(streams: int) -> Level:

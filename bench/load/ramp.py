@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.common.live_load import Level, LevelMeter
-from bench.common.recordings import PlaylistBuilder, load
+from bench.common.recordings import load
 from bench.common.report import Progress, Row, conditions, integers, parser, table, words, write_json
 from bench.common.server_process import APP, ROOT, ServerProcess, server_settings
 from bench.common.stats import rounded
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str]) -> None:
     settings = server_settings(given.backend, max(given.most, *given.levels, 0) + 8, given.set)
     recordings = [each for each in load(given.folder, given.language, single=True) if each.text]
     language = given.language[0] if len(given.language) == 1 else "auto"
-    meter = LevelMeter(PlaylistBuilder(recordings), given.seconds, given.warm, given.seed, language)
+    meter = LevelMeter(recordings, given.seconds, given.warm, given.seed, language)
     ran = conditions("load ramp", settings, server=given.cores, load=cores)
 
     def measure(streams: int) -> Level:

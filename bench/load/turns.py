@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 
 from bench.common.live_load import Level, LevelMeter
-from bench.common.recordings import PlaylistBuilder, load
+from bench.common.recordings import load
 from bench.common.report import Progress, Row, conditions, integers, print_report
 from bench.common.server_process import APP, ROOT, ServerProcess, server_settings
 from bench.common.stats import Summary, median, rounded, summary
@@ -101,8 +101,7 @@ def measure(
     """
     settings = server_settings("mock", max(given.streams) + 8, given.set)
     ran = conditions(command, settings, server=cores, load=sorted(os.sched_getaffinity(0)))
-    builder = PlaylistBuilder(load(ROOT / "references", single=True))
-    meter = LevelMeter(builder, given.seconds, given.warm, given.seed)
+    meter = LevelMeter(load(ROOT / "references", single=True), given.seconds, given.warm, given.seed)
     progress = Progress(len(given.streams) * given.rounds * len(targets))
     measured = defaultdict[tuple[int, str], list[Level]](list)
     for streams, _, target in product(given.streams, range(given.rounds), targets):

@@ -50,7 +50,7 @@ async def test_everything_that_is_sent_arrives() -> None:
     async with (
         listening(echo) as port,
         connected(port, [iter(FRAMES), iter(())], wait_for_message=True) as (one, other),
-        sending(PacedSender([one], [0], 50)) as all_sent,
+        sending(PacedSender([one], 0, 50)) as all_sent,
     ):
         await all_sent
         assert await commit_all([one], 10) == 0
