@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +48,7 @@ class LiveRun:
         ]
 
 
-Poll = Callable[[PacedSender, float], Awaitable[None]]  # gets the sender and the seconds that have passed
+Poll = Callable[[PacedSender, float], None]  # gets the sender and the seconds that have passed
 
 
 async def play(
@@ -82,7 +82,7 @@ async def play(
             while (left := began + seconds - time.monotonic()) > 0:
                 await asyncio.sleep(min(1.0, left))
                 if poll is not None:
-                    await poll(sender, time.monotonic() - began)
+                    poll(sender, time.monotonic() - began)
             await all_sent
             load = sender.load()
         missing = 0 if silent_server else await commit_all(clients, LAST_FINAL_SECONDS)
@@ -111,6 +111,7 @@ class Level:
     """The result of one level."""
 
     streams: int
+    window: tuple[float, float]  # its ends, in monotonic seconds
     cpu_ms: float  # of the server and its child processes, for one second of audio of one stream
     event_loop_cpu_ms: float  # the event loop's part of it
     wake_ups: float  # voluntary context switches for one second of audio of one stream
@@ -150,12 +151,10 @@ class LevelMeter:
     seed: int
     language: str = "auto"
 
-    def measure(
-        self, server: ServerProcess, streams: int, *, poll: Poll | None = None, silent_server: bool = False
-    ) -> Level:
+    def measure(self, server: ServerProcess, streams: int, *, silent_server: bool = False) -> Level:
         """Measure `streams` live streams; each plays the recordings in a random order of its own.
 
-        `poll` is called about once a second. `silent_server`: see `play`.
+        `silent_server`: see `play`.
         """
         common: dict[str, Any] = {"silent_server": silent_server, "language": self.language, "seed": self.seed}
         # One stream, so that whatever the server loads at its first use counts as idle.
@@ -166,13 +165,11 @@ class LevelMeter:
         ends: list[tuple[Usage, int, int]] = []  # of the window: what was used, frames sent, threads
         due = [self.warm_seconds, self.warm_seconds + self.seconds]
 
-        async def read_counters(sender: PacedSender, passed: float) -> None:
+        def read_counters(sender: PacedSender, passed: float) -> None:
             nonlocal rss
             rss = max(rss, server.rss_bytes())
             if len(ends) < len(due) and passed >= due[len(ends)]:
                 ends.append((server.usage(), sender.frames_sent(), server.threads()))
-            if poll is not None:
-                await poll(sender, passed)
 
         generator = random.Random(self.seed * 1000 + streams)  # noqa: S311 - reproducible, not secret
         total = self.warm_seconds + self.seconds + SETTLE_SECONDS
@@ -183,6 +180,7 @@ class LevelMeter:
         times = times_of(played.utterances(self.warm_seconds * 1000, (self.warm_seconds + self.seconds) * 1000))
         return Level(
             streams=streams,
+            window=(before.seconds, after.seconds),
             cpu_ms=spent.cpu * 1000 / audio,
             event_loop_cpu_ms=spent.event_loop_cpu * 1000 / audio,
             wake_ups=spent.switches / audio,

@@ -5,10 +5,10 @@ The only module of the bench that imports from `inference`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import get_args
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -27,27 +27,27 @@ _EMPTY = np.zeros(0, np.int16)
 Detector = Callable[[], Vad]  # makes a voice activity detector for one connection
 
 
-def detectors_by_name(names: str, threshold: float) -> dict[str, Detector]:
-    """Detectors by name; `names` are separated by commas: `fixed`, `energy`, `silero`. `threshold`: RMS in 16 bits.
+def detectors_by_name(names: Sequence[str]) -> dict[str, Detector]:
+    """The detectors `fixed`, `energy` and `silero`, with the server's default threshold.
 
     Raises:
         SystemExit: a name is unknown, or its package is not installed.
     """
-    return {name: _detector(name, VadOptions(threshold)) for name in names.split(",")}
+    return {name: _detector(name, VadOptions()) for name in names}
 
 
 def _detector(name: str, options: VadOptions) -> Detector:
-    if name == "fixed":
-        return lambda: FixedVad(options.threshold)
-    for known in get_args(vad_factory.Detector):
-        if name == known:
+    match name:
+        case "fixed":
+            return lambda: FixedVad(options.threshold)
+        case "energy" | "silero":
             try:
-                vad_factory.check(known)
+                vad_factory.check(name)
             except vad_factory.VadUnavailable as error:
                 raise SystemExit(str(error)) from error
-            make = vad_factory.load(known)
-            return lambda: make(options)
-    raise SystemExit(f"unknown detector: {name}")
+            return partial(vad_factory.load(name), options)
+        case _:
+            raise SystemExit(f"unknown detector: {name}")
 
 
 @dataclass(frozen=True, slots=True)

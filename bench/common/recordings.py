@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 import soundfile
+from websockets.frames import Opcode
 
-from bench.common.websocket_client import Opcode, client_frame
+from bench.common.websocket_client import client_frame
 from protocol.pcm import BYTES_PER_SAMPLE, FRAME_MS, FRAME_SAMPLES, SAMPLE_RATE, frame_rms, samples_of, to_signal
 
 FRAME_BYTES = FRAME_SAMPLES * BYTES_PER_SAMPLE

@@ -134,8 +134,9 @@ def main(arguments: Sequence[str]) -> None:
     made = parser("endpoints noise", __doc__)
     made.add_argument("--folder", type=Path, help="recordings besides references/")
     made.add_argument("--half", choices=["tune", "report"], default="report", help="of the speakers (report)")
-    made.add_argument("--detectors", default="fixed,energy", help="fixed, energy, silero (fixed,energy)")
-    made.add_argument("--threshold", type=float, default=300, help="STT_VAD_THRESHOLD (300)")
+    made.add_argument(
+        "--detectors", type=words, default=["fixed", "energy"], help="fixed, energy, silero (fixed,energy)"
+    )
     made.add_argument("--noises", type=words, default=NOISES, metavar="N,N", help=f"({','.join(NOISES)})")
     made.add_argument("--ratios", type=integers, default=[20, 10, 5, 0], metavar="DB,DB", help="SNR (20,10,5,0)")
     made.add_argument("--levels", type=integers, default=[-6, -12, -18, -24, -30], metavar="DB,DB", help="peaks, dBFS")
@@ -144,7 +145,7 @@ def main(arguments: Sequence[str]) -> None:
     tune, report = halves(recordings)
     chosen, others = (tune, report) if given.half == "tune" else (report, tune)
     all_scenes = scenes(chosen)
-    detectors = detectors_by_name(given.detectors, given.threshold)
+    detectors = detectors_by_name(given.detectors)
     ran = conditions("endpoints noise", {}) | {"recordings": [each.name for each in chosen]}
     cells: list[Cell] = []
     progress = Progress(len(all_scenes))

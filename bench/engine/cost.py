@@ -22,7 +22,7 @@ from bench.common.report import Progress, conditions, integers, parser, table, w
 from bench.common.server_process import APP, ROOT, ServerProcess, server_settings
 from bench.common.stats import rounded
 
-READY_SECONDS, WARM_SECONDS = 900.0, 5.0
+WARM_SECONDS = 5.0
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -49,12 +49,12 @@ def main(arguments: Sequence[str]) -> None:
         progress.step(backend)
         settings = server_settings(backend, max(given.streams) + 8, given.set)
         meter = LevelMeter(recordings, given.seconds, WARM_SECONDS, given.seed, given.language)
-        with ServerProcess(APP, settings, cores, ready_seconds=READY_SECONDS) as server:
+        with ServerProcess(APP, settings, cores) as server:
             levels = [meter.measure(server, streams) for streams in given.streams]
             before = server.usage()
             server.transcribe(file, given.language).raise_for_status()
             spent = server.usage() - before
-            start = {"start_s": rounded(server.start_seconds, 1), "rss_mb": server.total_rss_bytes() // 10**6}
+            start = {"start_s": rounded(server.start_seconds, 1), "rss_mb": server.rss_bytes() // 10**6}
         file_cost = {
             "file_cpu": round(spent.cpu / given.file_seconds, 3),
             "file_speed": round(given.file_seconds / spent.seconds, 1),

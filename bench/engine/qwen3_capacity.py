@@ -13,7 +13,6 @@ mean_ms (JSON)    the parts of a decode: waiting, rendering and decoding
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shutil
@@ -26,7 +25,6 @@ from typing import Any
 import httpx
 
 from bench.common.live_load import Level, LevelMeter
-from bench.common.paced_sender import PacedSender
 from bench.common.recordings import Recording, concatenate, load
 from bench.common.report import Row, conditions, integers, parser, write_json
 from bench.common.server_process import ROOT, ServerProcess, server_settings
@@ -34,7 +32,6 @@ from bench.common.stats import rounded, summary
 from bench.load.ramp import add_arguments, climb, report
 
 SERVER = ("-m", "uvicorn", "bench.engine.scripted_qwen3:build", "--factory", "--log-level", "warning")
-READY_SECONDS = 900.0  # the first start compiles the model; a busy CPU takes minutes to warm up
 GPU_MEMORY = {"1.7b": 0.85, "tiny": 0.2}  # part of the GPU's memory, or of the machine's on a CPU
 PURPOSES = ("refresh", "final")
 PARTS = ("waiting", "rendering", "decoding")  # of a decode
@@ -72,7 +69,7 @@ def configuration(shape: str, tiny: Path = TINY) -> dict[str, Any]:
 
 def summarise(decodes: Sequence[dict[str, Any]], seconds: float, streams: int) -> dict[str, Any]:
     """Times of the decodes of a window of `seconds`, by purpose."""
-    found: dict[str, Any] = {}
+    found = dict[str, Any]()
     for purpose in PURPOSES:
         mine = [each for each in decodes if each["purpose"] == purpose]
         found[purpose] = {
@@ -82,11 +79,7 @@ def summarise(decodes: Sequence[dict[str, Any]], seconds: float, streams: int) -
             },
             "per_stream_second": round(len(mine) / seconds / streams, 2),
         }
-    computed = sum(each["prompt_tokens"] - each["cached_tokens"] for each in decodes)
-    return found | {
-        "text_tokens_per_second": round(sum(each["text_tokens"] for each in decodes) / seconds),
-        "prompt_tokens_computed_per_second": round(computed / seconds),
-    }
+    return found
 
 
 def row(level: Level, decodes: dict[str, Any]) -> Row:
@@ -125,18 +118,14 @@ def main(arguments: Sequence[str]) -> None:
         settings |= server_settings("qwen3", max(given.most, *given.levels, 0) + 8, given.set)
         ran = conditions("engine qwen3-capacity", settings, server=cores, load=cores)
         meter = LevelMeter(recordings, given.seconds, given.warm, given.seed)
-        with ServerProcess(SERVER, settings | {"HF_HUB_OFFLINE": "1"}, cores, ready_seconds=READY_SECONDS) as server:
+        with ServerProcess(SERVER, settings | {"HF_HUB_OFFLINE": "1"}, cores) as server:
 
             def measure(streams: int) -> Level:
-                taken: list[dict[str, Any]] = []
-
-                async def take(_: PacedSender, passed: float) -> None:
-                    answer = await asyncio.to_thread(httpx.get, f"{server.url}/bench/decodes", timeout=30)
-                    if given.warm < passed <= given.warm + given.seconds + 1:
-                        taken.extend(answer.json())
-
-                level = meter.measure(server, streams, poll=take)
-                decodes[streams] = summarise(taken, given.seconds, streams)
+                level = meter.measure(server, streams)
+                answer = httpx.get(f"{server.url}/bench/decodes", timeout=30)
+                first, last = level.window
+                inside = [each for each in answer.json() if first < each["ended"] <= last]
+                decodes[streams] = summarise(inside, given.seconds, streams)
                 return level
 
             levels = climb(measure, given)

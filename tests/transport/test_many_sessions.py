@@ -10,8 +10,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from websockets.frames import Opcode
+
 from bench.common.paced_sender import PacedSender, sending
-from bench.common.websocket_client import Opcode, StreamClient, client_frame, commit_all, connected
+from bench.common.websocket_client import StreamClient, client_frame, commit_all, connected
 from tests.audio import reference, silence, text_of
 from tests.server import Server, eventually
 

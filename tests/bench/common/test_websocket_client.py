@@ -9,10 +9,11 @@ from functools import wraps
 
 import pytest
 from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.frames import Opcode
 from websockets.http11 import Request, Response
 
 from bench.common.paced_sender import PacedSender, sending
-from bench.common.websocket_client import ConnectionRefused, Opcode, client_frame, commit_all, connect, connected
+from bench.common.websocket_client import ConnectionRefused, client_frame, commit_all, connect, connected
 
 FRAMES = [client_frame(Opcode.BINARY, bytes([number]) * 640) for number in range(20)]
 

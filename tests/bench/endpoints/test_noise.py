@@ -107,7 +107,7 @@ def test_count() -> None:
 def test_unknown_detectors_are_refused() -> None:
     """By name."""
     with pytest.raises(SystemExit, match="unknown detector: psychic"):
-        detectors_by_name("fixed,psychic", 300)
+        detectors_by_name(["fixed", "psychic"])
 
 
 def test_noise_command(tmp_path: Path) -> None:

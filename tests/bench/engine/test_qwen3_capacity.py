@@ -72,13 +72,11 @@ def test_utterances() -> None:
 
 
 def test_decodes_are_summed_by_purpose() -> None:
-    """Each purpose has its own times, and tokens are counted over all of them."""
+    """Each purpose has its own times."""
     took = {"waiting": 0.001, "rendering": 0.002, "decoding": 0.007}
-    tokens = {"prompt_tokens": 100, "cached_tokens": 40, "text_tokens": 10}
-    decodes = [{"purpose": purpose, **took, **tokens} for purpose in ("refresh", "batch", "refresh", "final")]
+    decodes = [{"purpose": purpose, **took} for purpose in ("refresh", "batch", "refresh", "final")]
     found = summarise(decodes, seconds=2, streams=2)
     assert (found["refresh"]["ms"]["count"], found["final"]["ms"]["count"]) == (2, 1)
     assert found["refresh"]["ms"]["p50"] == 10
     assert found["refresh"]["per_stream_second"] == 0.5
     assert found["refresh"]["mean_ms"] == {"waiting": 1, "rendering": 2, "decoding": 7}
-    assert found["prompt_tokens_computed_per_second"] == 120
