@@ -6,9 +6,9 @@ for the language of --language if it is a single one, else for `auto`.
 
 wer             word error rate; in Chinese, Japanese and Korean of characters; ci95: bootstrap over recordings
 revised         words of partials that were changed later, for each word of the finals
-first_token, latency    first_token_ms and latency_ms of the finals: the server's own measures
-first_partial   from sending the first voiced sample to the first text, seen by the client
-endpoint        from sending the last frame of an endpoint's silence to its final, seen by the client
+first_token, latency    in ms: first_token_ms and latency_ms of the finals: the server's own measures
+first_partial   in ms, from sending the first voiced sample to the first text, seen by the client
+endpoint        in ms, from sending the last frame of an endpoint's silence to its final, seen by the client
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import uvloop
 
 from bench.common.live_load import play, times_of
 from bench.common.recordings import Recording, in_order, load
-from bench.common.report import Progress, Row, conditions, parser, table, words, write_json
+from bench.common.report import Progress, Row, conditions, parser, print_report, words
 from bench.common.server_process import APP, ROOT, ServerProcess, server_settings
 from bench.common.stats import Summary, summary
 from bench.common.transcript import joined
@@ -50,21 +50,12 @@ class Result:
         of = {name: describe(one for language, one in scores if language == name) for name in languages}
         return {"all": describe(one for _, one in scores)} | (of if len(of) > 1 else {})
 
-    def accuracy_rows(self) -> list[Row]:
-        """One line of the first table for each language."""
-        facts = dict.fromkeys(("utterances", "revised", "dropped")) | self.facts
-        return [
-            {"way": self.way, "language": language, **rate, **(facts if language == "all" else {})}
-            for language, rate in self.word_error_rates().items()
-        ]
-
-    def time_row(self) -> Row:
-        """One line of the second table."""
+    def rows(self) -> list[Row]:
+        """One line of the table for each language; the first, of all languages, has the times too."""
         pairs = [(name, percentile) for name in TIMES for percentile in ("p50", "p95")]
-        return {"way": self.way} | {
-            f"{name.removesuffix('_ms')} {percentile}": self.times.get(name, {}).get(percentile)
-            for name, percentile in pairs
-        }
+        times = {f"{name.removesuffix('_ms')} {each}": self.times.get(name, {}).get(each) for name, each in pairs}
+        rates = [{"way": self.way, "language": language} | rate for language, rate in self.word_error_rates().items()]
+        return [rates[0] | self.facts | times, *rates[1:]]
 
     def as_json(self) -> dict[str, Any]:
         """Everything, with the text of each recording."""
@@ -81,15 +72,18 @@ def streamed(server: ServerProcess, recordings: Sequence[Recording], given: argp
     """One speaker streams all recordings."""
     done = uvloop.run(play(server, [in_order(recordings)], language=given.ask, seed=given.seed, speed=given.speed))
     utterances = done.utterances()
-    result = Result("streamed", problems=sorted(set(done.errors)))
-    result.times = {name: summary(values) for name, values in times_of(utterances).items()}
     revised, shown = sum(each.revised_words for each in utterances), sum(each.words for each in utterances)
-    result.facts = {"utterances": len(utterances), "revised": round(revised / max(1, shown), 2)}
-    result.facts["dropped"] = done.dropped
-    if done.generator.was_the_limit:
-        result.problems.append(f"THE GENERATOR WAS THE LIMIT: {done.generator}")
-    result.texts = [(part.recording, joined(said)) for part, said in done.parts()]
-    return result
+    return Result(
+        "streamed",
+        texts=[(part.recording, joined(said)) for part, said in done.parts()],
+        times={name: summary(values) for name, values in times_of(utterances).items()},
+        facts={
+            "utterances": len(utterances),
+            "revised": round(revised / max(1, shown), 2),
+            "dropped": done.dropped,
+        },
+        problems=done.problems(),
+    )
 
 
 def uploaded(server: ServerProcess, recordings: Sequence[Recording], language: str) -> Result:
@@ -129,11 +123,9 @@ def main() -> None:
         progress.step("uploaded")
         results.append(uploaded(server, recordings, given.ask))
     print(f"{len(recordings)} recordings, {sum(each.seconds for each in recordings):.0f} s\n")
-    print(table([row for each in results for row in each.accuracy_rows()]))
-    print(f"\nTimes in ms\n{table([each.time_row() for each in results])}")
-    for result in results:
-        print("\n".join(f"{result.way}: {problem}" for problem in result.problems))
-    write_json(given, ran | {"results": [each.as_json() for each in results]})
+    rows = [row for each in results for row in each.rows()]
+    problems = [f"{each.way}: {problem}" for each in results for problem in each.problems]
+    print_report(given, ran, rows, problems, results=[each.as_json() for each in results])
 
 
 if __name__ == "__main__":

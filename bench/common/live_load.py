@@ -35,6 +35,12 @@ class LiveRun:
     dropped: int  # audio messages that the server dropped
     errors: Sequence[str]  # of all connections
 
+    def problems(self) -> list[str]:
+        """Reasons to doubt what was measured: errors, drops, and a generator that was the limit."""
+        found = [f"ERROR: {error}" for error in sorted(set(self.errors))]
+        found += [f"DROPPED: {self.dropped} messages"] * bool(self.dropped)
+        return found + [f"THE GENERATOR WAS THE LIMIT: {self.generator}"] * self.generator.was_the_limit
+
     def utterances(self, begin_ms: float = 0, end_ms: float = float("inf")) -> list[Utterance]:
         """All utterances whose last voiced sample lies between two positions of their speaker's audio."""
         return [each for one in self.transcripts for each in one.utterances if begin_ms <= each.final.end_ms < end_ms]
@@ -127,18 +133,12 @@ class Level:
     dropped: int
     errors: Sequence[str]
     generator: GeneratorLoad
+    problems: Sequence[str]  # reasons to doubt it
 
     def passed(self, limit_ms: float) -> bool:
         """Whether p95 of endpoint to final is at most `limit_ms`, without drops and errors."""
         p95 = self.endpoint_ms["p95"]
         return p95 is not None and p95 <= limit_ms and not self.dropped and not self.errors
-
-    def problems(self, name: str) -> list[str]:
-        """Lines for the report: errors, and whether the generator was the limit."""
-        found = [f"ERROR: {name}: {error}" for error in sorted(set(self.errors))]
-        if self.generator.was_the_limit:
-            found.append(f"THE GENERATOR WAS THE LIMIT: {name}: {self.generator}")
-        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,4 +193,5 @@ class LevelMeter:
             dropped=played.dropped,
             errors=played.errors,
             generator=played.generator,
+            problems=played.problems(),
         )

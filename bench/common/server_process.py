@@ -19,7 +19,6 @@ from tools.local_server import LocalServer, ServerFailed
 
 ROOT = Path(__file__).parents[2]
 APP = ("app.py",)  # starts the server as a user does; the port comes from the environment
-READY_SECONDS = 900.0  # a model may be compiled before the first start; a busy CPU takes minutes to warm up
 HTTP_TIMEOUT_SECONDS = 1800.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -71,22 +70,15 @@ class ServerProcess(LocalServer):
 
     def __enter__(self) -> ServerProcess:
         try:
-            self._wait_ready()
+            self.wait_until_ready()
+        except ServerFailed as failure:
+            self.__exit__()
+            raise SystemExit(str(failure)) from failure
         except BaseException:
             self.__exit__()
             raise
         self.start_seconds = time.monotonic() - self._started
         return self
-
-    def _wait_ready(self) -> None:
-        try:
-            while not self.is_ready():
-                if (passed := time.monotonic() - self._started) > READY_SECONDS:
-                    raise SystemExit(f"the server was not ready after {READY_SECONDS:.0f} s")
-                # Requests take time from the core that loads the engine, so their number is limited.
-                time.sleep(min(1.0, max(0.05, passed / 20)))
-        except ServerFailed as failure:
-            raise SystemExit(str(failure)) from failure
 
     def __exit__(self, *_: object) -> None:
         self.process.terminate()

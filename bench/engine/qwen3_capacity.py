@@ -26,7 +26,7 @@ import httpx
 
 from bench.common.live_load import Level, LevelMeter
 from bench.common.recordings import Recording, concatenate, load
-from bench.common.report import Row, conditions, integers, parser, write_json
+from bench.common.report import Row, conditions, integers, parser
 from bench.common.server_process import ROOT, ServerProcess, server_settings
 from bench.common.stats import rounded, summary
 from bench.load.ramp import add_arguments, climb, report
@@ -41,26 +41,21 @@ TINY = ROOT / "references" / "tiny-qwen3-asr"
 
 
 @contextmanager
-def model_folder(shape: str, tiny: Path = TINY) -> Iterator[Path]:
+def model_folder(shape: str) -> Iterator[Path]:
     """A model folder of this shape without weights, for vLLM's `load_format="dummy"`; it is removed at the end.
 
     Tokenizer, feature extractor and token ids come from the tiny checkpoint of the same architecture.
-
-    Raises:
-        SystemExit: `tiny` holds no checkpoint.
     """
-    if not (tiny / "config.json").exists():
-        raise SystemExit(f"{tiny} has no config.json: --tiny names the folder of the tiny checkpoint")
     with TemporaryDirectory(prefix="bench-shape-") as name:
         folder = Path(name)
-        shutil.copytree(tiny, folder, ignore=shutil.ignore_patterns("*.safetensors", "*.md"), dirs_exist_ok=True)
-        (folder / "config.json").write_text(json.dumps(configuration(shape, tiny), indent=1), encoding="utf-8")
+        shutil.copytree(TINY, folder, ignore=shutil.ignore_patterns("*.safetensors", "*.md"), dirs_exist_ok=True)
+        (folder / "config.json").write_text(json.dumps(configuration(shape), indent=1), encoding="utf-8")
         yield folder
 
 
-def configuration(shape: str, tiny: Path = TINY) -> dict[str, Any]:
+def configuration(shape: str) -> dict[str, Any]:
     """The config.json of the shape."""
-    made: dict[str, Any] = json.loads((tiny / "config.json").read_text(encoding="utf-8"))
+    made: dict[str, Any] = json.loads((TINY / "config.json").read_text(encoding="utf-8"))
     differences: dict[str, dict[str, Any]] = json.loads((FOLDER / f"{shape}.json").read_text(encoding="utf-8"))
     for part, sizes in differences.items():
         made["thinker_config"][part] |= sizes
@@ -107,13 +102,12 @@ def main(arguments: Sequence[str]) -> None:
     made = parser("engine qwen3-capacity", __doc__)
     add_arguments(made, 10.0)
     made.add_argument("--shape", choices=SHAPES, default="1.7b", help="size of the model (1.7b)")
-    made.add_argument("--tiny", type=Path, default=TINY, help="folder of the tiny checkpoint")
     made.add_argument("--utterances", type=integers, default=[3, 6, 12, 20], metavar="N,N", help="s (3,6,12,20)")
     given = made.parse_args(arguments)
     cores = sorted(os.sched_getaffinity(0))
     recordings = utterances(load(ROOT / "references", ["en"], single=True), given.utterances)
     decodes: dict[int, dict[str, Any]] = {}
-    with model_folder(given.shape, given.tiny) as folder:
+    with model_folder(given.shape) as folder:
         settings = {"STT_VLLM_MODEL": str(folder), "STT_VLLM_GPU_MEMORY": str(GPU_MEMORY[given.shape])}
         settings |= server_settings("qwen3", max(given.most, *given.levels, 0) + 8, given.set)
         ran = conditions("engine qwen3-capacity", settings, server=cores, load=cores)
@@ -130,5 +124,4 @@ def main(arguments: Sequence[str]) -> None:
 
             levels = climb(measure, given)
     rows = [row(level, decodes[streams]) for streams, level in levels.items()]
-    told = report(levels, rows, given) | {"shape": given.shape, "decodes": [decodes[each] for each in levels]}
-    write_json(given, ran | told)
+    report(given, ran, levels, rows, shape=given.shape, decodes=[decodes[each] for each in levels])

@@ -22,7 +22,7 @@ from backends.whisper.transcription import Request, decode_finals, decode_once
 from bench.common.noisy_scenes import pink
 from bench.common.offline_segmentation import utterances
 from bench.common.recordings import Recording, load
-from bench.common.report import Progress, Row, conditions, integers, parser, print_report, words
+from bench.common.report import Progress, Row, conditions, parser, print_report, words
 from bench.common.word_error_rate import describe, score
 from protocol.pcm import SAMPLE_RATE, Signal, to_signal
 
@@ -50,22 +50,18 @@ def main() -> None:
     made.add_argument("--model", default="base")
     made.add_argument("--languages", type=words, default=["en"], metavar="L,L", help="of the recordings (en)")
     made.add_argument("--noise-db", type=float, help="speech over pink noise; without: as recorded")
-    made.add_argument("--recipes", type=integers, default=list(range(len(RECIPES))), help="numbers, from 0 (all)")
     given = made.parse_args()
     model = Model(Path(os.environ["STT_MODEL_DIR"]) / given.model, choose_hardware("auto", "auto"), 1)
     recordings = [each for each in load(given.folder, given.languages, single=True) if each.text]
     spoken = {recording: _utterances(recording, given.noise_db) for recording in recordings}
     seconds = sum(len(signal) for each in spoken.values() for signal in each) / SAMPLE_RATE
     print(f"{given.model}, {sum(map(len, spoken.values()))} utterances, {seconds:.0f} s of speech")
-    ran, progress, rows = (
-        conditions("engine.whisper_recipes", {"model": given.model, "noise_db": str(given.noise_db)}),
-        Progress(len(given.recipes)),
-        list[Row](),
-    )
-    for name in (list(RECIPES)[number] for number in given.recipes):
+    ran = conditions("engine.whisper_recipes", {"model": given.model, "noise_db": str(given.noise_db)})
+    progress, rows = Progress(len(RECIPES)), list[Row]()
+    for name, recipe in RECIPES.items():
         progress.step(name)
         began = time.process_time()
-        texts = {each: _transcribe(model, RECIPES[name], each, cuts) for each, cuts in spoken.items()}
+        texts = {each: _transcribe(model, recipe, each, cuts) for each, cuts in spoken.items()}
         cpu = (time.process_time() - began) / seconds
         scores = [score(each.text or "", text, each.language) for each, text in texts.items()]
         rows.append({"decode": name, "cpu": round(cpu, 3), **describe(scores)})

@@ -13,11 +13,10 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from bench.common.live_load import Level, LevelMeter
 from bench.common.recordings import load
-from bench.common.report import Progress, Row, conditions, integers, parser, table, words, write_json
+from bench.common.report import Progress, Row, conditions, integers, parser, print_report, words
 from bench.common.server_process import APP, ROOT, ServerProcess, server_settings
 from bench.common.stats import rounded
 
@@ -65,14 +64,15 @@ def climb(measure: Callable[[int], Level], given: argparse.Namespace) -> dict[in
         measured[streams] = measure(streams)
 
 
-def report(levels: Mapping[int, Level], rows: Sequence[Row], given: argparse.Namespace) -> dict[str, Any]:
-    """Print the table and the capacity; returns them for JSON."""
+def report(
+    given: argparse.Namespace, ran: Row, levels: Mapping[int, Level], rows: Sequence[Row], **measured: object
+) -> None:
+    """Print the capacity and the table, and write the JSON, as `print_report` does."""
     carried = capacity({streams: level.passed(given.limit_ms) for streams, level in levels.items()})
-    print(f"{table(rows)}\n\nTimes in ms.")
-    print(f"Capacity with p95 of endpoint to final <= {given.limit_ms:g} ms: {carried} streams.")
-    for streams, level in levels.items():
-        print("\n".join(level.problems(f"{streams} streams")))
-    return {"limit_ms": given.limit_ms, "capacity": carried, "levels": [asdict(each) for each in levels.values()]}
+    print(f"Capacity with p95 of endpoint to final <= {given.limit_ms:g} ms: {carried} streams. Times in ms.\n")
+    problems = [f"{streams} streams: {each}" for streams, level in levels.items() for each in level.problems]
+    told = {"limit_ms": given.limit_ms, "capacity": carried, "levels": [asdict(each) for each in levels.values()]}
+    print_report(given, ran, rows, problems, **told, **measured)
 
 
 def row(level: Level, limit_ms: float) -> Row:
@@ -116,5 +116,4 @@ def main(arguments: Sequence[str]) -> None:
             return meter.measure(server, streams)
 
     levels = climb(measure, given)
-    rows = [row(level, given.limit_ms) for level in levels.values()]
-    write_json(given, ran | report(levels, rows, given))
+    report(given, ran, levels, [row(level, given.limit_ms) for level in levels.values()])

@@ -113,5 +113,5 @@ def measure(
             measured[streams, target.name].append(meter.measure(server, streams, silent_server=target.silent))
     rows = [row(name, mine, measured[streams, targets[0].name]) for (streams, name), mine in measured.items()]
     named = [(name, level) for (_, name), mine in measured.items() for level in mine]
-    problems = [line for name, level in named for line in level.problems(f"{name}, {level.streams} streams")]
+    problems = [f"{name}, {level.streams} streams: {each}" for name, level in named for each in level.problems]
     print_report(given, ran, rows, problems, windows=[{"target": name} | asdict(level) for name, level in named])

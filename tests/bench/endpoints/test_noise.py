@@ -99,9 +99,9 @@ def test_count() -> None:
     noisy = segmentation(400, frames(0, 30), frames(110, 130, decided_at=399), frames(300, 310))
     counts = count(scene, clean, noisy)
 
-    assert (counts.utterances, counts.in_time, counts.voiced, counts.kept) == (2, 1, 80, 50)
-    assert (counts.pauses, counts.separated, counts.false_utterances) == (1, 1, 1)
-    assert counts.later_ms == [-200]
+    assert (counts["utterances"], counts["in_time"], counts["voiced"], counts["kept"]) == (2, 1, 80, 50)
+    assert (counts["pauses"], counts["separated"], counts["false_utterances"]) == (1, 1, 1)
+    assert counts["later_ms"] == [-200]
 
 
 def test_unknown_detectors_are_refused() -> None:
