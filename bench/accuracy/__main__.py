@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,48 +24,47 @@ import uvloop
 
 from bench.common.live_load import play, times_of
 from bench.common.recordings import Recording, in_order, load
-from bench.common.report import Progress, Row, conditions, parser, print_report, words
+from bench.common.report import Row, conditions, parser, print_report, say, words
 from bench.common.server_process import APP, ROOT, ServerProcess, server_settings
-from bench.common.stats import Summary, summary
+from bench.common.stats import summary
 from bench.common.transcript import joined
 from bench.common.word_error_rate import describe, score
 
-TIMES = ("first_token_ms", "first_partial_ms", "latency_ms", "endpoint_ms")
 
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Result:
     """All recordings, transcribed in one way."""
 
     way: str
-    texts: list[tuple[Recording, str]] = field(default_factory=list)
-    times: dict[str, Summary] = field(default_factory=dict)  # in ms
-    facts: dict[str, Any] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-
-    def word_error_rates(self) -> dict[str, dict[str, object]]:
-        """By language, and under `all`."""
-        scores = [(each.language, score(each.text or "", text, each.language)) for each, text in self.texts]
-        languages = sorted({language for language, _ in scores})
-        of = {name: describe(one for language, one in scores if language == name) for name in languages}
-        return {"all": describe(one for _, one in scores)} | (of if len(of) > 1 else {})
+    texts: Sequence[tuple[Recording, str]]
+    columns: Row  # of the table, of all languages together
+    problems: Sequence[str]
 
     def rows(self) -> list[Row]:
-        """One line of the table for each language; the first, of all languages, has the times too."""
-        pairs = [(name, percentile) for name in TIMES for percentile in ("p50", "p95")]
-        times = {f"{name.removesuffix('_ms')} {each}": self.times.get(name, {}).get(each) for name, each in pairs}
-        rates = [{"way": self.way, "language": language} | rate for language, rate in self.word_error_rates().items()]
-        return [rates[0] | self.facts | times, *rates[1:]]
+        """One line of the table for all languages, and one for each if there are several."""
+        scores = [(each.language, score(each.text, text, each.language)) for each, text in self.texts]
+        languages = sorted({language for language, _ in scores})
+        whole = {"way": self.way, "language": "all"} | describe(one for _, one in scores) | dict(self.columns)
+        of_each = [
+            {"way": self.way, "language": name} | describe(one for language, one in scores if language == name)
+            for name in languages
+        ]
+        return [whole, *of_each] if len(languages) > 1 else [whole]
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, with the text of each recording."""
+        """The text of each recording."""
         told = [
             {"file": each.name, "language": each.language, "reference": each.text, "text": text}
-            | asdict(score(each.text or "", text, each.language))
+            | asdict(score(each.text, text, each.language))
             for each, text in self.texts
         ]
-        others = {"times": self.times, "facts": self.facts, "problems": self.problems}
-        return {"way": self.way, "recordings": told, "wer": self.word_error_rates()} | others
+        return {"way": self.way, "recordings": told}
+
+
+def percentiles(times: Mapping[str, Sequence[float]]) -> dict[str, object]:
+    """Columns of times in ms; their names end with `_ms`."""
+    told = {name.removesuffix("_ms"): summary(values) for name, values in times.items()}
+    return {f"{name} {each}": values[each] for name, values in told.items() for each in ("p50", "p95")}
 
 
 def streamed(server: ServerProcess, recordings: Sequence[Recording], given: argparse.Namespace) -> Result:
@@ -73,32 +72,23 @@ def streamed(server: ServerProcess, recordings: Sequence[Recording], given: argp
     done = uvloop.run(play(server, [in_order(recordings)], language=given.ask, seed=given.seed, speed=given.speed))
     utterances = done.utterances()
     revised, shown = sum(each.revised_words for each in utterances), sum(each.words for each in utterances)
-    return Result(
-        "streamed",
-        texts=[(part.recording, joined(said)) for part, said in done.parts()],
-        times={name: summary(values) for name, values in times_of(utterances).items()},
-        facts={
-            "utterances": len(utterances),
-            "revised": round(revised / max(1, shown), 2),
-            "dropped": done.dropped,
-        },
-        problems=done.problems(),
-    )
+    columns = {"utterances": len(utterances), "revised": round(revised / max(1, shown), 2), "dropped": done.dropped}
+    texts = [(part.recording, joined(said)) for part, said in done.parts()]
+    return Result("streamed", texts, columns | percentiles(times_of(utterances)), done.problems())
 
 
 def uploaded(server: ServerProcess, recordings: Sequence[Recording], language: str) -> Result:
     """Each recording as a WAV file over HTTP, one at a time."""
-    result, latencies = Result("http"), list[float]()
+    texts, latencies, problems = list[tuple[Recording, str]](), list[float](), list[str]()
     for recording in recordings:
         answer = server.transcribe(recording.pcm, language)
-        told: dict[str, Any] = answer.json() if answer.is_success else {"text": ""}
-        result.texts.append((recording, told["text"]))
         if answer.is_success:
-            latencies.append(told["latency_ms"])
+            texts.append((recording, answer.json()["text"]))
+            latencies.append(answer.json()["latency_ms"])
         else:
-            result.problems.append(f"{recording.name}: HTTP {answer.status_code} {answer.text[:200]}")
-    result.times["latency_ms"] = summary(latencies)
-    return result
+            texts.append((recording, ""))
+            problems.append(f"{recording.name}: HTTP {answer.status_code} {answer.text[:200]}")
+    return Result("http", texts, percentiles({"latency_ms": latencies}), problems)
 
 
 def main() -> None:
@@ -116,11 +106,10 @@ def main() -> None:
     settings = server_settings(given.backend, 8, given.set)
     cores = sorted(os.sched_getaffinity(0))[: given.cores]
     ran = conditions("accuracy", settings, server=cores)
-    progress = Progress(2)
     with ServerProcess(APP, settings, cores) as server:
-        progress.step("streamed")
+        say("streamed")
         results = [streamed(server, recordings, given)]
-        progress.step("uploaded")
+        say("uploaded")
         results.append(uploaded(server, recordings, given.ask))
     print(f"{len(recordings)} recordings, {sum(each.seconds for each in recordings):.0f} s\n")
     rows = [row for each in results for row in each.rows()]

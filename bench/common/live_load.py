@@ -54,16 +54,13 @@ class LiveRun:
         ]
 
 
-Poll = Callable[[PacedSender, float], None]  # gets the sender and the seconds that have passed
-
-
 async def play(
     server: ServerProcess,
     playlists: Sequence[Playlist],
     *,
     language: str,
     seed: int,
-    poll: Poll | None = None,
+    poll: Callable[[PacedSender, float], None] | None = None,
     speed: float = 1.0,
     silent_server: bool = False,
 ) -> LiveRun:
@@ -74,7 +71,7 @@ async def play(
         playlists: one for each speaker.
         language: the `language` parameter of the connections.
         seed: of the times within 20 ms at which the speakers send.
-        poll: called about once a second.
+        poll: called about once a second with the sender and the seconds that have passed.
         speed: 1 is live.
         silent_server: the server sends nothing (the bare socket): do not wait for `ready`, nor for finals.
     """

@@ -1,7 +1,4 @@
-"""The server's VAD and segmentation without a server: audio of one connection in, positions of utterances out.
-
-The only module of the bench that imports from `inference`.
-"""
+"""The server's VAD and segmentation without a server: audio of one connection in, positions of utterances out."""
 
 from __future__ import annotations
 
@@ -17,9 +14,9 @@ from backends.base import ASRResult, StreamOptions
 from inference import vad_factory
 from inference.segmenter import SegmenterOptions
 from inference.utterance_pipeline import UtteranceEnded, UtterancePipeline
-from inference.vad import EnergyVad, FixedVad, FrameDecisions, Vad, VadOptions
+from inference.vad import FixedVad, FrameDecisions, Vad, VadOptions
 from protocol.events import Reason
-from protocol.pcm import FRAME_SAMPLES, Samples, Signal, samples_of, to_signal
+from protocol.pcm import FRAME_SAMPLES, Samples, Signal, samples_of
 
 CHUNK = samples_of(200)  # samples that a session processes at once while there is no speech
 _EMPTY = np.zeros(0, np.int16)
@@ -137,12 +134,6 @@ def segment(samples: Samples, vad: Vad) -> Segmentation:
         if isinstance(each, UtteranceEnded) and isinstance(each.stream, _LengthRecorder)
     ]
     return Segmentation(utterances, voiced)
-
-
-def utterances(samples: Samples, heard: Signal | None = None) -> list[Signal]:
-    """What the server with its defaults gives an engine of one connection's audio: parts of `heard`, or of it."""
-    signal = to_signal(samples) if heard is None else heard
-    return [signal[each.start : each.end] for each in segment(samples, EnergyVad(VadOptions().threshold)).utterances]
 
 
 def covered(frames: int, spans: list[tuple[int, int]]) -> npt.NDArray[np.bool_]:

@@ -36,7 +36,7 @@ class Recording:
 
     name: str
     pcm: bytes  # PCM16LE, 16 kHz, mono, padded with silence to whole frames of 20 ms
-    text: str | None  # all its words; None: unknown
+    text: str  # all its words; empty: unknown
     language: str  # primary subtag, such as `en`
     single: bool = True  # whether it holds one utterance
 
@@ -76,7 +76,7 @@ def _from_manifest(folder: Path, entry: dict[str, Any]) -> Recording:
     return Recording(
         name=entry["file"],
         pcm=read_pcm(folder / entry["file"]),
-        text=entry["text"],
+        text=entry["text"] or "",
         language=entry["language"].split("-")[0].lower(),
         single=NOT_SINGLE.isdisjoint(entry.get("tags") or ()),
     )

@@ -95,7 +95,7 @@ def by_part(utterances: Iterable[Utterance], parts: Sequence[Part]) -> list[tupl
 
 def word_errors(part: Part, utterances: Iterable[Utterance]) -> Score:
     """Word errors in all utterances of a recording."""
-    return score(part.recording.text or "", joined(utterances), part.recording.language)
+    return score(part.recording.text, joined(utterances), part.recording.language)
 
 
 def joined(utterances: Iterable[Utterance]) -> str:

@@ -23,7 +23,7 @@ from typing import Any
 from bench.common.noisy_scenes import NOISES, STEADY, Scene, halves, noises, scenes
 from bench.common.offline_segmentation import Detector, Segmentation, covered, detectors_by_name, matched, segment
 from bench.common.recordings import load
-from bench.common.report import Progress, Row, conditions, integers, parser, table, words, write_json
+from bench.common.report import Row, conditions, integers, parser, say, table, words, write_json
 from bench.common.server_process import ROOT
 from bench.common.stats import median, rounded
 from protocol.pcm import FRAME_SAMPLES, Signal, ms, samples_of
@@ -115,9 +115,7 @@ def main(arguments: Sequence[str]) -> None:
     made = parser("endpoints noise", __doc__)
     made.add_argument("--folder", type=Path, help="recordings besides references/")
     made.add_argument("--half", choices=["tune", "report"], default="report", help="of the speakers (report)")
-    made.add_argument(
-        "--detectors", type=words, default=["fixed", "energy"], help="fixed, energy, silero (fixed,energy)"
-    )
+    made.add_argument("--detectors", type=words, default=["fixed", "energy"], help="silero too (fixed,energy)")
     made.add_argument("--noises", type=words, default=NOISES, metavar="N,N", help=f"({','.join(NOISES)})")
     made.add_argument("--ratios", type=integers, default=[20, 10, 5, 0], metavar="DB,DB", help="SNR (20,10,5,0)")
     made.add_argument("--levels", type=integers, default=[-6, -12, -18, -24, -30], metavar="DB,DB", help="peaks, dBFS")
@@ -129,9 +127,8 @@ def main(arguments: Sequence[str]) -> None:
     detectors = detectors_by_name(given.detectors)
     ran = conditions("endpoints noise", {}) | {"recordings": [each.name for each in chosen]}
     cells: list[Cell] = []
-    progress = Progress(len(all_scenes))
     for number, scene in enumerate(all_scenes):
-        progress.step(f"scene {number + 1}")
+        say(f"scene {number + 1} of {len(all_scenes)}")
         every = noises(len(scene.signal), number, others)
         kinds = {name: every[name] for name in every if name in given.noises}
         cells += measure(scene, detectors, kinds, given.ratios, given.levels)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bench.common.live_load import LevelMeter
 from bench.common.recordings import GAP_MS, concatenate, load
-from bench.common.report import Progress, Row, conditions, integers, parser, print_report
+from bench.common.report import Row, conditions, integers, parser, print_report, say
 from bench.common.server_process import APP, ROOT, ServerProcess, server_settings
 
 WARM_SECONDS = 5.0
@@ -39,14 +39,13 @@ def main(arguments: Sequence[str]) -> None:
     file = concatenate(recordings, given.file_seconds, GAP_MS)
     length = sum(each.seconds + GAP_MS / 1000 for each in recordings)
     speech = sum(each.voiced_seconds() for each in recordings) / length
-    backends = list(dict.fromkeys(["mock", given.backend]))
-    progress, rows, problems = Progress(len(backends)), list[Row](), list[str]()
+    rows, problems = list[Row](), list[str]()
     sessions = max(given.streams) + 8
     ran = conditions("engine cost", server_settings(given.backend, sessions, given.set), server=cores)
     meter = LevelMeter(recordings, given.seconds, WARM_SECONDS, given.seed, given.language)
     mock_cpu: dict[int, float] = {}
-    for backend in backends:
-        progress.step(backend)
+    for backend in dict.fromkeys(["mock", given.backend]):
+        say(backend)
         with ServerProcess(APP, server_settings(backend, sessions, given.set), cores) as server:
             levels = [meter.measure(server, streams) for streams in given.streams]
             before = server.usage()

@@ -36,7 +36,6 @@ GPU_MEMORY = {"1.7b": 0.85, "tiny": 0.2}  # part of the GPU's memory, or of the 
 PURPOSES = ("refresh", "final")
 PARTS = ("waiting", "rendering", "decoding")  # of a decode
 FOLDER = Path(__file__).parent / "shapes"  # the differences from the configuration of the tiny checkpoint
-SHAPES = sorted(file.stem for file in FOLDER.glob("*.json"))
 TINY = ROOT / "references" / "tiny-qwen3-asr"
 
 
@@ -93,7 +92,7 @@ def utterances(recordings: Sequence[Recording], seconds: Sequence[int]) -> list[
     for number, length in enumerate(seconds):
         first = number % len(recordings)
         pcm = concatenate([*recordings[first:], *recordings[:first]], length, gap_ms=0)
-        made.append(Recording(f"{length} s", pcm, None, "en"))
+        made.append(Recording(f"{length} s", pcm, "", "en"))
     return made
 
 
@@ -101,7 +100,7 @@ def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     made = parser("engine qwen3-capacity", __doc__)
     add_arguments(made, 10.0)
-    made.add_argument("--shape", choices=SHAPES, default="1.7b", help="size of the model (1.7b)")
+    made.add_argument("--shape", choices=GPU_MEMORY, default="1.7b", help="size of the model (1.7b)")
     made.add_argument("--utterances", type=integers, default=[3, 6, 12, 20], metavar="N,N", help="s (3,6,12,20)")
     given = made.parse_args(arguments)
     cores = sorted(os.sched_getaffinity(0))

@@ -20,10 +20,11 @@ import numpy as np
 from backends.whisper.model import Model, Window, choose_hardware
 from backends.whisper.transcription import Request, decode_finals, decode_once
 from bench.common.noisy_scenes import pink
-from bench.common.offline_segmentation import utterances
+from bench.common.offline_segmentation import segment
 from bench.common.recordings import Recording, load
-from bench.common.report import Progress, Row, conditions, parser, print_report, words
+from bench.common.report import Row, conditions, parser, print_report, say, words
 from bench.common.word_error_rate import describe, score
+from inference.vad import EnergyVad, VadOptions
 from protocol.pcm import SAMPLE_RATE, Signal, to_signal
 
 Recipe = Callable[[Model, Request], str]
@@ -57,13 +58,13 @@ def main() -> None:
     seconds = sum(len(signal) for each in spoken.values() for signal in each) / SAMPLE_RATE
     print(f"{given.model}, {sum(map(len, spoken.values()))} utterances, {seconds:.0f} s of speech")
     ran = conditions("engine.whisper_recipes", {"model": given.model, "noise_db": str(given.noise_db)})
-    progress, rows = Progress(len(RECIPES)), list[Row]()
+    rows = list[Row]()
     for name, recipe in RECIPES.items():
-        progress.step(name)
+        say(name)
         began = time.process_time()
         texts = {each: _transcribe(model, recipe, each, cuts) for each, cuts in spoken.items()}
         cpu = (time.process_time() - began) / seconds
-        scores = [score(each.text or "", text, each.language) for each, text in texts.items()]
+        scores = [score(each.text, text, each.language) for each, text in texts.items()]
         rows.append({"decode": name, "cpu": round(cpu, 3), **describe(scores)})
     print_report(given, ran, rows)
 
@@ -75,7 +76,8 @@ def _utterances(recording: Recording, noise_db: float | None) -> list[Signal]:
     if noise_db is not None:
         level = np.sqrt(np.square(to_signal(np.frombuffer(recording.pcm, "<i2"))).mean())
         signal = (signal + pink(len(signal), 0) * level / 10 ** (noise_db / 20)).astype(np.float32)
-    return utterances(samples, signal)
+    cuts = segment(samples, EnergyVad(VadOptions().threshold)).utterances
+    return [signal[each.start : each.end] for each in cuts]
 
 
 def _transcribe(model: Model, recipe: Recipe, recording: Recording, cuts: list[Signal]) -> str:

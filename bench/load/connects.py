@@ -14,12 +14,13 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any
 
 import uvloop
 
 from bench.common.paced_sender import MAX_CPU
-from bench.common.report import Progress, Row, conditions, parser, print_report
+from bench.common.report import Row, conditions, parser, print_report, say
 from bench.common.server_process import APP, ServerProcess, server_settings
 from bench.common.stats import median
 from bench.common.websocket_client import MAX_CONNECTING, ConnectionRefused, connect
@@ -105,9 +106,9 @@ def main(arguments: Sequence[str]) -> None:
     cores = take_own_core()
     settings = server_settings("mock", MAX_CONNECTING + 8, given.set)
     ran = conditions("load connects", settings, server=cores, load=sorted(os.sched_getaffinity(0)))
-    progress, windows = Progress(2 * given.rounds), list[Window]()
-    for target in list(TARGETS) * given.rounds:
-        progress.step(target)
+    windows = list[Window]()
+    for number, target in product(range(given.rounds), TARGETS):
+        say(f"round {number + 1} of {given.rounds}: {target}")
         with ServerProcess(TARGETS[target], settings, cores) as server:
             windows.append(uvloop.run(measure(server, target, given.seconds)))
     problems = [line for each in windows for line in each.problems()]

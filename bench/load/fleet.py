@@ -22,7 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.common.recordings import load
-from bench.common.report import Progress, Row, conditions, parser, table, write_json
+from bench.common.report import Row, conditions, parser, say, table, write_json
 from bench.common.server_process import ROOT, cpu_seconds, server_settings
 from bench.common.stats import percentile, rounded
 from stt_client import AsyncClient, SttError
@@ -94,18 +94,18 @@ def main(arguments: Sequence[str]) -> None:
     made.add_argument("--seconds", type=float, default=10.0, help="of speech, for the CPU (10)")
     given = made.parse_args(arguments)
     settings = server_settings("mock", given.streams + 8, given.set)
-    ran, progress = conditions("load fleet", settings), Progress(5)
+    ran = conditions("load fleet", settings)
     places = [given.streams // 6, given.streams // 3, given.streams // 2]
     tables: dict[str, list[Row]] = {"restarts": [], "cost": [], "places": []}
     with TemporaryDirectory(prefix="bench-") as folder:
         with Fleet(Path(folder), FleetPorts.free(), [settings] * SERVERS) as fleet:
             for proxied in (False, True):
-                progress.step("through HAProxy" if proxied else "direct")
+                say("through HAProxy" if proxied else "direct")
                 tables["cost"].append(cost(fleet, given.streams, given.seconds, proxied=proxied))
             for number in (signal.SIGTERM, signal.SIGKILL):
-                progress.step(number.name)
+                say(number.name)
                 tables["restarts"].append(restarts(fleet, given.streams, number))
-        progress.step("places")
+        say("places")
         unequal = [settings | {"STT_MAX_SESSIONS": str(each)} for each in places]
         with Fleet(Path(folder), FleetPorts.free(), unequal) as fleet:
             tables["places"].append(asyncio.run(fill(fleet.url, places)))

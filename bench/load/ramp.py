@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench.common.live_load import Level, LevelMeter
 from bench.common.recordings import load
-from bench.common.report import Progress, Row, conditions, integers, parser, print_report, words
+from bench.common.report import Row, conditions, integers, parser, print_report, say, words
 from bench.common.server_process import APP, ROOT, ServerProcess, server_settings
 from bench.common.stats import rounded
 
@@ -54,13 +54,13 @@ def add_arguments(made: argparse.ArgumentParser, warm_seconds: float) -> None:
 
 def climb(measure: Callable[[int], Level], given: argparse.Namespace) -> dict[int, Level]:
     """Measure the given levels, or search for the capacity; the levels by their number of streams."""
-    progress, measured, remaining = Progress(len(given.levels) or None), dict[int, Level](), list(given.levels)
+    measured, remaining = dict[int, Level](), list(given.levels)
     while True:
         passed = {streams: level.passed(given.limit_ms) for streams, level in measured.items()}
         streams = next_level(passed, given.most) if not given.levels else remaining.pop(0) if remaining else None
         if streams is None:
             return dict(sorted(measured.items()))
-        progress.step(f"{streams} streams")
+        say(f"{streams} streams")
         measured[streams] = measure(streams)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.common.live_load import Level, LevelMeter
 from bench.common.recordings import load
-from bench.common.report import Progress, Row, conditions, integers, print_report
+from bench.common.report import Row, conditions, integers, print_report, say
 from bench.common.server_process import APP, ROOT, ServerProcess, server_settings
 from bench.common.stats import Summary, median, rounded, summary
 
@@ -102,10 +102,9 @@ def measure(
     settings = server_settings("mock", max(given.streams) + 8, given.set)
     ran = conditions(command, settings, server=cores, load=sorted(os.sched_getaffinity(0)))
     meter = LevelMeter(load(ROOT / "references", single=True), given.seconds, given.warm, given.seed)
-    progress = Progress(len(given.streams) * given.rounds * len(targets))
     measured = defaultdict[tuple[int, str], list[Level]](list)
-    for streams, _, target in product(given.streams, range(given.rounds), targets):
-        progress.step(f"{target.name}, {streams} streams")
+    for streams, number, target in product(given.streams, range(given.rounds), targets):
+        say(f"{streams} streams, round {number + 1} of {given.rounds}: {target.name}")
         with (
             ServerProcess(target.arguments, settings, cores, root=target.root, niceness=niceness) as server,
             target.beside(server),

@@ -43,9 +43,7 @@ def segmentation(length: int, *utterances: Utterance) -> Segmentation:
 
 def test_halves_share_no_speaker_and_are_alike_long() -> None:
     """Every recording is in one half; speakers are told by the names' beginnings."""
-    clips = [
-        Recording(f"{name}_{i}.wav", bytes(64_000), None, "en") for name in ("en_a", "en_b", "de_a") for i in (1, 2)
-    ]
+    clips = [Recording(f"{name}_{i}.wav", bytes(64_000), "", "en") for name in ("en_a", "en_b", "de_a") for i in (1, 2)]
     one, two = halves(clips)
 
     assert sorted(each.name for each in one + two) == sorted(each.name for each in clips)
