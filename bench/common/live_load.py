@@ -16,7 +16,7 @@ from bench.common.paced_sender import GeneratorLoad, PacedSender, sending
 from bench.common.recordings import FRAMES_PER_SECOND, Part, Playlist, Recording, in_order, shuffled
 from bench.common.server_process import ServerProcess, Usage
 from bench.common.stats import Summary, summary
-from bench.common.transcript import Transcript, Utterance, word_errors
+from bench.common.transcript import Utterance, word_errors
 from bench.common.websocket_client import commit_all, connected
 
 LAST_FINAL_SECONDS = 60.0  # longest wait for the final of the commit that ends each playlist
@@ -30,7 +30,7 @@ class LiveRun:
     """What all speakers sent and received."""
 
     playlists: Sequence[Playlist]
-    transcripts: Sequence[Transcript]
+    spoken: Sequence[Sequence[Utterance]]  # of each speaker
     generator: GeneratorLoad
     dropped: int  # audio messages that the server dropped
     errors: Sequence[str]  # of all connections
@@ -43,14 +43,14 @@ class LiveRun:
 
     def utterances(self, begin_ms: float = 0, end_ms: float = float("inf")) -> list[Utterance]:
         """All utterances whose last voiced sample lies between two positions of their speaker's audio."""
-        return [each for one in self.transcripts for each in one.utterances if begin_ms <= each.final.end_ms < end_ms]
+        return [each for one in self.spoken for each in one if begin_ms <= each.final.end_ms < end_ms]
 
     def parts(self) -> list[tuple[Part, list[Utterance]]]:
         """Each recording that was played to its end, with its utterances."""
         return [
             pair
-            for one, playlist in zip(self.transcripts, self.playlists, strict=True)
-            for pair in transcript.by_part(one.utterances, playlist.parts)
+            for one, playlist in zip(self.spoken, self.playlists, strict=True)
+            for pair in transcript.by_part(one, playlist.parts)
         ]
 
 
@@ -76,7 +76,7 @@ async def play(
         silent_server: the server sends nothing (the bare socket): do not wait for `ready`, nor for finals.
     """
     dropped_before = server.metric(_DROPPED)
-    seconds = max(playlist.seconds for playlist in playlists) / speed
+    seconds = max(len(playlist.frames) for playlist in playlists) / FRAMES_PER_SECOND / speed
     frames = [iter(playlist.frames) for playlist in playlists]
     async with connected(server.port, frames, wait_for_message=not silent_server, language=language) as clients:
         sender = PacedSender(clients, seed, speed)
@@ -90,12 +90,10 @@ async def play(
             load = sender.load()
         missing = 0 if silent_server else await commit_all(clients, LAST_FINAL_SECONDS)
         dropped = round(server.metric(_DROPPED) - dropped_before)
-        transcripts = [
-            transcript.parse(each.received, each.sent, server.silence_ms, each.close_code) for each in clients
-        ]
-        errors = [error for each in transcripts for error in each.errors] + ["no final for a commit"] * missing
+        parsed = [transcript.parse(each.received, each.sent, server.silence_ms, each.close_code) for each in clients]
+        errors = [error for _, errors in parsed for error in errors] + ["no final for a commit"] * missing
         errors += ["connection lost" for each in clients if each.closed.done() and each.close_code is None]
-    return LiveRun(playlists, transcripts, load, dropped, errors)
+    return LiveRun(playlists, [utterances for utterances, _ in parsed], load, dropped, errors)
 
 
 def times_of(utterances: Iterable[Utterance]) -> dict[str, list[float]]:

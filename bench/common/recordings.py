@@ -11,7 +11,6 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -109,13 +108,9 @@ def wav(pcm: bytes) -> bytes:
 
 def concatenate(recordings: Sequence[Recording], seconds: float, gap_ms: int) -> bytes:
     """PCM of exactly `seconds`: the recordings, each followed by silence, repeated as often as needed."""
-    pcm, gap = bytearray(), bytes(samples_of(gap_ms) * BYTES_PER_SAMPLE)
-    size = round(seconds * SAMPLE_RATE) * BYTES_PER_SAMPLE
-    for recording in cycle(recordings):
-        pcm += recording.pcm + gap
-        if len(pcm) >= size:
-            break
-    return bytes(pcm[:size])
+    gap, size = bytes(samples_of(gap_ms) * BYTES_PER_SAMPLE), round(seconds * SAMPLE_RATE) * BYTES_PER_SAMPLE
+    once = b"".join(recording.pcm + gap for recording in recordings)
+    return (once * (size // len(once) + 1))[:size]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +128,6 @@ class Playlist:
 
     frames: Sequence[bytes]
     parts: Sequence[Part]
-
-    @property
-    def seconds(self) -> float:
-        """Length in seconds."""
-        return len(self.frames) / FRAMES_PER_SECOND
 
 
 @cache

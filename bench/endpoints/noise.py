@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,6 @@ from protocol.pcm import FRAME_SAMPLES, Signal, ms, samples_of
 
 IN_TIME = samples_of(1_000)
 CLEAN = "clean"
-
-
 COUNTS = ("minutes", "utterances", "in_time", "voiced", "kept", "pauses", "separated", "false_utterances", "cpu_us")
 
 Cell = dict[str, Any]  # one scene under one condition
@@ -46,9 +45,7 @@ def measure(
     """
     for level in levels:
         clean: dict[str, Segmentation] = {}
-        mixes: list[tuple[str, int | None]] = [(CLEAN, None)]
-        mixes += [(noise, ratio) for noise in kinds for ratio in ratios]
-        for noise, ratio in mixes:
+        for noise, ratio in [(CLEAN, None), *product(kinds, ratios)]:
             samples = scene.mixed(level, kinds.get(noise), ratio or 0)
             for name, detector in detectors.items():
                 began = time.process_time()
