@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import httpx
 
 ROOT = Path(__file__).parents[1]
 LOOPBACK = "127.0.0.1"
+READY_SECONDS = 900.0
+"""Longest wait for an engine: a model may be compiled before its first start, and a busy CPU warms up for minutes."""
 STOP_SECONDS = 30.0
 """Longest wait for a drain, before SIGKILL."""
 _HTTP = httpx.Client(verify=False, limits=httpx.Limits(max_keepalive_connections=0))  # noqa: S501 - no TLS
@@ -86,6 +89,19 @@ class LocalServer:
             return _HTTP.get(f"{self.url}/health").is_success
         except httpx.TransportError:
             return False
+
+    def wait_until_ready(self) -> None:
+        """Wait until /health answers 200.
+
+        Raises:
+            ServerFailed: the process has ended, or is not ready after `READY_SECONDS`.
+        """
+        began = time.monotonic()
+        while not self.is_ready():
+            if (passed := time.monotonic() - began) > READY_SECONDS:
+                raise ServerFailed(f"{self.url} was not ready after {READY_SECONDS:g} s")
+            # Requests take time from the core that loads the engine, so their number is limited.
+            time.sleep(min(1.0, max(0.05, passed / 20)))
 
     def wait_until_ended(self) -> None:
         """Wait for the end of a process that was sent a signal; SIGKILL if it takes longer than `STOP_SECONDS`."""

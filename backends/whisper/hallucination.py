@@ -1,4 +1,4 @@
-"""Detects text that the model invents where nobody speaks. Pure; `bench.engine.whisper_guards` has the numbers."""
+"""Detects text that the model invents where nobody speaks. Pure; tests/backends/test_whisper_sounds.py measures it."""
 
 from __future__ import annotations
 

@@ -6,116 +6,89 @@ for the language of --language if it is a single one, else for `auto`.
 
 wer             word error rate; in Chinese, Japanese and Korean of characters; ci95: bootstrap over recordings
 revised         words of partials that were changed later, for each word of the finals
-first_token, latency    first_token_ms and latency_ms of the finals: the server's own measures
-first_partial   from sending the first voiced sample to the first text, seen by the client
-endpoint        from sending the last frame of an endpoint's silence to its final, seen by the client
+first_token, latency    in ms: first_token_ms and latency_ms of the finals: the server's own measures
+first_partial   in ms, from sending the first voiced sample to the first text, seen by the client
+endpoint        in ms, from sending the last frame of an endpoint's silence to its final, seen by the client
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import random
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
 from bench.common.live_load import play, times_of
-from bench.common.recordings import PlaylistBuilder, Recording, load
-from bench.common.report import Progress, Row, conditions, integers, parser, table, words, write_json
+from bench.common.recordings import Recording, in_order, load
+from bench.common.report import Row, conditions, parser, print_report, say, words
 from bench.common.server_process import APP, ROOT, ServerProcess, server_settings
-from bench.common.stats import Summary, summary
+from bench.common.stats import summary
 from bench.common.transcript import joined
 from bench.common.word_error_rate import describe, score
 
-MAX_OFFSET_MS = 3000  # several speakers start at random times up to so many ms apart
-TIMES = ("first_token_ms", "first_partial_ms", "latency_ms", "endpoint_ms")
 
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Result:
     """All recordings, transcribed in one way."""
 
     way: str
-    texts: list[tuple[Recording, str]] = field(default_factory=list)
-    times: dict[str, Summary] = field(default_factory=dict)  # in ms
-    facts: dict[str, Any] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
+    texts: Sequence[tuple[Recording, str]]
+    columns: Row  # of the table, of all languages together
+    problems: Sequence[str]
 
-    def word_error_rates(self) -> dict[str, dict[str, object]]:
-        """By language, and under `all`."""
-        scores = [(each.language, score(each.text or "", text, each.language)) for each, text in self.texts]
+    def rows(self) -> list[Row]:
+        """One line of the table for all languages, and one for each if there are several."""
+        scores = [(each.language, score(each.text, text, each.language)) for each, text in self.texts]
         languages = sorted({language for language, _ in scores})
-        of = {name: describe(one for language, one in scores if language == name) for name in languages}
-        return {"all": describe(one for _, one in scores)} | (of if len(of) > 1 else {})
-
-    def accuracy_rows(self) -> list[Row]:
-        """One line of the first table for each language."""
-        facts = dict.fromkeys(("utterances", "revised", "dropped")) | self.facts
-        return [
-            {"way": self.way, "language": language, **rate, **(facts if language == "all" else {})}
-            for language, rate in self.word_error_rates().items()
+        whole = {"way": self.way, "language": "all"} | describe(one for _, one in scores) | dict(self.columns)
+        of_each = [
+            {"way": self.way, "language": name} | describe(one for language, one in scores if language == name)
+            for name in languages
         ]
-
-    def time_row(self) -> Row:
-        """One line of the second table."""
-        pairs = [(name, percentile) for name in TIMES for percentile in ("p50", "p95")]
-        return {"way": self.way} | {
-            f"{name.removesuffix('_ms')} {percentile}": self.times.get(name, {}).get(percentile)
-            for name, percentile in pairs
-        }
+        return [whole, *of_each] if len(languages) > 1 else [whole]
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, with the text of each recording."""
+        """The text of each recording."""
         told = [
             {"file": each.name, "language": each.language, "reference": each.text, "text": text}
-            | asdict(score(each.text or "", text, each.language))
+            | asdict(score(each.text, text, each.language))
             for each, text in self.texts
         ]
-        others = {"times": self.times, "facts": self.facts, "problems": self.problems}
-        return {"way": self.way, "recordings": told, "wer": self.word_error_rates()} | others
+        return {"way": self.way, "recordings": told}
 
 
-def streamed(
-    server: ServerProcess, recordings: Sequence[Recording], speakers: int, given: argparse.Namespace
-) -> Result:
-    """Each speaker streams all recordings: one speaker in their order, several in random orders."""
-    builder, generator = PlaylistBuilder(recordings), random.Random(given.seed)  # noqa: S311 - reproducible
-    playlists = [builder.sequence(recordings)]
-    if speakers > 1:
-        playlists = [
-            builder.sequence(generator.sample(recordings, len(recordings)), generator.randrange(MAX_OFFSET_MS))
-            for _ in range(speakers)
-        ]
-    done = uvloop.run(play(server, playlists, language=given.ask, seed=given.seed, speed=given.speed))
+def percentiles(times: Mapping[str, Sequence[float]]) -> dict[str, object]:
+    """Columns of times in ms; their names end with `_ms`."""
+    told = {name.removesuffix("_ms"): summary(values) for name, values in times.items()}
+    return {f"{name} {each}": values[each] for name, values in told.items() for each in ("p50", "p95")}
+
+
+def streamed(server: ServerProcess, recordings: Sequence[Recording], given: argparse.Namespace) -> Result:
+    """One speaker streams all recordings."""
+    done = uvloop.run(play(server, [in_order(recordings)], language=given.ask, seed=given.seed, speed=given.speed))
     utterances = done.utterances()
-    result = Result(f"streamed x{speakers}", problems=sorted(set(done.errors)))
-    result.times = {name: summary(values) for name, values in times_of(utterances).items()}
     revised, shown = sum(each.revised_words for each in utterances), sum(each.words for each in utterances)
-    result.facts = {"utterances": len(utterances), "revised": round(revised / max(1, shown), 2)}
-    result.facts["dropped"] = done.dropped
-    if done.generator.was_the_limit:
-        result.problems.append(f"THE GENERATOR WAS THE LIMIT: {done.generator}")
-    result.texts = [(part.recording, joined(said)) for part, said in done.parts()]
-    return result
+    columns = {"utterances": len(utterances), "revised": round(revised / max(1, shown), 2), "dropped": done.dropped}
+    texts = [(part.recording, joined(said)) for part, said in done.parts()]
+    return Result("streamed", texts, columns | percentiles(times_of(utterances)), done.problems())
 
 
 def uploaded(server: ServerProcess, recordings: Sequence[Recording], language: str) -> Result:
     """Each recording as a WAV file over HTTP, one at a time."""
-    result, latencies = Result("http"), list[float]()
+    texts, latencies, problems = list[tuple[Recording, str]](), list[float](), list[str]()
     for recording in recordings:
         answer = server.transcribe(recording.pcm, language)
-        told: dict[str, Any] = answer.json() if answer.is_success else {"text": ""}
-        result.texts.append((recording, told["text"]))
         if answer.is_success:
-            latencies.append(told["latency_ms"])
+            texts.append((recording, answer.json()["text"]))
+            latencies.append(answer.json()["latency_ms"])
         else:
-            result.problems.append(f"{recording.name}: HTTP {answer.status_code} {answer.text[:200]}")
-    result.times["latency_ms"] = summary(latencies)
-    return result
+            texts.append((recording, ""))
+            problems.append(f"{recording.name}: HTTP {answer.status_code} {answer.text[:200]}")
+    return Result("http", texts, percentiles({"latency_ms": latencies}), problems)
 
 
 def main() -> None:
@@ -125,31 +98,23 @@ def main() -> None:
     made.add_argument("--folder", type=Path, default=ROOT / "references", help="recordings (references/)")
     made.add_argument("--language", type=words, default=[], metavar="L,L", help="of the recordings (all)")
     made.add_argument("--only", choices=["single"], help="leave out long, composed and paused recordings")
-    made.add_argument("--speakers", type=integers, default=[1], metavar="N,N", help="speakers of each run (1)")
     made.add_argument("--speed", type=float, default=1.0, help="2 is twice as fast as live (1)")
     made.add_argument("--cores", type=int, metavar="N", help="use so many cores for the server (all)")
-    made.add_argument("--list", action="store_true", help="print the text of each recording")
     given = made.parse_args()
     given.ask = given.language[0] if len(given.language) == 1 else "auto"
     recordings = [each for each in load(given.folder, given.language, single=given.only == "single") if each.text]
-    settings = server_settings(given.backend, max(given.speakers) + 8, given.set)
+    settings = server_settings(given.backend, 8, given.set)
     cores = sorted(os.sched_getaffinity(0))[: given.cores]
     ran = conditions("accuracy", settings, server=cores)
-    progress, results = Progress(len(given.speakers) + 1), list[Result]()
     with ServerProcess(APP, settings, cores) as server:
-        for speakers in given.speakers:
-            progress.step(f"streamed by {speakers}")
-            results.append(streamed(server, recordings, speakers, given))
-        progress.step("uploaded")
+        say("streamed")
+        results = [streamed(server, recordings, given)]
+        say("uploaded")
         results.append(uploaded(server, recordings, given.ask))
     print(f"{len(recordings)} recordings, {sum(each.seconds for each in recordings):.0f} s\n")
-    print(table([row for each in results for row in each.accuracy_rows()]))
-    print(f"\nTimes in ms\n{table([each.time_row() for each in results])}")
-    for result in results:
-        print("\n".join(f"{result.way}: {problem}" for problem in result.problems))
-        if given.list:
-            print("\n".join(f"{recording.name}: {text}" for recording, text in result.texts))
-    write_json(given, ran | {"results": [each.as_json() for each in results]})
+    rows = [row for each in results for row in each.rows()]
+    problems = [f"{each.way}: {problem}" for each in results for problem in each.problems]
+    print_report(given, ran, rows, problems, results=[each.as_json() for each in results])
 
 
 if __name__ == "__main__":

@@ -1,14 +1,11 @@
-"""The server's VAD and segmentation without a server: audio of one connection in, positions of utterances out.
-
-The only module of the bench that imports from `inference`.
-"""
+"""The server's VAD and segmentation without a server: audio of one connection in, positions of utterances out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import get_args
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +14,9 @@ from backends.base import ASRResult, StreamOptions
 from inference import vad_factory
 from inference.segmenter import SegmenterOptions
 from inference.utterance_pipeline import UtteranceEnded, UtterancePipeline
-from inference.vad import EnergyVad, FixedVad, FrameDecisions, Vad, VadOptions
+from inference.vad import FixedVad, FrameDecisions, Vad, VadOptions
 from protocol.events import Reason
-from protocol.pcm import FRAME_SAMPLES, Samples, Signal, samples_of, to_signal
+from protocol.pcm import FRAME_SAMPLES, Samples, Signal, samples_of
 
 CHUNK = samples_of(200)  # samples that a session processes at once while there is no speech
 _EMPTY = np.zeros(0, np.int16)
@@ -27,27 +24,27 @@ _EMPTY = np.zeros(0, np.int16)
 Detector = Callable[[], Vad]  # makes a voice activity detector for one connection
 
 
-def detectors_by_name(names: str, threshold: float) -> dict[str, Detector]:
-    """Detectors by name; `names` are separated by commas: `fixed`, `energy`, `silero`. `threshold`: RMS in 16 bits.
+def detectors_by_name(names: Sequence[str]) -> dict[str, Detector]:
+    """The detectors `fixed`, `energy` and `silero`, with the server's default threshold.
 
     Raises:
         SystemExit: a name is unknown, or its package is not installed.
     """
-    return {name: _detector(name, VadOptions(threshold)) for name in names.split(",")}
+    return {name: _detector(name, VadOptions()) for name in names}
 
 
 def _detector(name: str, options: VadOptions) -> Detector:
-    if name == "fixed":
-        return lambda: FixedVad(options.threshold)
-    for known in get_args(vad_factory.Detector):
-        if name == known:
+    match name:
+        case "fixed":
+            return lambda: FixedVad(options.threshold)
+        case "energy" | "silero":
             try:
-                vad_factory.check(known)
+                vad_factory.check(name)
             except vad_factory.VadUnavailable as error:
                 raise SystemExit(str(error)) from error
-            make = vad_factory.load(known)
-            return lambda: make(options)
-    raise SystemExit(f"unknown detector: {name}")
+            return partial(vad_factory.load(name), options)
+        case _:
+            raise SystemExit(f"unknown detector: {name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +134,6 @@ def segment(samples: Samples, vad: Vad) -> Segmentation:
         if isinstance(each, UtteranceEnded) and isinstance(each.stream, _LengthRecorder)
     ]
     return Segmentation(utterances, voiced)
-
-
-def utterances(samples: Samples, heard: Signal | None = None) -> list[Signal]:
-    """What the server with its defaults gives an engine of one connection's audio: parts of `heard`, or of it."""
-    signal = to_signal(samples) if heard is None else heard
-    return [signal[each.start : each.end] for each in segment(samples, EnergyVad(VadOptions().threshold)).utterances]
 
 
 def covered(frames: int, spans: list[tuple[int, int]]) -> npt.NDArray[np.bool_]:

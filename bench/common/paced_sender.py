@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from array import array
 from collections.abc import AsyncIterator, Sequence
@@ -13,7 +14,6 @@ from bench.common.stats import percentile, rounded
 from bench.common.websocket_client import StreamClient
 from protocol.pcm import FRAME_MS
 
-SLOTS = 200  # points in time within the 20 ms of a frame, 0.1 ms apart, at which a client may send
 MAX_LATE_MS = 20.0  # the generator was the limit if the p99 of its lateness is above this
 MAX_CPU = 0.9  # ... or its part of one core above this
 
@@ -28,18 +28,19 @@ class GeneratorLoad:
 
 
 class PacedSender:
-    """Sends one frame for each client every 20 ms, each client in a slot of its own, from a thread of its own.
+    """Sends one frame for each client every 20 ms, each client at its own time within them, from a thread of its own.
 
     Timers of an event loop have a resolution of 1 ms. With hundreds of streams their frames would reach the server in
     bursts, and bursts cost a server less than independent clients do.
     """
 
-    def __init__(self, clients: Sequence[StreamClient], slots: Sequence[int], speed: float = 1.0) -> None:
-        """`slots`: a number from 0 to `SLOTS` - 1 for each client; `speed`: 2 is twice as fast as live."""
+    def __init__(self, clients: Sequence[StreamClient], seed: int, speed: float = 1.0) -> None:
+        """`seed`: of the times within 20 ms; `speed`: 2 is twice as fast as live."""
         self.clients = clients
         self._frame_seconds = FRAME_MS / 1000 / speed
-        pairs = sorted(zip(slots, clients, strict=True), key=lambda pair: pair[0])
-        self._schedule = [(slot * self._frame_seconds / SLOTS, client) for slot, client in pairs]
+        generator = random.Random(seed)  # noqa: S311 - reproducible, not secret
+        offsets = sorted(generator.uniform(0, self._frame_seconds) for _ in clients)
+        self._schedule = list(zip(offsets, clients, strict=True))
         """Offset within a frame in seconds, and the client that sends then."""
         self._late = array("d")
         self._stopped = False

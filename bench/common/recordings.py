@@ -10,14 +10,15 @@ import json
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import cycle
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
+from websockets.frames import Opcode
 
-from bench.common.websocket_client import Opcode, client_frame
+from bench.common.websocket_client import client_frame
 from protocol.pcm import BYTES_PER_SAMPLE, FRAME_MS, FRAME_SAMPLES, SAMPLE_RATE, frame_rms, samples_of, to_signal
 
 FRAME_BYTES = FRAME_SAMPLES * BYTES_PER_SAMPLE
@@ -34,7 +35,7 @@ class Recording:
 
     name: str
     pcm: bytes  # PCM16LE, 16 kHz, mono, padded with silence to whole frames of 20 ms
-    text: str | None  # all its words; None: unknown
+    text: str  # all its words; empty: unknown
     language: str  # primary subtag, such as `en`
     single: bool = True  # whether it holds one utterance
 
@@ -74,7 +75,7 @@ def _from_manifest(folder: Path, entry: dict[str, Any]) -> Recording:
     return Recording(
         name=entry["file"],
         pcm=read_pcm(folder / entry["file"]),
-        text=entry["text"],
+        text=entry["text"] or "",
         language=entry["language"].split("-")[0].lower(),
         single=NOT_SINGLE.isdisjoint(entry.get("tags") or ()),
     )
@@ -107,19 +108,9 @@ def wav(pcm: bytes) -> bytes:
 
 def concatenate(recordings: Sequence[Recording], seconds: float, gap_ms: int) -> bytes:
     """PCM of exactly `seconds`: the recordings, each followed by silence, repeated as often as needed."""
-    pcm, gap = bytearray(), bytes(samples_of(gap_ms) * BYTES_PER_SAMPLE)
-    size = round(seconds * SAMPLE_RATE) * BYTES_PER_SAMPLE
-    for recording in cycle(recordings):
-        pcm += recording.pcm + gap
-        if len(pcm) >= size:
-            break
-    return bytes(pcm[:size])
-
-
-def encode(pcm: bytes) -> list[bytes]:
-    """PCM as WebSocket messages of 20 ms."""
-    starts = range(0, len(pcm), FRAME_BYTES)
-    return [client_frame(Opcode.BINARY, pcm[first : first + FRAME_BYTES]) for first in starts]
+    gap, size = bytes(samples_of(gap_ms) * BYTES_PER_SAMPLE), round(seconds * SAMPLE_RATE) * BYTES_PER_SAMPLE
+    once = b"".join(recording.pcm + gap for recording in recordings)
+    return (once * (size // len(once) + 1))[:size]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,43 +129,39 @@ class Playlist:
     frames: Sequence[bytes]
     parts: Sequence[Part]
 
-    @property
-    def seconds(self) -> float:
-        """Length in seconds."""
-        return len(self.frames) / FRAMES_PER_SECOND
+
+@cache
+def _messages(recording: Recording) -> Sequence[bytes]:
+    """The recording as WebSocket messages of 20 ms; encoded once, so that many speakers share the memory."""
+    starts = range(0, len(recording.pcm), FRAME_BYTES)
+    return [client_frame(Opcode.BINARY, recording.pcm[first : first + FRAME_BYTES]) for first in starts]
 
 
-class PlaylistBuilder:
-    """Encodes each recording once and builds playlists of them, so that many speakers share the memory."""
+def in_order(recordings: Iterable[Recording]) -> Playlist:
+    """The recordings in this order, each followed by `GAP_MS` of silence."""
+    frames, parts = list[bytes](), list[Part]()
+    for recording in recordings:
+        start = len(frames) * FRAME_MS
+        frames += _messages(recording)
+        frames += [_SILENT_FRAME] * (GAP_MS // FRAME_MS)
+        parts.append(Part(recording, start, len(frames) * FRAME_MS))
+    return Playlist(frames, parts)
 
-    def __init__(self, recordings: Iterable[Recording]) -> None:
-        self._encoded = {recording: encode(recording.pcm) for recording in recordings}
-        self.recordings = list(self._encoded)
 
-    def sequence(self, recordings: Iterable[Recording], lead_ms: int = 0) -> Playlist:
-        """`lead_ms` of silence, then the recordings in this order, each followed by `GAP_MS` of silence."""
-        frames: list[bytes] = [_SILENT_FRAME] * (lead_ms // FRAME_MS)
-        parts: list[Part] = []
-        for recording in recordings:
-            start = len(frames) * FRAME_MS
-            frames += self._encoded[recording]
-            frames += [_SILENT_FRAME] * (GAP_MS // FRAME_MS)
-            parts.append(Part(recording, start, len(frames) * FRAME_MS))
-        return Playlist(frames, parts)
+def shuffled(recordings: Sequence[Recording], seconds: float, generator: random.Random) -> Playlist:
+    """`seconds` of the recordings in random orders. It starts at a random point of the first recording."""
+    order = list[Recording]()
+    while _seconds(order) < seconds + max(_seconds([each]) for each in recordings):
+        order += generator.sample(recordings, len(recordings))
+    whole = in_order(order)
+    skipped = generator.randrange(whole.parts[0].end_ms // FRAME_MS)
+    frames = whole.frames[skipped : skipped + round(seconds * FRAMES_PER_SECOND)]
+    shift = skipped * FRAME_MS
+    parts = [Part(part.recording, part.start_ms - shift, part.end_ms - shift) for part in whole.parts]
+    inside = [part for part in parts if part.start_ms >= 0 and part.end_ms <= len(frames) * FRAME_MS]
+    return Playlist(frames, inside)
 
-    def shuffled(self, seconds: float, generator: random.Random) -> Playlist:
-        """`seconds` of the recordings in random orders. It starts at a random point of the first recording."""
-        recordings = self.recordings[:]
-        order: list[Recording] = []
-        length = 0.0
-        while length < seconds + max(each.seconds for each in recordings) + GAP_MS / 1000:
-            generator.shuffle(recordings)
-            order += recordings
-            length += sum(each.seconds + GAP_MS / 1000 for each in recordings)
-        whole = self.sequence(order)
-        skipped = generator.randrange(whole.parts[0].end_ms // FRAME_MS)
-        frames = whole.frames[skipped : skipped + round(seconds * FRAMES_PER_SECOND)]
-        shift = skipped * FRAME_MS
-        parts = [Part(part.recording, part.start_ms - shift, part.end_ms - shift) for part in whole.parts]
-        inside = [part for part in parts if part.start_ms >= 0 and part.end_ms <= len(frames) * FRAME_MS]
-        return Playlist(frames, inside)
+
+def _seconds(recordings: Iterable[Recording]) -> float:
+    """Length of the recordings, each with its silence."""
+    return sum(each.seconds + GAP_MS / 1000 for each in recordings)

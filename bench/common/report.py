@@ -126,14 +126,6 @@ def write_json(given: argparse.Namespace, run: Row) -> None:
         print(f"\nJSON: {given.json}")
 
 
-class Progress:
-    """Prints the number and the name of each step to stderr."""
-
-    def __init__(self, steps: int | None) -> None:
-        """`steps`: number of steps of the run; None: unknown."""
-        self._steps, self._done = steps, 0
-
-    def step(self, name: str) -> None:
-        """Begin the next step."""
-        self._done += 1
-        print(f"[{self._done}/{self._steps or '?'}] {name}", file=sys.stderr, flush=True)
+def say(step: str) -> None:
+    """Tell on stderr what is measured now."""
+    print(step, file=sys.stderr, flush=True)

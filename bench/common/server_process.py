@@ -19,7 +19,6 @@ from tools.local_server import LocalServer, ServerFailed
 
 ROOT = Path(__file__).parents[2]
 APP = ("app.py",)  # starts the server as a user does; the port comes from the environment
-READY_SECONDS = 180.0
 HTTP_TIMEOUT_SECONDS = 1800.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -47,7 +46,6 @@ class ServerProcess(LocalServer):
         settings: Mapping[str, str],
         cores: Iterable[int],
         *,
-        ready_seconds: float = READY_SECONDS,
         root: Path = ROOT,
         niceness: int = 0,
     ) -> None:
@@ -57,11 +55,9 @@ class ServerProcess(LocalServer):
             arguments: Python's arguments: `APP`, or `-m uvicorn TARGET`; the port comes from the environment.
             settings: environment variables. STT_ variables of this process are not passed on.
             cores: numbers of the cores that the server may use.
-            ready_seconds: longest wait until /health answers 200.
             root: the checkout that is served.
             niceness: of the server, added to that of this process.
         """
-        self._ready_seconds = ready_seconds
         self._folder = TemporaryDirectory(prefix="bench-")
         self._started = time.monotonic()
         super().__init__(free_port(), settings, Path(self._folder.name) / "log", arguments=arguments, root=root)
@@ -74,22 +70,15 @@ class ServerProcess(LocalServer):
 
     def __enter__(self) -> ServerProcess:
         try:
-            self._wait_ready()
+            self.wait_until_ready()
+        except ServerFailed as failure:
+            self.__exit__()
+            raise SystemExit(str(failure)) from failure
         except BaseException:
             self.__exit__()
             raise
         self.start_seconds = time.monotonic() - self._started
         return self
-
-    def _wait_ready(self) -> None:
-        try:
-            while not self.is_ready():
-                if (passed := time.monotonic() - self._started) > self._ready_seconds:
-                    raise SystemExit(f"the server was not ready after {self._ready_seconds:.0f} s")
-                # Requests take time from the core that loads the engine, so their number is limited.
-                time.sleep(min(1.0, max(0.05, passed / 20)))
-        except ServerFailed as failure:
-            raise SystemExit(str(failure)) from failure
 
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
@@ -104,12 +93,9 @@ class ServerProcess(LocalServer):
         return Usage(time.monotonic(), cpu_seconds(self.pid), event_loop, sum(map(int, switches)))
 
     def rss_bytes(self) -> int:
-        """Resident memory of the process that listens."""
-        return _rss(self.pid)
-
-    def total_rss_bytes(self) -> int:
         """Resident memory of the process and its descendants; shared pages count once for each process."""
-        return sum(map(_rss, [self.pid, *descendants(self.pid)]))
+        statms = (_read(Path(f"/proc/{pid}/statm")).split() for pid in (self.pid, *descendants(self.pid)))
+        return sum(int(pages[1]) for pages in statms if pages) * _PAGE
 
     def threads(self) -> int:
         """Number of threads of the process that listens."""
@@ -162,7 +148,3 @@ def _read(file: Path) -> str:
 def _stat(task: str) -> list[str]:
     """Fields of /proc/TASK/stat from `state` on (the name in front may contain blanks); empty if it has ended."""
     return _read(Path(f"/proc/{task}/stat")).rpartition(") ")[2].split()
-
-
-def _rss(pid: int) -> int:
-    return int((_read(Path(f"/proc/{pid}/statm")).split() or ["0"] * 2)[1]) * _PAGE

@@ -25,14 +25,6 @@ class Utterance:
     words: int  # words of the final
 
 
-@dataclass(frozen=True, slots=True)
-class Transcript:
-    """What one connection received."""
-
-    utterances: Sequence[Utterance]
-    errors: Sequence[str]  # error messages, and closes that the client did not ask for
-
-
 def sent_at(sent: Sequence[float], position_ms: int) -> float | None:
     """When the frame with the sample at `position_ms` was sent; None: it was not sent."""
     index = position_ms // FRAME_MS
@@ -41,8 +33,8 @@ def sent_at(sent: Sequence[float], position_ms: int) -> float | None:
 
 def parse(
     received: Iterable[tuple[float, bytes]], sent: Sequence[float], silence_ms: int, close_code: int | None = None
-) -> Transcript:
-    """Parse the messages of one connection.
+) -> tuple[list[Utterance], list[str]]:
+    """The utterances of one connection, and its errors: error messages, and a close that the client did not ask for.
 
     Args:
         received: arrival time in monotonic seconds, and JSON, of each message.
@@ -62,7 +54,7 @@ def parse(
                 errors.append(f"{error.code} {error.message}")
     if close_code not in (None, 1000) and not errors:
         errors.append(f"closed with {close_code}")
-    return Transcript(utterances, errors)
+    return utterances, errors
 
 
 def _utterance(
@@ -95,7 +87,7 @@ def by_part(utterances: Iterable[Utterance], parts: Sequence[Part]) -> list[tupl
 
 def word_errors(part: Part, utterances: Iterable[Utterance]) -> Score:
     """Word errors in all utterances of a recording."""
-    return score(part.recording.text or "", joined(utterances), part.recording.language)
+    return score(part.recording.text, joined(utterances), part.recording.language)
 
 
 def joined(utterances: Iterable[Utterance]) -> str:

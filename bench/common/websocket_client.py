@@ -20,28 +20,15 @@ from websockets.http11 import Response
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-__all__ = ["ConnectionRefused", "Opcode", "StreamClient", "client_frame", "close_frame", "commit_all", "connected"]
-
 MAX_CONNECTING = 64  # handshakes at once
 TIMEOUT_SECONDS = 30.0  # longest wait for a handshake, for `ready` and for the close handshake
 _COMMITTED = b'"reason":"commit"'
 _POLL_SECONDS = 0.02
 
 
-def handshake(path: str, port: int) -> bytes:
-    """The upgrade request; no extensions are offered."""
-    protocol = ClientProtocol(parse_uri(f"ws://127.0.0.1:{port}{path}"))
-    return protocol.connect().serialize()
-
-
 def client_frame(opcode: Opcode, payload: bytes) -> bytes:
     """One unfragmented message from a client."""
     return Frame(opcode, payload).serialize(mask=True)
-
-
-def close_frame(code: int = CloseCode.NORMAL_CLOSURE) -> bytes:
-    """A close frame from a client; any code."""
-    return client_frame(Opcode.CLOSE, code.to_bytes(2))
 
 
 class ConnectionRefused(Exception):

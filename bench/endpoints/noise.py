@@ -17,85 +17,63 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 from bench.common.noisy_scenes import NOISES, STEADY, Scene, halves, noises, scenes
 from bench.common.offline_segmentation import Detector, Segmentation, covered, detectors_by_name, matched, segment
 from bench.common.recordings import load
-from bench.common.report import Progress, Row, conditions, integers, parser, table, words, write_json
+from bench.common.report import Row, conditions, integers, parser, say, table, words, write_json
 from bench.common.server_process import ROOT
 from bench.common.stats import median, rounded
 from protocol.pcm import FRAME_SAMPLES, Signal, ms, samples_of
 
 IN_TIME = samples_of(1_000)
 CLEAN = "clean"
+COUNTS = ("minutes", "utterances", "in_time", "voiced", "kept", "pauses", "separated", "false_utterances", "cpu_us")
 
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What was counted in one scene."""
-
-    minutes: float
-    utterances: int
-    in_time: int
-    voiced: int
-    kept: int
-    pauses: int
-    separated: int
-    false_utterances: int
-    later_ms: list[int]
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One scene under one condition."""
-
-    detector: str
-    noise: str
-    snr_db: int | None  # None: clean
-    level_dbfs: int
-    counts: Counts
-    cpu_us: float
+Cell = dict[str, Any]  # one scene under one condition
 
 
 def measure(
     scene: Scene, detectors: Mapping[str, Detector], kinds: Mapping[str, Signal], ratios: list[int], levels: list[int]
 ) -> Iterator[Cell]:
-    """One cell for each detector under each condition. `kinds`: the noises; `ratios` in dB; `levels` in dBFS."""
+    """One cell for each detector under each condition. `kinds`: the noises; `ratios` in dB; `levels` in dBFS.
+
+    A cell names its `detector`, `noise`, `snr_db` (None: clean) and `level_dbfs`, beside what `count` returns.
+    """
     for level in levels:
         clean: dict[str, Segmentation] = {}
-        mixes: list[tuple[str, int | None]] = [(CLEAN, None)]
-        mixes += [(noise, ratio) for noise in kinds for ratio in ratios]
-        for noise, ratio in mixes:
+        for noise, ratio in [(CLEAN, None), *product(kinds, ratios)]:
             samples = scene.mixed(level, kinds.get(noise), ratio or 0)
             for name, detector in detectors.items():
                 began = time.process_time()
                 found = segment(samples, detector())
                 cpu_us = (time.process_time() - began) * 1e6
-                counts = count(scene, clean.setdefault(name, found), found)
-                yield Cell(name, noise, ratio, level, counts, cpu_us)
+                condition = {"detector": name, "noise": noise, "snr_db": ratio, "level_dbfs": level}
+                yield condition | count(scene, clean.setdefault(name, found), found) | {"cpu_us": cpu_us}
 
 
-def count(scene: Scene, clean: Segmentation, found: Segmentation) -> Counts:
-    """Compare a segmentation with the one of the clean run."""
-    expected, ends = _ends(clean), _ends(found)
-    differences = matched(expected, ends, IN_TIME)
+def count(scene: Scene, clean: Segmentation, found: Segmentation) -> Cell:
+    """Compare a segmentation with the one of the clean run: all of `COUNTS` but `cpu_us`, and `later_ms`."""
+    expected = _ends(clean)
+    differences = matched(expected, _ends(found), IN_TIME)
     voiced = clean.voiced & clean.inside()
     spoken = covered(len(voiced), [(each.voiced_start, each.voiced_end) for each in found.utterances])
     middles = [(start + end) // 2 // FRAME_SAMPLES for start, end in scene.pauses]
     starts = [(each.voiced_start // FRAME_SAMPLES, -(-each.voiced_end // FRAME_SAMPLES)) for each in found.utterances]
-    return Counts(
-        minutes=scene.seconds / 60,
-        utterances=len(expected),
-        in_time=len(differences),
-        voiced=int(voiced.sum()),
-        kept=int((voiced & found.inside()).sum()),
-        pauses=len(middles),
-        separated=sum(not spoken[middle] for middle in middles),
-        false_utterances=sum(not scene.spoken[first:last].any() for first, last in starts),
-        later_ms=[ms(difference) for difference in differences],
-    )
+    return {
+        "minutes": scene.seconds / 60,
+        "utterances": len(expected),
+        "in_time": len(differences),
+        "voiced": int(voiced.sum()),
+        "kept": int((voiced & found.inside()).sum()),
+        "pauses": len(middles),
+        "separated": sum(not spoken[middle] for middle in middles),
+        "false_utterances": sum(not scene.spoken[first:last].any() for first, last in starts),
+        "later_ms": [ms(difference) for difference in differences],
+    }
 
 
 def _ends(found: Segmentation) -> list[int]:
@@ -104,28 +82,28 @@ def _ends(found: Segmentation) -> list[int]:
 
 
 def summed(cells: Sequence[Cell], *names: str) -> list[Row]:
-    """One row for each combination of the fields `names`, in the order of their first cells."""
+    """One row for each combination of the values of `names`, in the order of their first cells."""
     groups: dict[tuple[object, ...], list[Cell]] = {}
     for cell in cells:
-        groups.setdefault(tuple(getattr(cell, name) for name in names), []).append(cell)
+        groups.setdefault(tuple(cell[name] for name in names), []).append(cell)
     return [dict(zip(names, key, strict=True)) | _columns(mine) for key, mine in groups.items()]
 
 
 def _columns(cells: Sequence[Cell]) -> dict[str, object]:
-    def total(name: str) -> float:
-        return float(sum(getattr(each.counts, name) for each in cells))
+    total = {name: sum(cell[name] for cell in cells) for name in COUNTS}
+    later = [each for cell in cells for each in cell["later_ms"]]
 
     def percent(part: str, whole: str) -> float | None:
-        return round(100 * total(part) / total(whole), 1) if total(whole) else None
+        return round(100 * total[part] / total[whole], 1) if total[whole] else None
 
     return {
-        "utterances": sum(each.counts.utterances for each in cells),
+        "utterances": total["utterances"],
         "in time %": percent("in_time", "utterances"),
         "kept %": percent("kept", "voiced"),
         "pauses %": percent("separated", "pauses"),
-        "false/min": rounded(total("false_utterances") / total("minutes")),
-        "later p50": rounded(median([each for cell in cells for each in cell.counts.later_ms]), 0),
-        "us": rounded(sum(each.cpu_us for each in cells) / (total("minutes") * 300), 1),
+        "false/min": rounded(total["false_utterances"] / total["minutes"]),
+        "later p50": rounded(median(later), 0),
+        "us": rounded(total["cpu_us"] / (total["minutes"] * 300), 1),
     }
 
 
@@ -134,8 +112,7 @@ def main(arguments: Sequence[str]) -> None:
     made = parser("endpoints noise", __doc__)
     made.add_argument("--folder", type=Path, help="recordings besides references/")
     made.add_argument("--half", choices=["tune", "report"], default="report", help="of the speakers (report)")
-    made.add_argument("--detectors", default="fixed,energy", help="fixed, energy, silero (fixed,energy)")
-    made.add_argument("--threshold", type=float, default=300, help="STT_VAD_THRESHOLD (300)")
+    made.add_argument("--detectors", type=words, default=["fixed", "energy"], help="silero too (fixed,energy)")
     made.add_argument("--noises", type=words, default=NOISES, metavar="N,N", help=f"({','.join(NOISES)})")
     made.add_argument("--ratios", type=integers, default=[20, 10, 5, 0], metavar="DB,DB", help="SNR (20,10,5,0)")
     made.add_argument("--levels", type=integers, default=[-6, -12, -18, -24, -30], metavar="DB,DB", help="peaks, dBFS")
@@ -144,18 +121,17 @@ def main(arguments: Sequence[str]) -> None:
     tune, report = halves(recordings)
     chosen, others = (tune, report) if given.half == "tune" else (report, tune)
     all_scenes = scenes(chosen)
-    detectors = detectors_by_name(given.detectors, given.threshold)
+    detectors = detectors_by_name(given.detectors)
     ran = conditions("endpoints noise", {}) | {"recordings": [each.name for each in chosen]}
     cells: list[Cell] = []
-    progress = Progress(len(all_scenes))
     for number, scene in enumerate(all_scenes):
-        progress.step(f"scene {number + 1}")
+        say(f"scene {number + 1} of {len(all_scenes)}")
         every = noises(len(scene.signal), number, others)
         kinds = {name: every[name] for name in every if name in given.noises}
         cells += measure(scene, detectors, kinds, given.ratios, given.levels)
     print(f"{given.half} half: {len(all_scenes)} scenes, {sum(each.seconds for each in all_scenes) / 60:.1f} minutes")
-    clean, noisy = [[each for each in cells if (each.noise == CLEAN) == wanted] for wanted in (True, False)]
-    steady = [each for each in noisy if each.noise in STEADY]
+    clean, noisy = [[each for each in cells if (each["noise"] == CLEAN) == wanted] for wanted in (True, False)]
+    steady = [each for each in noisy if each["noise"] in STEADY]
     for title, some, names in (
         ("Clean", clean, ("level_dbfs", "detector")),
         (f"Steady noise ({', '.join(STEADY)}), all levels", steady, ("snr_db", "detector")),
@@ -164,4 +140,4 @@ def main(arguments: Sequence[str]) -> None:
     ):
         if some:
             print(f"\n{title}\n{table(summed(some, *names))}")
-    write_json(given, ran | {"cells": [asdict(cell) for cell in cells]})
+    write_json(given, ran | {"cells": cells})

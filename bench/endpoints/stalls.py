@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.common.recordings import read_pcm
-from bench.common.report import Progress, Row, conditions, integers, parser, print_report
+from bench.common.report import Row, conditions, integers, parser, print_report, say
 from bench.common.server_process import APP, ROOT, ServerProcess, server_settings
 from bench.common.stats import median
 from protocol.pcm import BYTES_PER_SECOND
@@ -100,14 +100,13 @@ def main(arguments: Sequence[str]) -> None:
     ran = conditions("endpoints stalls", settings)
     pcm = read_pcm(ROOT / "references" / "weather.wav")
     rounds, rows = range(given.rounds), list[Row]()
-    progress = Progress(2 + len(given.held) * bool(CHROMIUM))
     with ServerProcess(APP, settings, os.sched_getaffinity(0)) as server:
-        progress.step("muted")
+        say("muted")
         times = [muted(server.port, pcm) for _ in rounds]
         rows.append({"case": "muted", "held_ms": None, "cut": None, "ms": round(median(times) or 0)})
-        progress.step("network")
+        say("network")
         rows.append(row("network", _NETWORK_MS, [late_network(server.port, pcm) for _ in rounds]))
         for held in given.held if CHROMIUM else []:
-            progress.step(f"browser {held} ms")
+            say(f"browser {held} ms")
             rows.append(row("browser", held, [busy_page(server.port, pcm, held) for _ in rounds]))
     print_report(given, ran, rows, [] if CHROMIUM else ["browser: not measured, Chromium is not installed"])

@@ -14,15 +14,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from bench.common.live_load import Level, LevelMeter
-from bench.common.recordings import GAP_MS, PlaylistBuilder, concatenate, load
-from bench.common.report import Progress, conditions, integers, parser, table, write_json
+from bench.common.live_load import LevelMeter
+from bench.common.recordings import GAP_MS, concatenate, load
+from bench.common.report import Row, conditions, integers, parser, print_report, say
 from bench.common.server_process import APP, ROOT, ServerProcess, server_settings
-from bench.common.stats import rounded
 
-READY_SECONDS, WARM_SECONDS = 900.0, 5.0
+WARM_SECONDS = 5.0
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -38,44 +36,34 @@ def main(arguments: Sequence[str]) -> None:
     given = made.parse_args(arguments)
     cores = given.cores or sorted(os.sched_getaffinity(0))
     recordings = [each for each in load(given.folder, [given.language], single=True) if each.text]
-    builder, file = PlaylistBuilder(recordings), concatenate(recordings, given.file_seconds, GAP_MS)
+    file = concatenate(recordings, given.file_seconds, GAP_MS)
     length = sum(each.seconds + GAP_MS / 1000 for each in recordings)
     speech = sum(each.voiced_seconds() for each in recordings) / length
-    backends = list(dict.fromkeys(["mock", given.backend]))
-    progress, rows, problems = Progress(len(backends)), list[dict[str, Any]](), list[str]()
-    ran = conditions("engine cost", server_settings(given.backend, 64, given.set), server=cores)
+    rows, problems = list[Row](), list[str]()
+    sessions = max(given.streams) + 8
+    ran = conditions("engine cost", server_settings(given.backend, sessions, given.set), server=cores)
+    meter = LevelMeter(recordings, given.seconds, WARM_SECONDS, given.seed, given.language)
     mock_cpu: dict[int, float] = {}
-    for backend in backends:
-        progress.step(backend)
-        settings = server_settings(backend, max(given.streams) + 8, given.set)
-        meter = LevelMeter(builder, given.seconds, WARM_SECONDS, given.seed, given.language)
-        with ServerProcess(APP, settings, cores, ready_seconds=READY_SECONDS) as server:
+    for backend in dict.fromkeys(["mock", given.backend]):
+        say(backend)
+        with ServerProcess(APP, server_settings(backend, sessions, given.set), cores) as server:
             levels = [meter.measure(server, streams) for streams in given.streams]
             before = server.usage()
             server.transcribe(file, given.language).raise_for_status()
             spent = server.usage() - before
-            start = {"start_s": rounded(server.start_seconds, 1), "rss_mb": server.total_rss_bytes() // 10**6}
-        file_cost = {
-            "file_cpu": round(spent.cpu / given.file_seconds, 3),
-            "file_speed": round(given.file_seconds / spent.seconds, 1),
-        }
+            once = {
+                "file_cpu": round(spent.cpu / given.file_seconds, 3),
+                "file_speed": round(given.file_seconds / spent.seconds, 1),
+                "start_s": round(server.start_seconds, 1),
+                "rss_mb": server.rss_bytes() // 10**6,
+            }
         for level in levels:
             mock_cpu.setdefault(level.streams, level.cpu_ms)
-            engine = {"engine_cpu": round((level.cpu_ms - mock_cpu[level.streams]) / 1000 / speech, 4)}
-            rows.append({"backend": backend} | row(level, speech) | engine | start | file_cost)
-            problems += level.problems(f"{backend}, {level.streams} streams")
-    print("\n".join([f"Speech {speech:.0%} of the time", table(rows), *problems]))
-    write_json(given, ran | {"speech": speech, "rows": rows, "problems": problems})
-
-
-def row(level: Level, speech: float) -> dict[str, Any]:
-    """The columns of the live streams; `speech` is the part of the time that is speech."""
-    return {
-        "streams": level.streams,
-        "live_cpu": round(level.cpu_ms / 1000 / speech, 4),
-        "cores": rounded(level.cores, 3),
-        "first_token p50": level.first_token_ms["p50"],
-        **{f"latency {name}": level.latency_ms[name] for name in ("p50", "p95")},
-        "wer": level.wer["wer"],
-        "dropped": level.dropped,
-    }
+            live = {
+                "live_cpu": round(level.cpu_ms / 1000 / speech, 4),
+                "engine_cpu": round((level.cpu_ms - mock_cpu[level.streams]) / 1000 / speech, 4),
+            }
+            rows.append({"backend": backend, "streams": level.streams} | live | once)
+            problems += [f"{backend}, {level.streams} streams: {each}" for each in level.problems]
+    print(f"Speech {speech:.0%} of the time")
+    print_report(given, ran, rows, problems, speech=speech)

@@ -13,7 +13,6 @@ mean_ms (JSON)    the parts of a decode: waiting, rendering and decoding
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shutil
@@ -26,44 +25,36 @@ from typing import Any
 import httpx
 
 from bench.common.live_load import Level, LevelMeter
-from bench.common.paced_sender import PacedSender
-from bench.common.recordings import PlaylistBuilder, Recording, concatenate, load
-from bench.common.report import Row, conditions, integers, parser, write_json
+from bench.common.recordings import Recording, concatenate, load
+from bench.common.report import Row, conditions, integers, parser
 from bench.common.server_process import ROOT, ServerProcess, server_settings
 from bench.common.stats import rounded, summary
 from bench.load.ramp import add_arguments, climb, report
 
 SERVER = ("-m", "uvicorn", "bench.engine.scripted_qwen3:build", "--factory", "--log-level", "warning")
-READY_SECONDS = 900.0  # the first start compiles the model; a busy CPU takes minutes to warm up
 GPU_MEMORY = {"1.7b": 0.85, "tiny": 0.2}  # part of the GPU's memory, or of the machine's on a CPU
 PURPOSES = ("refresh", "final")
 PARTS = ("waiting", "rendering", "decoding")  # of a decode
 FOLDER = Path(__file__).parent / "shapes"  # the differences from the configuration of the tiny checkpoint
-SHAPES = sorted(file.stem for file in FOLDER.glob("*.json"))
 TINY = ROOT / "references" / "tiny-qwen3-asr"
 
 
 @contextmanager
-def model_folder(shape: str, tiny: Path = TINY) -> Iterator[Path]:
+def model_folder(shape: str) -> Iterator[Path]:
     """A model folder of this shape without weights, for vLLM's `load_format="dummy"`; it is removed at the end.
 
     Tokenizer, feature extractor and token ids come from the tiny checkpoint of the same architecture.
-
-    Raises:
-        SystemExit: `tiny` holds no checkpoint.
     """
-    if not (tiny / "config.json").exists():
-        raise SystemExit(f"{tiny} has no config.json: --tiny names the folder of the tiny checkpoint")
     with TemporaryDirectory(prefix="bench-shape-") as name:
         folder = Path(name)
-        shutil.copytree(tiny, folder, ignore=shutil.ignore_patterns("*.safetensors", "*.md"), dirs_exist_ok=True)
-        (folder / "config.json").write_text(json.dumps(configuration(shape, tiny), indent=1), encoding="utf-8")
+        shutil.copytree(TINY, folder, ignore=shutil.ignore_patterns("*.safetensors", "*.md"), dirs_exist_ok=True)
+        (folder / "config.json").write_text(json.dumps(configuration(shape), indent=1), encoding="utf-8")
         yield folder
 
 
-def configuration(shape: str, tiny: Path = TINY) -> dict[str, Any]:
+def configuration(shape: str) -> dict[str, Any]:
     """The config.json of the shape."""
-    made: dict[str, Any] = json.loads((tiny / "config.json").read_text(encoding="utf-8"))
+    made: dict[str, Any] = json.loads((TINY / "config.json").read_text(encoding="utf-8"))
     differences: dict[str, dict[str, Any]] = json.loads((FOLDER / f"{shape}.json").read_text(encoding="utf-8"))
     for part, sizes in differences.items():
         made["thinker_config"][part] |= sizes
@@ -72,7 +63,7 @@ def configuration(shape: str, tiny: Path = TINY) -> dict[str, Any]:
 
 def summarise(decodes: Sequence[dict[str, Any]], seconds: float, streams: int) -> dict[str, Any]:
     """Times of the decodes of a window of `seconds`, by purpose."""
-    found: dict[str, Any] = {}
+    found = dict[str, Any]()
     for purpose in PURPOSES:
         mine = [each for each in decodes if each["purpose"] == purpose]
         found[purpose] = {
@@ -82,11 +73,7 @@ def summarise(decodes: Sequence[dict[str, Any]], seconds: float, streams: int) -
             },
             "per_stream_second": round(len(mine) / seconds / streams, 2),
         }
-    computed = sum(each["prompt_tokens"] - each["cached_tokens"] for each in decodes)
-    return found | {
-        "text_tokens_per_second": round(sum(each["text_tokens"] for each in decodes) / seconds),
-        "prompt_tokens_computed_per_second": round(computed / seconds),
-    }
+    return found
 
 
 def row(level: Level, decodes: dict[str, Any]) -> Row:
@@ -105,7 +92,7 @@ def utterances(recordings: Sequence[Recording], seconds: Sequence[int]) -> list[
     for number, length in enumerate(seconds):
         first = number % len(recordings)
         pcm = concatenate([*recordings[first:], *recordings[:first]], length, gap_ms=0)
-        made.append(Recording(f"{length} s", pcm, None, "en"))
+        made.append(Recording(f"{length} s", pcm, "", "en"))
     return made
 
 
@@ -113,33 +100,27 @@ def main(arguments: Sequence[str]) -> None:
     """Run the command."""
     made = parser("engine qwen3-capacity", __doc__)
     add_arguments(made, 10.0)
-    made.add_argument("--shape", choices=SHAPES, default="1.7b", help="size of the model (1.7b)")
-    made.add_argument("--tiny", type=Path, default=TINY, help="folder of the tiny checkpoint")
+    made.add_argument("--shape", choices=GPU_MEMORY, default="1.7b", help="size of the model (1.7b)")
     made.add_argument("--utterances", type=integers, default=[3, 6, 12, 20], metavar="N,N", help="s (3,6,12,20)")
     given = made.parse_args(arguments)
     cores = sorted(os.sched_getaffinity(0))
-    builder = PlaylistBuilder(utterances(load(ROOT / "references", ["en"], single=True), given.utterances))
+    recordings = utterances(load(ROOT / "references", ["en"], single=True), given.utterances)
     decodes: dict[int, dict[str, Any]] = {}
-    with model_folder(given.shape, given.tiny) as folder:
+    with model_folder(given.shape) as folder:
         settings = {"STT_VLLM_MODEL": str(folder), "STT_VLLM_GPU_MEMORY": str(GPU_MEMORY[given.shape])}
         settings |= server_settings("qwen3", max(given.most, *given.levels, 0) + 8, given.set)
         ran = conditions("engine qwen3-capacity", settings, server=cores, load=cores)
-        meter = LevelMeter(builder, given.seconds, given.warm, given.seed)
-        with ServerProcess(SERVER, settings | {"HF_HUB_OFFLINE": "1"}, cores, ready_seconds=READY_SECONDS) as server:
+        meter = LevelMeter(recordings, given.seconds, given.warm, given.seed)
+        with ServerProcess(SERVER, settings | {"HF_HUB_OFFLINE": "1"}, cores) as server:
 
             def measure(streams: int) -> Level:
-                taken: list[dict[str, Any]] = []
-
-                async def take(_: PacedSender, passed: float) -> None:
-                    answer = await asyncio.to_thread(httpx.get, f"{server.url}/bench/decodes", timeout=30)
-                    if given.warm < passed <= given.warm + given.seconds + 1:
-                        taken.extend(answer.json())
-
-                level = meter.measure(server, streams, poll=take)
-                decodes[streams] = summarise(taken, given.seconds, streams)
+                level = meter.measure(server, streams)
+                answer = httpx.get(f"{server.url}/bench/decodes", timeout=30)
+                first, last = level.window
+                inside = [each for each in answer.json() if first < each["ended"] <= last]
+                decodes[streams] = summarise(inside, given.seconds, streams)
                 return level
 
             levels = climb(measure, given)
     rows = [row(level, decodes[streams]) for streams, level in levels.items()]
-    told = report(levels, rows, given) | {"shape": given.shape, "decodes": [decodes[each] for each in levels]}
-    write_json(given, ran | told)
+    report(given, ran, levels, rows, shape=given.shape, decodes=[decodes[each] for each in levels])

@@ -4,11 +4,13 @@ Random weights never end a text: each decode would run into its token limit, cou
 engine decodes exactly as many tokens as speech of that length has, and the script replaces them. Prefixes, rollback and
 partials then work as with real text.
 
-Run by `uvicorn --factory bench.engine.scripted_qwen3:build`. GET /bench/decodes returns the times of its decodes.
+Run by `uvicorn --factory bench.engine.scripted_qwen3:build`. GET /bench/decodes returns the times of its
+decodes, and when they ended, in monotonic seconds.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import cycle, islice
@@ -79,26 +81,18 @@ class ScriptedModel(VllmModel):
 
 def build() -> FastAPI:
     """The application, in a process of its own."""
-    decodes: list[CompletedDecode] = []  # appended to by the engine's thread, emptied by the event loop
+    decodes: list[dict[str, object]] = []  # appended to by the engine's thread
 
-    async def take_decodes() -> list[dict[str, object]]:
-        taken = decodes[:]
-        del decodes[: len(taken)]
-        return [
-            {
-                "purpose": each.purpose.name.lower(),
-                **asdict(each.timing),
-                "prompt_tokens": each.output.prompt_tokens,
-                "cached_tokens": each.output.cached_tokens,
-                "text_tokens": len(each.output.tokens),
-            }
-            for each in taken
-        ]
+    def record(decode: CompletedDecode) -> None:
+        decodes.append({"ended": time.monotonic(), "purpose": decode.purpose.name.lower()} | asdict(decode.timing))
+
+    async def all_decodes() -> list[dict[str, object]]:
+        return decodes[:]
 
     def backend(options: registry.BackendOptions) -> Qwen3Backend:
-        return Qwen3Backend(replace(options.qwen3, load_format="dummy"), ScriptedModel, decodes.append)
+        return Qwen3Backend(replace(options.qwen3, load_format="dummy"), ScriptedModel, record)
 
     registry.BACKENDS = {"qwen3": registry.BackendSpec(backend, preflight.refusal)}
     app = create_app()
-    app.add_api_route("/bench/decodes", take_decodes)
+    app.add_api_route("/bench/decodes", all_decodes)
     return app

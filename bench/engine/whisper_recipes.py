@@ -20,10 +20,11 @@ import numpy as np
 from backends.whisper.model import Model, Window, choose_hardware
 from backends.whisper.transcription import Request, decode_finals, decode_once
 from bench.common.noisy_scenes import pink
-from bench.common.offline_segmentation import utterances
+from bench.common.offline_segmentation import segment
 from bench.common.recordings import Recording, load
-from bench.common.report import Progress, Row, conditions, integers, parser, print_report, words
+from bench.common.report import Row, conditions, parser, print_report, say, words
 from bench.common.word_error_rate import describe, score
+from inference.vad import EnergyVad, VadOptions
 from protocol.pcm import SAMPLE_RATE, Signal, to_signal
 
 Recipe = Callable[[Model, Request], str]
@@ -50,24 +51,20 @@ def main() -> None:
     made.add_argument("--model", default="base")
     made.add_argument("--languages", type=words, default=["en"], metavar="L,L", help="of the recordings (en)")
     made.add_argument("--noise-db", type=float, help="speech over pink noise; without: as recorded")
-    made.add_argument("--recipes", type=integers, default=list(range(len(RECIPES))), help="numbers, from 0 (all)")
     given = made.parse_args()
     model = Model(Path(os.environ["STT_MODEL_DIR"]) / given.model, choose_hardware("auto", "auto"), 1)
     recordings = [each for each in load(given.folder, given.languages, single=True) if each.text]
     spoken = {recording: _utterances(recording, given.noise_db) for recording in recordings}
     seconds = sum(len(signal) for each in spoken.values() for signal in each) / SAMPLE_RATE
     print(f"{given.model}, {sum(map(len, spoken.values()))} utterances, {seconds:.0f} s of speech")
-    ran, progress, rows = (
-        conditions("engine.whisper_recipes", {"model": given.model, "noise_db": str(given.noise_db)}),
-        Progress(len(given.recipes)),
-        list[Row](),
-    )
-    for name in (list(RECIPES)[number] for number in given.recipes):
-        progress.step(name)
+    ran = conditions("engine.whisper_recipes", {"model": given.model, "noise_db": str(given.noise_db)})
+    rows = list[Row]()
+    for name, recipe in RECIPES.items():
+        say(name)
         began = time.process_time()
-        texts = {each: _transcribe(model, RECIPES[name], each, cuts) for each, cuts in spoken.items()}
+        texts = {each: _transcribe(model, recipe, each, cuts) for each, cuts in spoken.items()}
         cpu = (time.process_time() - began) / seconds
-        scores = [score(each.text or "", text, each.language) for each, text in texts.items()]
+        scores = [score(each.text, text, each.language) for each, text in texts.items()]
         rows.append({"decode": name, "cpu": round(cpu, 3), **describe(scores)})
     print_report(given, ran, rows)
 
@@ -79,7 +76,8 @@ def _utterances(recording: Recording, noise_db: float | None) -> list[Signal]:
     if noise_db is not None:
         level = np.sqrt(np.square(to_signal(np.frombuffer(recording.pcm, "<i2"))).mean())
         signal = (signal + pink(len(signal), 0) * level / 10 ** (noise_db / 20)).astype(np.float32)
-    return utterances(samples, signal)
+    cuts = segment(samples, EnergyVad(VadOptions().threshold)).utterances
+    return [signal[each.start : each.end] for each in cuts]
 
 
 def _transcribe(model: Model, recipe: Recipe, recording: Recording, cuts: list[Signal]) -> str:

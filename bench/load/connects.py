@@ -1,8 +1,10 @@
 """Connections per second: connect, `ready`, close, at most 64 open at once, next to a bare WebSocket.
 
 Each window has a fresh process on one core; the generator has another core. The bare WebSocket sends no `ready`.
-cpu_ms is the server's CPU for one connection: other processes disturb it less than they disturb the rate.
-ratio is the rate by that of the bare WebSocket; cpu_ratio is the CPU of the bare WebSocket by that of the server.
+
+cpu_ms      of the server, for one connection: other processes disturb it less than they disturb the rate
+core        part of its core that the server used; generator: that the generator used
+ratio       rate by that of the bare WebSocket; cpu_ratio: cpu_ms of the bare WebSocket by that of the target
 """
 
 from __future__ import annotations
@@ -12,16 +14,19 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any
 
 import uvloop
 
 from bench.common.paced_sender import MAX_CPU
-from bench.common.report import Progress, Row, conditions, parser, print_report
+from bench.common.report import Row, conditions, parser, print_report, say
 from bench.common.server_process import APP, ServerProcess, server_settings
 from bench.common.stats import median
 from bench.common.websocket_client import MAX_CONNECTING, ConnectionRefused, connect
 from bench.load.turns import BARE_SOCKET, take_own_core
 
+MEDIANS = ("per_second", "cpu_ms", "core", "generator")
 TARGETS = {"bare": BARE_SOCKET, "server": APP}
 SERVER_BUSY = 0.9  # the server was the limit if it used at least this part of its core
 
@@ -34,16 +39,16 @@ class Window:
     per_second: float
     cpu_ms: float  # of the server, for one connection
     core: float  # part of its core that the server used
-    generator_cpu: float  # part of its core that the generator used
+    generator: float  # part of its core that the generator used
     errors: list[str]
 
-    def problems(self) -> set[str]:
+    def problems(self) -> list[str]:
         """Reasons to doubt the rate."""
-        found = {f"ERROR: {self.target}: {error}" for error in self.errors}
-        if self.generator_cpu > MAX_CPU:
-            found.add(f"THE GENERATOR WAS THE LIMIT: {self.target}")
+        found = [f"ERROR: {self.target}: {error}" for error in self.errors]
+        if self.generator > MAX_CPU:
+            found.append(f"THE GENERATOR WAS THE LIMIT: {self.target}")
         elif self.core < SERVER_BUSY:
-            found.add(f"NEITHER WAS THE LIMIT: {self.target}; trust cpu_ms only")
+            found.append(f"NEITHER WAS THE LIMIT: {self.target}; trust cpu_ms only")
         return found
 
 
@@ -76,23 +81,20 @@ async def measure(server: ServerProcess, target: str, seconds: float) -> Window:
     return Window(target, *rates, errors)
 
 
-def summarise(windows: Sequence[Window]) -> Row:
-    """The row of the table: medians over the valid windows of each target, or over all of them if none is valid."""
-    valid = [each for each in windows if not each.problems()]
-
-    def middle(name: str, target: str) -> float:
-        used = [each for each in valid if each.target == target] or [each for each in windows if each.target == target]
-        return median([getattr(each, name) for each in used]) or float("nan")
-
-    rate, cost = ({each: middle(name, each) for each in TARGETS} for name in ("per_second", "cpu_ms"))
-    return {
-        **{f"{name}_per_second": round(value, 0) for name, value in rate.items()},
-        "ratio": round(rate["server"] / rate["bare"], 2),
-        **{f"{name}_cpu_ms": round(value, 2) for name, value in cost.items()},
-        "cpu_ratio": round(cost["bare"] / cost["server"], 2),
-        "errors": sum(len(each.errors) for each in windows),
-        "valid": f"{len(valid)}/{len(windows)}",
-    }
+def summarise(windows: Sequence[Window]) -> Sequence[Row]:
+    """One line for each target: medians over its windows."""
+    rows = list[dict[str, Any]]()
+    for target in TARGETS:
+        mine = [each for each in windows if each.target == target]
+        middles = {name: median([getattr(each, name) for each in mine]) or float("nan") for name in MEDIANS}
+        first = rows[0] if rows else middles
+        ratios = {
+            "ratio": middles["per_second"] / first["per_second"],
+            "cpu_ratio": first["cpu_ms"] / middles["cpu_ms"],
+        }
+        rounded = {name: round(value, 2) for name, value in (middles | ratios).items()}
+        rows.append({"target": target, **rounded, "errors": sum(len(each.errors) for each in mine)})
+    return rows
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -104,10 +106,10 @@ def main(arguments: Sequence[str]) -> None:
     cores = take_own_core()
     settings = server_settings("mock", MAX_CONNECTING + 8, given.set)
     ran = conditions("load connects", settings, server=cores, load=sorted(os.sched_getaffinity(0)))
-    progress, windows = Progress(2 * given.rounds), list[Window]()
-    for target in list(TARGETS) * given.rounds:
-        progress.step(target)
+    windows = list[Window]()
+    for number, target in product(range(given.rounds), TARGETS):
+        say(f"round {number + 1} of {given.rounds}: {target}")
         with ServerProcess(TARGETS[target], settings, cores) as server:
             windows.append(uvloop.run(measure(server, target, given.seconds)))
-    problems = sorted({line for each in windows for line in each.problems()})
-    print_report(given, ran, [summarise(windows)], problems, windows=[asdict(each) for each in windows])
+    problems = [line for each in windows for line in each.problems()]
+    print_report(given, ran, summarise(windows), problems, windows=[asdict(each) for each in windows])

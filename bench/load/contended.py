@@ -21,11 +21,11 @@ _SPIN = "import os\nos.sched_setaffinity(0, [{core}])\nos.nice({niceness})\nwhil
 
 
 @contextmanager
-def busy_cores(cores: Sequence[int], niceness: int = NICENESS) -> Iterator[None]:
+def busy_cores(cores: Sequence[int]) -> Iterator[None]:
     """One process spins on each of `cores` until the context, or this process, ends."""
     with ExitStack() as stack:
         for core in cores:
-            code = _SPIN.format(core=core, niceness=niceness, parent=os.getpid())
+            code = _SPIN.format(core=core, niceness=NICENESS, parent=os.getpid())
             process = subprocess.Popen([sys.executable, "-c", code])
             stack.callback(process.wait)
             stack.callback(process.kill)

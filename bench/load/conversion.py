@@ -11,7 +11,8 @@ part_ms  and of the longest part of it, which holds up one message
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import soxr
@@ -57,28 +58,26 @@ def streams() -> Iterator[tuple[str, StreamFormat, float, list[bytes]]]:
     yield "opus webm", source, seconds, cut(opus_file(pcm, "webm"), seconds, 1.0)
 
 
-def cpu_seconds(source: StreamFormat, messages: Sequence[bytes]) -> float:
-    """CPU of converting all messages."""
-    if source.is_native:
-        return 0.0
-    converter = StreamConverter(source)
-    began = time.thread_time()
-    for message in messages:
-        for _ in converter.convert(message):
-            pass
-    return time.thread_time() - began
+def converter(source: StreamFormat) -> Callable[[bytes], object]:
+    """What converts a message; the server's own format is not converted."""
+    made = None if source.is_native else StreamConverter(source)
+    return lambda message: made and deque(made.convert(message), maxlen=0)
 
 
-def look_seconds(source: StreamFormat, messages: Sequence[bytes]) -> list[float]:
-    """CPU of looking at the beginning, for each message that it takes."""
+def look(source: StreamFormat) -> Callable[[bytes], object]:
+    """What looks at a message of the beginning."""
     beginning = StreamBeginning(source)
-    parts: list[float] = []
+    return lambda message: beginning.is_over or beginning.take(message)
+
+
+def cpu_ms(take: Callable[[bytes], object], messages: Sequence[bytes]) -> list[float]:
+    """CPU of giving it each message."""
+    times = []
     for message in messages:
-        if not beginning.is_over:
-            began = time.thread_time()
-            beginning.take(message)
-            parts.append(time.thread_time() - began)
-    return parts
+        began = time.thread_time()
+        take(message)
+        times.append(1000 * (time.thread_time() - began))
+    return times
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -88,14 +87,9 @@ def main(arguments: Sequence[str]) -> None:
     given = made.parse_args(arguments)
     rows: list[Row] = []
     for name, source, seconds, messages in streams():
-        cpu = [1000 * cpu_seconds(source, messages) / seconds for _ in range(given.rounds)]
-        looks = [look_seconds(source, messages) for _ in range(given.rounds)]
-        rows.append(
-            {
-                "format": name,
-                "cpu_ms": round(median(cpu) or 0, 2),
-                "look_ms": round(1000 * (median(list(map(sum, looks))) or 0), 1),
-                "part_ms": round(1000 * (median(list(map(max, looks))) or 0), 1),
-            }
-        )
+        cpu = [sum(cpu_ms(converter(source), messages)) / seconds for _ in range(given.rounds)]
+        looks = [cpu_ms(look(source), messages) for _ in range(given.rounds)]
+        look_ms, part_ms = median(list(map(sum, looks))) or 0, median(list(map(max, looks))) or 0
+        row = {"cpu_ms": round(median(cpu) or 0, 2), "look_ms": round(look_ms, 1), "part_ms": round(part_ms, 1)}
+        rows.append({"format": name, **row})
     print_report(given, conditions("load conversion", {}), rows)

@@ -22,7 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.common.recordings import load
-from bench.common.report import Progress, Row, conditions, parser, table, write_json
+from bench.common.report import Row, conditions, parser, say, table, write_json
 from bench.common.server_process import ROOT, cpu_seconds, server_settings
 from bench.common.stats import percentile, rounded
 from stt_client import AsyncClient, SttError
@@ -35,6 +35,7 @@ REFUSED_SECONDS = 4.0  # how long a stream without a place tries
 
 def restarts(fleet: Fleet, streams: int, number: signal.Signals) -> Row:
     """Restart all servers by the signal under live streams."""
+    say(f"restarts by {number.name}")
     recordings = load(ROOT / "references", single=True)
     calls = asyncio.run(converse_during(lambda: fleet.restart_all(number), [fleet.url], streams, recordings))
     gaps = [gap * 1000 for call in calls for gap in call.gaps]
@@ -54,6 +55,8 @@ def restarts(fleet: Fleet, streams: int, number: signal.Signals) -> Row:
 
 def cost(fleet: Fleet, streams: int, seconds: float, *, proxied: bool) -> Row:
     """CPU of the servers and the proxy while streams speak for `seconds`."""
+    name = "HAProxy" if proxied else "direct"
+    say(f"cost: {name}")
     pids = [fleet.proxy_pid, *(server.process.pid for server in fleet.servers)]
     urls = [fleet.url] if proxied else [server.url for server in fleet.servers]
     before = list(map(cpu_seconds, pids))
@@ -61,12 +64,12 @@ def cost(fleet: Fleet, streams: int, seconds: float, *, proxied: bool) -> Row:
     calls = asyncio.run(converse_during(lambda: time.sleep(seconds), urls, streams, recordings))
     audio = sum(call.audio_seconds for call in calls)
     proxy, *servers = [1000 * (cpu_seconds(pid) - began) / audio for pid, began in zip(pids, before, strict=True)]
-    name = "HAProxy" if proxied else "direct"
     return {"path": name, "streams": streams, "servers_ms": rounded(sum(servers)), "proxy_ms": rounded(proxy)}
 
 
 async def fill(url: str, places: Sequence[int]) -> Row:
     """Open more streams at once than there are places, and hold those that got one until all others were refused."""
+    say("places")
     done, asked = asyncio.Event(), sum(places) + TOO_MANY
     placed = refused = 0
 
@@ -94,20 +97,14 @@ def main(arguments: Sequence[str]) -> None:
     made.add_argument("--seconds", type=float, default=10.0, help="of speech, for the CPU (10)")
     given = made.parse_args(arguments)
     settings = server_settings("mock", given.streams + 8, given.set)
-    ran, progress = conditions("load fleet", settings), Progress(5)
+    ran = conditions("load fleet", settings)
     places = [given.streams // 6, given.streams // 3, given.streams // 2]
-    tables: dict[str, list[Row]] = {"restarts": [], "cost": [], "places": []}
+    unequal = [settings | {"STT_MAX_SESSIONS": str(each)} for each in places]
     with TemporaryDirectory(prefix="bench-") as folder:
         with Fleet(Path(folder), FleetPorts.free(), [settings] * SERVERS) as fleet:
-            for proxied in (False, True):
-                progress.step("through HAProxy" if proxied else "direct")
-                tables["cost"].append(cost(fleet, given.streams, given.seconds, proxied=proxied))
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                progress.step(number.name)
-                tables["restarts"].append(restarts(fleet, given.streams, number))
-        progress.step("places")
-        unequal = [settings | {"STT_MAX_SESSIONS": str(each)} for each in places]
+            costs = [cost(fleet, given.streams, given.seconds, proxied=proxied) for proxied in (False, True)]
+            restarted = [restarts(fleet, given.streams, number) for number in (signal.SIGTERM, signal.SIGKILL)]
         with Fleet(Path(folder), FleetPorts.free(), unequal) as fleet:
-            tables["places"].append(asyncio.run(fill(fleet.url, places)))
-    print("\n\n".join(map(table, tables.values())))
-    write_json(given, ran | tables)
+            filled = [asyncio.run(fill(fleet.url, places))]
+    print("\n\n".join(map(table, (restarted, costs, filled))))
+    write_json(given, ran | {"restarts": restarted, "cost": costs, "places": filled})

@@ -7,7 +7,7 @@ cpu_ms          CPU in ms for one second of audio of one stream; loop_ms: the ev
 ratio           cpu_ms by that of the baseline: median, smallest and largest of the rounds
 wake_ups        voluntary context switches for one second of audio of one stream
 p50, p95, p99   ms from the frame that completes the endpoint's silence to the final, seen by the client
-p95s            p95 of each window
+p95s            p95 of each window; p95 ratio: p95 by that of the baseline
 rss_kb          largest resident memory beyond the idle server's for one stream, in 1000 bytes
 gen_late        largest p99 of the lateness of the generator, in ms
 """

@@ -13,11 +13,10 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from bench.common.live_load import Level, LevelMeter
-from bench.common.recordings import PlaylistBuilder, load
-from bench.common.report import Progress, Row, conditions, integers, parser, table, words, write_json
+from bench.common.recordings import load
+from bench.common.report import Row, conditions, integers, parser, print_report, say, words
 from bench.common.server_process import APP, ROOT, ServerProcess, server_settings
 from bench.common.stats import rounded
 
@@ -55,24 +54,25 @@ def add_arguments(made: argparse.ArgumentParser, warm_seconds: float) -> None:
 
 def climb(measure: Callable[[int], Level], given: argparse.Namespace) -> dict[int, Level]:
     """Measure the given levels, or search for the capacity; the levels by their number of streams."""
-    progress, measured, remaining = Progress(len(given.levels) or None), dict[int, Level](), list(given.levels)
+    measured, remaining = dict[int, Level](), list(given.levels)
     while True:
         passed = {streams: level.passed(given.limit_ms) for streams, level in measured.items()}
         streams = next_level(passed, given.most) if not given.levels else remaining.pop(0) if remaining else None
         if streams is None:
             return dict(sorted(measured.items()))
-        progress.step(f"{streams} streams")
+        say(f"{streams} streams")
         measured[streams] = measure(streams)
 
 
-def report(levels: Mapping[int, Level], rows: Sequence[Row], given: argparse.Namespace) -> dict[str, Any]:
-    """Print the table and the capacity; returns them for JSON."""
+def report(
+    given: argparse.Namespace, ran: Row, levels: Mapping[int, Level], rows: Sequence[Row], **measured: object
+) -> None:
+    """Print the capacity and the table, and write the JSON, as `print_report` does."""
     carried = capacity({streams: level.passed(given.limit_ms) for streams, level in levels.items()})
-    print(f"{table(rows)}\n\nTimes in ms.")
-    print(f"Capacity with p95 of endpoint to final <= {given.limit_ms:g} ms: {carried} streams.")
-    for streams, level in levels.items():
-        print("\n".join(level.problems(f"{streams} streams")))
-    return {"limit_ms": given.limit_ms, "capacity": carried, "levels": [asdict(each) for each in levels.values()]}
+    print(f"Capacity with p95 of endpoint to final <= {given.limit_ms:g} ms: {carried} streams. Times in ms.\n")
+    problems = [f"{streams} streams: {each}" for streams, level in levels.items() for each in level.problems]
+    told = {"limit_ms": given.limit_ms, "capacity": carried, "levels": [asdict(each) for each in levels.values()]}
+    print_report(given, ran, rows, problems, **told, **measured)
 
 
 def row(level: Level, limit_ms: float) -> Row:
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str]) -> None:
     settings = server_settings(given.backend, max(given.most, *given.levels, 0) + 8, given.set)
     recordings = [each for each in load(given.folder, given.language, single=True) if each.text]
     language = given.language[0] if len(given.language) == 1 else "auto"
-    meter = LevelMeter(PlaylistBuilder(recordings), given.seconds, given.warm, given.seed, language)
+    meter = LevelMeter(recordings, given.seconds, given.warm, given.seed, language)
     ran = conditions("load ramp", settings, server=given.cores, load=cores)
 
     def measure(streams: int) -> Level:
@@ -116,5 +116,4 @@ def main(arguments: Sequence[str]) -> None:
             return meter.measure(server, streams)
 
     levels = climb(measure, given)
-    rows = [row(level, given.limit_ms) for level in levels.values()]
-    write_json(given, ran | report(levels, rows, given))
+    report(given, ran, levels, [row(level, given.limit_ms) for level in levels.values()])

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from bench.common.live_load import Level, LevelMeter
-from bench.common.recordings import PlaylistBuilder, load
-from bench.common.report import Progress, Row, conditions, integers, print_report
+from bench.common.recordings import load
+from bench.common.report import Row, conditions, integers, print_report, say
 from bench.common.server_process import APP, ROOT, ServerProcess, server_settings
-from bench.common.stats import median, rounded, summary
+from bench.common.stats import Summary, median, rounded, summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,54 +54,41 @@ def take_own_core() -> list[int]:
     return cores[:1]
 
 
-@dataclass(frozen=True, slots=True)
-class Windows:
-    """The levels that were measured, and of which target each is."""
+def row(target: str, windows: Sequence[Level], baseline: Sequence[Level]) -> Row:
+    """One line of the table: medians over the windows of one target, percentiles over all their finals."""
+    ratios = [each.cpu_ms / base.cpu_ms for each, base in zip(windows, baseline, strict=True) if base.cpu_ms]
+    endpoints, base_p95 = _endpoints(windows), _endpoints(baseline)["p95"]
 
-    measured: Sequence[tuple[str, Level]]
+    def middle(name: str, digits: int = 2) -> float | None:
+        return rounded(median([getattr(each, name) for each in windows]), digits)
 
-    def of(self, target: str, streams: int) -> list[Level]:
-        """Those of a target with so many streams, in the order of the rounds."""
-        return [level for name, level in self.measured if (name, level.streams) == (target, streams)]
+    return {
+        "streams": windows[0].streams,
+        "target": target,
+        "cpu_ms": middle("cpu_ms"),
+        "ratio": rounded(median(ratios)),
+        "ratios": f"{min(ratios):.2f}-{max(ratios):.2f}" if ratios else None,
+        "loop_ms": middle("event_loop_cpu_ms"),
+        "wake_ups": middle("wake_ups", 1),
+        "cores": middle("cores"),
+        "finals": endpoints["count"],
+        **{name: endpoints[name] for name in ("p50", "p95", "p99")},
+        "p95s": " ".join(f"{p95:.0f}" for each in windows if (p95 := each.endpoint_ms["p95"]) is not None),
+        "p95 ratio": rounded(endpoints["p95"] / base_p95) if endpoints["p95"] and base_p95 else None,
+        "dropped": sum(each.dropped for each in windows),
+        "errors": sum(len(each.errors) for each in windows),
+        "rss_kb": middle("rss_kb", 0),
+        "threads": middle("threads"),
+        "gen_late": rounded(max(each.generator.late_p99_ms or 0.0 for each in windows), 1),
+    }
 
-    def row(self, target: str, streams: int, baseline: str) -> dict[str, Any]:
-        """One line of the table: medians over the windows of one target, percentiles over all its finals."""
-        mine = self.of(target, streams)
-        pairs = zip(mine, self.of(baseline, streams), strict=True)
-        ratios = [each.cpu_ms / base.cpu_ms for each, base in pairs if base.cpu_ms]
-        endpoints = summary([value for each in mine for value in each.endpoints])
 
-        def middle(name: str, digits: int = 2) -> float | None:
-            return rounded(median([getattr(each, name) for each in mine]), digits)
-
-        return {
-            "streams": streams,
-            "target": target,
-            "cpu_ms": middle("cpu_ms"),
-            "ratio": rounded(median(ratios)),
-            "ratios": f"{min(ratios):.2f}-{max(ratios):.2f}" if ratios else None,
-            "loop_ms": middle("event_loop_cpu_ms"),
-            "wake_ups": middle("wake_ups", 1),
-            "cores": middle("cores"),
-            "finals": endpoints["count"],
-            **{name: endpoints[name] for name in ("p50", "p95", "p99")},
-            "p95s": " ".join(f"{p95:.0f}" for each in mine if (p95 := each.endpoint_ms["p95"]) is not None),
-            "dropped": sum(each.dropped for each in mine),
-            "errors": sum(len(each.errors) for each in mine),
-            "rss_kb": middle("rss_kb", 0),
-            "threads": middle("threads"),
-            "gen_late": rounded(max(each.generator.late_p99_ms or 0.0 for each in mine), 1),
-        }
+def _endpoints(windows: Sequence[Level]) -> Summary:
+    return summary([value for each in windows for value in each.endpoints])
 
 
 def measure(
-    command: str,
-    targets: Sequence[Target],
-    given: argparse.Namespace,
-    cores: Sequence[int],
-    *,
-    make_rows: Callable[[Windows], list[Row]] | None = None,
-    niceness: int = 0,
+    command: str, targets: Sequence[Target], given: argparse.Namespace, cores: Sequence[int], *, niceness: int = 0
 ) -> None:
     """Measure all targets with the mock engine, print the table and write the JSON.
 
@@ -110,25 +97,20 @@ def measure(
         targets: ratios are to the first.
         given: the values of `add_arguments` and of `parser`.
         cores: of the servers.
-        make_rows: of the table; None: one of `Windows.row` for each target and number of streams.
         niceness: of the servers, added to that of this process.
     """
     settings = server_settings("mock", max(given.streams) + 8, given.set)
     ran = conditions(command, settings, server=cores, load=sorted(os.sched_getaffinity(0)))
-    builder = PlaylistBuilder(load(ROOT / "references", single=True))
-    meter = LevelMeter(builder, given.seconds, given.warm, given.seed)
-    progress, measured = Progress(len(given.streams) * given.rounds * len(targets)), list[tuple[str, Level]]()
-    for streams, _, target in product(given.streams, range(given.rounds), targets):
-        progress.step(f"{target.name}, {streams} streams")
+    meter = LevelMeter(load(ROOT / "references", single=True), given.seconds, given.warm, given.seed)
+    measured = defaultdict[tuple[int, str], list[Level]](list)
+    for streams, number, target in product(given.streams, range(given.rounds), targets):
+        say(f"{streams} streams, round {number + 1} of {given.rounds}: {target.name}")
         with (
             ServerProcess(target.arguments, settings, cores, root=target.root, niceness=niceness) as server,
             target.beside(server),
         ):
-            measured.append((target.name, meter.measure(server, streams, silent_server=target.silent)))
-    windows = Windows(measured)
-    rows: list[Row] = [
-        windows.row(each.name, streams, targets[0].name) for streams in given.streams for each in targets
-    ]
-    problems = [line for name, level in measured for line in level.problems(f"{name}, {level.streams} streams")]
-    told = [{"target": name} | asdict(level) for name, level in measured]
-    print_report(given, ran, make_rows(windows) if make_rows else rows, problems, windows=told)
+            measured[streams, target.name].append(meter.measure(server, streams, silent_server=target.silent))
+    rows = [row(name, mine, measured[streams, targets[0].name]) for (streams, name), mine in measured.items()]
+    named = [(name, level) for (_, name), mine in measured.items() for level in mine]
+    problems = [f"{name}, {level.streams} streams: {each}" for name, level in named for each in level.problems]
+    print_report(given, ran, rows, problems, windows=[{"target": name} | asdict(level) for name, level in named])

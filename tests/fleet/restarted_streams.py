@@ -39,7 +39,7 @@ class Call:
         """Whether each recording came back once, in order and word for word."""
         texts = [_words(final.text) for final in self.finals]
         in_order = [final.segment_seq for final in self.finals] == list(range(len(self.spoken)))
-        return in_order and not self.lost_ms and texts == [_words(each.text or "") for each in self.spoken]
+        return in_order and not self.lost_ms and texts == [_words(each.text) for each in self.spoken]
 
     def take(self, event: Event) -> None:
         """Note what matters of an event, at the time when the caller gets it."""

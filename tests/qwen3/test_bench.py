@@ -7,16 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-from tests.qwen3.conftest import MODEL, model_is_tiny
 from tests.server import ROOT
 
 
-@pytest.mark.skipif(not model_is_tiny(), reason="the shapes are completed from the tiny checkpoint")
 def test_the_tiny_shape(tmp_path: Path) -> None:
     """The command serves live streams with random weights and reports the times of refreshes and finals by part."""
-    command = [sys.executable, "-m", "bench.engine", "qwen3-capacity", "--shape", "tiny", "--tiny", MODEL]
+    command = [sys.executable, "-m", "bench.engine", "qwen3-capacity", "--shape", "tiny"]
     command += ["--levels", "2", "--seconds", "8", "--warm", "2", "--utterances", "3", "--limit-ms", "60000"]
     command += ["--json", str(tmp_path / "ran")]
     with subprocess.Popen(command, cwd=ROOT) as bench:

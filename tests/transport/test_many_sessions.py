@@ -10,8 +10,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.common.paced_sender import SLOTS, PacedSender, sending
-from bench.common.websocket_client import Opcode, StreamClient, client_frame, commit_all, connected
+from websockets.frames import Opcode
+
+from bench.common.paced_sender import PacedSender, sending
+from bench.common.websocket_client import StreamClient, client_frame, commit_all, connected
 from tests.audio import reference, silence, text_of
 from tests.server import Server, eventually
 
@@ -34,9 +36,8 @@ def _finals(speaker: StreamClient) -> list[dict[str, Any]]:
 async def _spoken(server: Server, speakers: int, pcm: bytes) -> AsyncIterator[list[StreamClient]]:
     """So many speakers that have just said it, live (one is quicker) and spread over the 20 ms of a frame."""
     frames = len(list(_frames(pcm)))
-    slots = [number * SLOTS // speakers for number in range(speakers)]
     async with connected(server.port, [_frames(pcm) for _ in range(speakers)], wait_for_message=True) as clients:
-        async with sending(PacedSender(clients, slots, 8.0 if speakers == 1 else 1.0)):
+        async with sending(PacedSender(clients, 1, 8.0 if speakers == 1 else 1.0)):
             while any(len(speaker.sent) < frames for speaker in clients):  # noqa: ASYNC110 - it is another thread's
                 await asyncio.sleep(0.001)
         yield clients

@@ -18,9 +18,12 @@ from starlette.types import Receive, Scope, Send
 from uvicorn import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
+from websockets.client import ClientProtocol
+from websockets.frames import CloseCode, Opcode
 from websockets.protocol import State
+from websockets.uri import parse_uri
 
-from bench.common.websocket_client import Opcode, client_frame, close_frame, handshake
+from bench.common.websocket_client import client_frame
 from tests.audio import reference
 from tests.client import deaf_client, session
 from tests.server import Server, eventually
@@ -45,6 +48,13 @@ PATIENCE = 8
 """Seconds; less than the 10 that uvicorn waits for a client to answer its close."""
 BROKEN = {1002, 1007, 1009}
 Event = MutableMapping[str, Any]
+
+
+HANDSHAKE = ClientProtocol(parse_uri("ws://127.0.0.1/")).connect().serialize()
+
+
+def close_frame(code: int = CloseCode.NORMAL_CLOSURE) -> bytes:
+    return client_frame(Opcode.CLOSE, code.to_bytes(2))
 
 
 def frame(kind: int, payload: bytes, mask: bytes = b"\1\2\3\4") -> bytes:
@@ -94,7 +104,7 @@ async def events_of(
         transport, protocol = await loop.connect_accepted_socket(
             lambda: protocol_class(config, ServerState(), {}), accepted
         )
-        await loop.sock_sendall(client, handshake("/", 80))
+        await loop.sock_sendall(client, HANDSHAKE)
         assert (await loop.sock_recv(client, 1000)).startswith(b"HTTP/1.1 101")
         for piece in pieces:
             if not transport.is_closing():

@@ -21,8 +21,8 @@ from tools.local_server import LOOPBACK, ROOT, LocalServer, ServerFailed, how_it
 CONFIGURATION = ROOT / "deploy" / "haproxy" / "haproxy.cfg"
 SERVERS = 3
 """Number of servers, as in the configuration of HAProxy."""
-READY_SECONDS = 600.0
-"""Longest wait for a server: qwen3 loads for minutes."""
+UP_SECONDS = 600.0
+"""Longest wait until the proxy has seen a server that is ready; a busy machine takes its time."""
 _POLL_SECONDS = 0.25
 _DIRECTORIES_OF_ROOT = "/usr/sbin:/usr/local/sbin"
 """Debian has HAProxy there, which is not on every user's path."""
@@ -127,7 +127,7 @@ class Fleet:
             log = self._folder / f"server-{number}.log"
             self.servers.append(LocalServer(port, settings, log, process_group=self._process_group))
         for server in self.servers:
-            _wait(server.is_ready)
+            server.wait_until_ready()
         command, environment = [haproxy, "-db", "-f", str(CONFIGURATION)], self._proxy_environment()
         with self._proxy_log.open("wb") as out:
             self._proxy = subprocess.Popen(  # noqa: S603 - found on the path
@@ -207,19 +207,19 @@ class Fleet:
 
     def _start_again(self, server: LocalServer) -> None:
         server.start()
-        _wait(server.is_ready)
+        server.wait_until_ready()
         index = self.servers.index(server)
         _wait(lambda: self.states()[index : index + 1] == ["UP"])
 
 
 def _wait(claim: Callable[[], bool]) -> None:
-    """Return when `claim()` is true.
+    """Return when the proxy's `claim()` is true.
 
     Raises:
-        FleetFailed: it is false for `READY_SECONDS`.
+        FleetFailed: it is false for `UP_SECONDS`.
     """
-    deadline = time.monotonic() + READY_SECONDS
+    deadline = time.monotonic() + UP_SECONDS
     while not claim():
         if time.monotonic() > deadline:
-            raise FleetFailed(f"a server was not ready after {READY_SECONDS:g} s")
+            raise FleetFailed(f"the proxy has not seen a server after {UP_SECONDS:g} s")
         time.sleep(_POLL_SECONDS)

@@ -20,7 +20,7 @@ def final(text: str, start_ms: int, end_ms: int, reason: str = "endpoint") -> by
 
 
 def utterance(start_ms: int, end_ms: int, text: str = "") -> Utterance:
-    (parsed,) = parse([(101.0, final(text, start_ms, end_ms))], [], 500).utterances
+    ((parsed,), _) = parse([(101.0, final(text, start_ms, end_ms))], [], 500)
     return parsed
 
 
@@ -42,13 +42,13 @@ def test_not_sent() -> None:
 @pytest.mark.parametrize(("end_ms", "frame"), [(1000, 74), (1010, 75)])
 def test_endpoint_time(end_ms: int, frame: int) -> None:
     """An endpoint is timed from the frame whose last sample completes the silence."""
-    (one,) = parse([(103.0, final("one", 200, end_ms))], SENT, 500).utterances
+    ((one,), _) = parse([(103.0, final("one", 200, end_ms))], SENT, 500)
     assert one.endpoint_ms == pytest.approx((103.0 - SENT[frame]) * 1000)
 
 
 def test_utterance() -> None:
     """Endpoint and first text are timed from the frames' departures, and revised words are counted to the final."""
-    said = parse(
+    (spoken, committed), errors = parse(
         [
             (100.0, message("ready", session_id="a")),
             (100.9, message("partial", segment_seq=0, text="bright")),
@@ -59,19 +59,18 @@ def test_utterance() -> None:
         SENT,
         500,
     )
-    spoken, committed = said.utterances
     assert spoken.endpoint_ms == pytest.approx((101.6 - SENT[74]) * 1000)
     assert spoken.first_partial_ms == pytest.approx((100.9 - SENT[10]) * 1000)
     assert (spoken.revised_words, spoken.words) == (2, 3)
     assert (committed.endpoint_ms, committed.first_partial_ms) == (None, None)
-    assert said.errors == []
+    assert errors == []
 
 
 def test_errors() -> None:
     """A server's error is kept; so is its close without one, but a normal goodbye is none."""
-    assert parse([(1.0, message("error", code=1008, message="idle"))], [], 500, 1008).errors == ["1008 idle"]
-    assert parse([], [], 500, 1011).errors == ["closed with 1011"]
-    assert parse([], [], 500, 1000).errors == []
+    assert parse([(1.0, message("error", code=1008, message="idle"))], [], 500, 1008) == ([], ["1008 idle"])
+    assert parse([], [], 500, 1011) == ([], ["closed with 1011"])
+    assert parse([], [], 500, 1000) == ([], [])
 
 
 def test_parts() -> None:

@@ -9,10 +9,11 @@ from functools import wraps
 
 import pytest
 from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.frames import Opcode
 from websockets.http11 import Request, Response
 
 from bench.common.paced_sender import PacedSender, sending
-from bench.common.websocket_client import ConnectionRefused, Opcode, client_frame, commit_all, connect, connected
+from bench.common.websocket_client import ConnectionRefused, client_frame, commit_all, connect, connected
 
 FRAMES = [client_frame(Opcode.BINARY, bytes([number]) * 640) for number in range(20)]
 
@@ -50,7 +51,7 @@ async def test_everything_that_is_sent_arrives() -> None:
     async with (
         listening(echo) as port,
         connected(port, [iter(FRAMES), iter(())], wait_for_message=True) as (one, other),
-        sending(PacedSender([one], [0], 50)) as all_sent,
+        sending(PacedSender([one], 0, 50)) as all_sent,
     ):
         await all_sent
         assert await commit_all([one], 10) == 0
