@@ -38,6 +38,8 @@ class ServerInfo:
     """The server's own setting: RMS in 16-bit units below which nothing is voice."""
     translates: bool = False
     """Whether the engine can translate into English."""
+    may_check: Callable[[], bool] = lambda: True
+    """Asked before each part of the check of a stream's label; False: later. All connections share the event loop."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ class NativeDialect:
         self._call_id = ""
         self._connection_id = ""
         self._params: client.ConnectParams | None = None
-        self._audio = ClientAudio(StreamFormat(SAMPLE_RATE, "pcm_s16le"))
+        self._audio = ClientAudio(StreamFormat(SAMPLE_RATE, "pcm_s16le"), server.may_check)
 
     def open(self, handshake: Handshake) -> SessionOptions | HttpRefusal:
         """Check the query.
@@ -55,7 +55,8 @@ class NativeDialect:
         params = client.parse_connect(query)
         require_supported(params.language, self._server.languages)
         self._params = params
-        self._audio = ClientAudio(StreamFormat(params.sample_rate, params.codec, params.channels))
+        source = StreamFormat(params.sample_rate, params.codec, params.channels)
+        self._audio = ClientAudio(source, self._server.may_check)
         return SessionOptions(
             call_id=params.call_id,
             language=params.language,

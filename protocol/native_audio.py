@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 
 from protocol import events
@@ -13,10 +13,11 @@ from protocol.stream_beginning import StreamBeginning
 class ClientAudio:
     """Decodes one client's audio. Warns once of a wrong label, and once of damage. Used by one thread."""
 
-    def __init__(self, source: StreamFormat) -> None:
+    def __init__(self, source: StreamFormat, may_check: Callable[[], bool] = lambda: True) -> None:
+        """`may_check` is asked before each part of the check of the label; False: later."""
         self._converter = None if source.is_native else StreamConverter(source)
         """Converts the audio; None: it needs no conversion."""
-        self._beginning: StreamBeginning | None = StreamBeginning(source)
+        self._beginning: StreamBeginning | None = StreamBeginning(source, may_check)
         """Checks the beginning; None: it was checked."""
         self._reports_fault = True
         """Whether the next damage will be reported: the first only."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
 import numpy as np
@@ -43,12 +43,13 @@ class StreamBeginning:
     It buffers `CHECKED_SECONDS` of sound and a message, and a WAV header of at most 64 KiB.
     """
 
-    def __init__(self, source: StreamFormat) -> None:
+    def __init__(self, source: StreamFormat, may_check: Callable[[], bool] = lambda: True) -> None:
+        """`may_check` is asked before each part of the check, except at an end; False: with a later message."""
         self._source = source
         self._header: bytes | None = b""
         """The WAV header so far; None: the header is over, or there is none."""
         self._first = b""
-        self._sound = _FirstSound(source.codec, source) if source.codec != "opus" else None
+        self._sound = _FirstSound(source.codec, source, may_check) if source.codec != "opus" else None
         self.fault: str | None = None
         """The likely mistake in the label, in words."""
 
@@ -111,9 +112,10 @@ class _FirstSound:
     It runs on the event loop, so each message is delayed by one check only.
     """
 
-    def __init__(self, codec: PcmCodec, source: StreamFormat) -> None:
+    def __init__(self, codec: PcmCodec, source: StreamFormat, may_check: Callable[[], bool]) -> None:
         self._codec = codec
         self._source = source
+        self._may_check = may_check
         self._sample_bytes = SAMPLE_BYTES[codec] * source.channels
         self._unit = max(self._sample_bytes, SAMPLE_BYTES["pcm_f32le"])
         """Bytes of whole samples in every codec."""
@@ -129,7 +131,7 @@ class _FirstSound:
         if self.is_over or not data:
             return None
         if self._checks is not None:
-            return self._check(self._checks)
+            return self._check(self._checks) if self._may_check() else None
         self._chunks.append(data)
         self._length += len(data)
         if self._length < CHECKED_SECONDS * self._bytes_per_second:

@@ -208,3 +208,21 @@ def test_a_message_waits_for_one_check_only(monkeypatch: pytest.MonkeyPatch) -> 
     assert (begun, beginning.fault) == ([], None)
     beginning.finish()
     assert (begun, beginning.fault) == ([0, 1, 2], "a fault")
+
+
+def test_a_check_waits_until_it_may_run() -> None:
+    """While it may not run nothing is checked and all audio passes; an end is checked at once."""
+    sound = np.frombuffer(reference("weather"), "<i2").byteswap().tobytes()
+    allowed = False
+    beginning = StreamBeginning(NATIVE, lambda: allowed)
+    passed = b"".join(beginning.take((2 * sound)[first : first + 640]) for first in range(0, 2 * len(sound), 640))
+    assert (passed, beginning.fault) == (2 * sound, None)
+    allowed = True
+    for first in range(0, 3200, 640):
+        beginning.take(sound[first : first + 640])
+    assert beginning.fault == "the samples look big-endian, not like pcm_s16le"
+
+    ended = StreamBeginning(NATIVE, lambda: False)
+    ended.take(2 * sound)
+    ended.finish()
+    assert ended.fault == beginning.fault
