@@ -12,7 +12,7 @@ from starlette.types import Message, Receive, Send
 
 from observability.connection_telemetry import ConnectionTelemetry
 from protocol.dialect import Dialect
-from protocol.errors import InternalError, PayloadTooLarge, ServiceError
+from protocol.errors import BadRequest, InternalError, PayloadTooLarge, ServiceError
 from protocol.events import Audio, Command, Commit, Finish, KeepAlive, Reject, Stall, Unknown, WarningCode
 from transport.bridge import Bridge
 from transport.client_pace import ClientPace
@@ -20,7 +20,13 @@ from transport.inbound_queue import InboundQueue
 from transport.loop_lag import LoopLag
 from transport.message_flood import MessageFlood
 from transport.receive_buffer import bound_receive_buffer
-from transport.websocket_protocol import KEEPALIVE_EVENT, PONG_EVENT, SpeechWebSocketProtocol
+from transport.websocket_protocol import (
+    FLOOD_EVENT,
+    KEEPALIVE_EVENT,
+    MAX_CONTROL_FRAMES,
+    PONG_EVENT,
+    SpeechWebSocketProtocol,
+)
 
 _FULL_POLL_SECONDS = 0.05
 """Interval at which a full queue is checked for room, and the client for having gone."""
@@ -139,6 +145,8 @@ class Receiver:
                 self.flush()
                 self._take_command(Stall(), self._bridge.inbound, now)
             return
+        if message["type"] == FLOOD_EVENT:
+            raise BadRequest(f"flood: more than {MAX_CONTROL_FRAMES} pings, pongs and empty messages in a second")
         self.last_message = now
         if message["type"] != KEEPALIVE_EVENT:
             # Removed from `message`, which stays in memory until the next one comes: it may have many megabytes.

@@ -23,6 +23,7 @@ from websockets.protocol import State
 from protocol.errors import CloseCode
 from transport.byte_budget import ByteBudget
 from transport.receive_buffer import bound_receive_buffer
+from transport.token_bucket import TokenBucket
 
 try:
     from websockets.speedups import apply_mask
@@ -36,15 +37,13 @@ PONG_EVENT: Final = "stt.pong"
 KEEPALIVE_EVENT: Final = "stt.keepalive"
 """Type of an ASGI event: the client sent pings or empty messages."""
 MAX_FRAME_BYTES = 1 << 20
-"""Longest message, all its fragments together, unless the application allows more. A longer one is refused with 1009
-before it is in memory."""
+"""Longest message with all its fragments, unless the application allows more. A longer one is refused with 1009."""
 FRAGMENT_BYTES = 256
 """Least number of bytes that a fragment counts as, because each is kept as an object."""
+FLOOD_EVENT: Final = "stt.flood"
+"""Type of an ASGI event, the last one: the client sent too many control frames. Nothing more is read."""
 MAX_CONTROL_FRAMES = 200
-"""Pings, pongs and empty frames that a client may send within a second; more are answered by a close with 1008.
-
-Client libraries send a ping every 10 to 60 s.
-"""
+"""Pings, pongs and empty frames allowed at once, and then in a second. Libraries send a ping every 10 to 60 s."""
 # RFC 6455, section 5.2.
 _TEXT, _BINARY, _PING, _PONG = (0x80 | opcode for opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.PING, Opcode.PONG))
 """First bytes of unfragmented frames."""
@@ -84,8 +83,9 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         """When data was last read."""
         self._pinged_at = 0.0
         """When `ping` sent its last; 0: never."""
-        self._control_frames = 0
-        self._counted_from = 0.0
+        self._control_frames = TokenBucket(MAX_CONTROL_FRAMES, MAX_CONTROL_FRAMES)
+        self._flooded = False
+        """Whether there were more. All further data is dropped, so that the client can read the close."""
         self._max_bytes = config.ws_max_size
         self._memory: ByteBudget | None = None
         """Budget of the bytes of long messages; None: only short messages are allowed."""
@@ -133,6 +133,8 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         """See asyncio."""
         self._read_at = self.loop.time()
+        if self._flooded:
+            return
         buffer = self._buffer
         buffer += data
         start = 0
@@ -244,14 +246,12 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         return True
 
     def _allows_control_frame(self) -> bool:
-        now = self.loop.time()
-        if now - self._counted_from >= 1:
-            self._counted_from, self._control_frames = now, 0
-        self._control_frames += 1
-        if self._control_frames > MAX_CONTROL_FRAMES:
-            self._fail(CloseCode.POLICY, f"more than {MAX_CONTROL_FRAMES} control frames in a second")
-            return False
-        return True
+        self._flooded = not self._control_frames.take(self.loop.time())
+        if self._flooded:
+            self._ping = b""
+            self._buffer.clear()  # the caller finds no further frame
+            self._queue_event({"type": FLOOD_EVENT})
+        return not self._flooded
 
     def _fail(self, code: CloseCode, reason: str) -> None:
         if self.conn.state is State.OPEN:

@@ -31,6 +31,7 @@ from transport.app_context import MAX_LONG_MESSAGES_BYTES
 from transport.byte_budget import ByteBudget
 from transport.websocket_protocol import (
     EXTENSION,
+    FLOOD_EVENT,
     FRAGMENT_BYTES,
     KEEPALIVE_EVENT,
     MAX_CONTROL_FRAMES,
@@ -254,13 +255,14 @@ def test_the_last_ping_of_a_read_is_answered() -> None:
 
 
 @pytest.mark.parametrize("flood", [PING, PONG, frame(BIT_FIN | Opcode.BINARY, b""), frame(0, b"")])
-def test_too_many_control_frames_end_the_connection(flood: bytes) -> None:
-    """With 1008, whether they are pings, pongs, empty messages or empty parts of one, and however they are cut."""
+def test_too_many_control_frames_are_told_once(flood: bytes) -> None:
+    """Whether they are pings, pongs, empty messages or empty parts of one, and however they are cut: the application
+    learns of it and closes, and what comes behind them is dropped."""
     pieces = [frame(Opcode.BINARY, b"part")] if flood[0] == 0 else []
-    pieces += [flood * 7] * (MAX_CONTROL_FRAMES // 7 + 1)
-    events, answer = uvloop.run(events_of(pieces, SpeechWebSocketProtocol))
-    assert events[-1]["code"] == 1008
-    assert (1008).to_bytes(2) in answer
+    pieces += [flood * 7] * (MAX_CONTROL_FRAMES // 7 + 1) + [audio(2), flood]
+    events, _ = uvloop.run(events_of(pieces, SpeechWebSocketProtocol))
+    assert [each["type"] for each in events].count(FLOOD_EVENT) == 1
+    assert [each["type"] for each in events[-2:]] == [FLOOD_EVENT, "websocket.disconnect"]
 
 
 def test_audio_is_never_too_much() -> None:
