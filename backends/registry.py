@@ -81,7 +81,7 @@ def check(name: str) -> None:
     Raises:
         BackendUnavailable: it cannot.
     """
-    usable = " or ".join(f"STT_BACKEND={known}" for known in sorted(BACKENDS, reverse=True))
+    usable = " or ".join(f"STT_BACKEND={known}" for known in ("auto", *sorted(BACKENDS, reverse=True)))
     if name in PLANNED:
         raise BackendUnavailable(f"STT_BACKEND={name} is not in this version yet: set {usable}.")
     if name not in BACKENDS:

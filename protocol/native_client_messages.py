@@ -43,8 +43,10 @@ def _split_words(value: object) -> object:
 
 
 def _usable_id(value: object) -> object:
-    """Ignore an id of another type, for compatibility."""
-    return value if isinstance(value, str | int) and not isinstance(value, bool) else None
+    """Ignore an id of another type, for compatibility, and one that is too long: each commit is answered."""
+    if isinstance(value, str):
+        return value if len(value) <= MAX_ID_CHARACTERS else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 Language = Annotated[str, AfterValidator(check_language)]

@@ -8,7 +8,7 @@ from typing import Literal
 
 import structlog
 
-from backends.base import ASRBackend
+from backends.base import ASRBackend, EngineError
 
 BackendStatus = Literal["loading", "ok", "dead"]
 
@@ -54,7 +54,8 @@ class BackendLifecycle:
             self.backend.start()
         except Exception as error:  # whatever an engine raises, the process must end and say so
             if not self._closed:
-                log.exception("engine_failed_to_load", reason=str(error))
+                # An engine's own error says what to do; a traceback would hide it.
+                log.exception("engine_failed_to_load", reason=str(error), exc_info=not isinstance(error, EngineError))
                 self.backend.close()
                 self._on_failure()
             return

@@ -77,7 +77,7 @@ def _repetition(words: list[str], at: int) -> tuple[int, int]:
     return 1, 1
 
 
-_SYLLABLES = re.compile(r"([^\W\d]{1,24}?)\1{7,}|((?:\w{1,12}[-,、，。.!?]+ ?){1,6}?)\2{3,}")  # noqa: RUF001 - other scripts' commas
+_SYLLABLES = re.compile(r"([^\W\d]{1,24}?)\1{7,}|((?:\w{1,12}[-,、，。.!?'’]+ ?){1,6}?)\2{3,}")  # noqa: RUF001 - other scripts' commas
 
 
 def _collapse_characters(text: str, keep: int) -> str:

@@ -13,7 +13,7 @@ from backends.qwen3.options import Qwen3Options
 from backends.registry import BACKENDS, PLANNED, BackendOptions, BackendUnavailable, check, create
 from backends.whisper.options import WhisperOptions
 
-USABLE = "set STT_BACKEND=whisper or STT_BACKEND=qwen3 or STT_BACKEND=mock"
+USABLE = "set STT_BACKEND=auto or STT_BACKEND=whisper or STT_BACKEND=qwen3 or STT_BACKEND=mock"
 
 
 def refusal(name: str) -> str:

@@ -19,6 +19,7 @@ SENTENCE = "I will say nothing of my antecedents, nor of the circumstances which
         ("How old? How old. how old, How old? is it?", "How old? is it?"),
         ("Well, ha-ha-ha-ha-ha-ha, yes.", "Well, ha-ha, yes."),
         ("はい、はい、はい、はい、はい、そうです", "はい、そうです"),
+        ("Hymnus ca'a'a'a'a'a'a'a'a'a finis", "Hymnus ca'a finis"),
         ("那那那那那那那那那那那那是", "那是"),
     ],
 )

@@ -175,6 +175,7 @@ def test_any_query(query: dict[str, str], is_good: bool) -> None:
         ('{"type":"commit","id":"a"}', client.Commit(type="commit", id="a")),
         ('{"type":"commit","id":7}', client.Commit(type="commit", id=7)),
         ('{"type":"commit","id":{"a":1}}', client.Commit(type="commit")),
+        (f'{{"type":"commit","id":"{"x" * 129}"}}', client.Commit(type="commit")),
         ('{"type":"clear"}', client.Clear(type="clear")),
         ('{"type":"keepalive"}', client.KeepAlive(type="keepalive")),
         ('{"type":"finish"}', client.Finish(type="finish")),

@@ -20,6 +20,7 @@ from tests.audio import REFERENCES, reference, silence, text_of
 from tests.client import Client, conversation, deaf_client, refused, session
 from tests.http_client import HTTP
 from tests.server import ROOT, Server, eventually
+from tests.weights import settings_of
 
 
 def _utterance() -> bytes:
@@ -185,6 +186,19 @@ def test_a_first_load_that_fails_ends_the_process(folder: Path) -> None:
 
     assert code == 1
     assert any(line["event"] == "engine_failed_to_load" for line in server.log())
+
+
+def test_an_engine_that_cannot_run_here_is_one_sentence(folder: Path) -> None:
+    """What an engine itself says comes without a traceback."""
+    ctranslate2 = pytest.importorskip("ctranslate2")
+    if ctranslate2.get_cuda_device_count():
+        pytest.skip("CUDA is here")
+    with Server(folder, settings_of("tiny.en") | {"STT_WHISPER_DEVICE": "cuda"}, wait=False) as server:
+        code = server.process.wait(60)
+    (failure,) = (line for line in server.log() if line["event"] == "engine_failed_to_load")
+    assert code == 1
+    assert failure["reason"] == "STT_WHISPER_DEVICE=cuda, but no CUDA device is there: set STT_WHISPER_DEVICE=cpu"
+    assert "exception" not in failure
 
 
 @pytest.mark.parametrize("script", [False, True], ids=["uvicorn app:app", "python app.py"])
