@@ -22,7 +22,7 @@ from transport.connection import Connection
 from transport.http_common import peer_address
 from transport.receiver import AsgiSocket
 from transport.refusals import refusal_at
-from transport.websocket_protocol import MAX_FRAME_BYTES
+from transport.websocket_protocol import EXTENSION, MAX_FRAME_BYTES
 
 _REFUSAL_EXTENSION = "websocket.http.response"
 
@@ -131,5 +131,7 @@ async def refuse_handshake(
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         await send({"type": f"{_REFUSAL_EXTENSION}.start", "status": refusal.status, "headers": raw})
         await send({"type": f"{_REFUSAL_EXTENSION}.body", "body": body})
+        if EXTENSION in scope["extensions"]:
+            scope["extensions"][EXTENSION].handshake_complete = True  # else uvicorn logs that there was no answer
     except OSError:
         pass  # the client disconnected first
