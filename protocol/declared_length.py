@@ -78,12 +78,24 @@ def _pcm_seconds(stream: av.AudioStream, part: Part, layout: _ChunkLayout) -> fl
         size = int.from_bytes(head[layout.name_bytes :], order)
         bit_rate = stream.codec_context.bit_rate
         if head[:4] == b"data" and bit_rate:
-            return None if size in _UNKNOWN_SIZES else (size - layout.counted) * 8 / bit_rate
+            if size in _UNKNOWN_SIZES:
+                return None
+            size -= layout.counted
+            return (size + _surplus_bytes(part, at + len(head) + size, layout.padding)) * 8 / bit_rate
         if len(head) < layout.name_bytes + layout.size_bytes:
             return None
         after = at + len(head) + max(0, size - layout.counted)
         at = after + -after % layout.padding
     return None
+
+
+def _surplus_bytes(part: Part, end: int, padding: int) -> int:
+    """Bytes behind the data chunk that are no chunk: samples that its size leaves out, and FFmpeg too."""
+    part.seek(end + -end % padding)
+    name = part.read(4)
+    if not name or name[:3].isalnum():  # also the tags ID3 and TAG
+        return 0
+    return part.seek(0, os.SEEK_END) - end
 
 
 def _mp3_seconds(stream: av.AudioStream, part: Part) -> float | None:

@@ -78,6 +78,14 @@ def test_wav_with_a_wrong_size(extra: int) -> None:
     assert_whole(wav(SPEECH, data_bytes=min(2 * len(SPEECH) + extra, 0xFFFF_FFFF - 36)))
 
 
+def test_wav_with_a_size_that_leaves_samples_out() -> None:
+    """Samples behind what the data chunk declares are not read, and the warning says so; a chunk or tag is no samples."""
+    _, warnings = read(wav(SPEECH, data_bytes=len(SPEECH)))
+    assert [each.code for each in warnings] == [WarningCode.TRUNCATED]
+    for tail in (b"LIST" + (8_000).to_bytes(4, "little") + bytes(8_000), b"ID3\x03" + bytes(8_000)):
+        assert_whole(wav(SPEECH) + tail)
+
+
 @pytest.mark.parametrize("tail", [b"TAG" + bytes(125), b"anything" * 20])
 def test_flac_with_trailing_bytes(tail: bytes) -> None:
     """FLAC before ID3v1 or anything else loses nothing."""
