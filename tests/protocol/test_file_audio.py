@@ -79,7 +79,7 @@ def test_wav_with_a_wrong_size(extra: int) -> None:
 
 
 def test_wav_with_a_size_that_leaves_samples_out() -> None:
-    """Samples behind what the data chunk declares are not read, and the warning says so; a chunk or tag is no samples."""
+    """Samples behind what the data chunk declares are not read, and a warning says so; chunks and tags are none."""
     _, warnings = read(wav(SPEECH, data_bytes=len(SPEECH)))
     assert [each.code for each in warnings] == [WarningCode.TRUNCATED]
     for tail in (b"LIST" + (8_000).to_bytes(4, "little") + bytes(8_000), b"ID3\x03" + bytes(8_000)):
