@@ -51,7 +51,8 @@ class Model:
     word_error_rate: float | None = None
     """Word error rate, streamed, measured on 265 English words; None: not measured."""
     cpu_seconds: float | None = None
-    """Core-seconds for a second of live speech, partials and finals, int8 on one x86-64 core; None: not measured."""
+    """Core-seconds for a second of live speech, partials and finals, int8 on a core of an AMD EPYC with AVX-512 VNNI; an
+    older one takes up to three times as many. None: not measured. docs/capacity.md."""
     draft: bool = False
     """Whether it is small enough to decode partials for a larger model."""
     files: tuple[File, ...] = ()
@@ -116,7 +117,7 @@ TABLE: tuple[Model, ...] = (
         "Systran/faster-whisper-tiny.en",
         "0d3d19a32d3338f10357c0889762bd8d64bbdeba",
         word_error_rate=0.030,
-        cpu_seconds=0.27,
+        cpu_seconds=0.13,
         draft=True,
         files=_TINY_EN_FILES,
         packages=_TINY_EN_PACKAGES,
@@ -135,8 +136,8 @@ TABLE: tuple[Model, ...] = (
         99,
         "Systran/faster-whisper-base",
         "ebe41f70d5b6dfa9166e2c581c45c9c0cfc57b66",
-        word_error_rate=0.042,
-        cpu_seconds=0.44,
+        word_error_rate=0.038,
+        cpu_seconds=0.20,
         draft=True,
         files=_BASE_FILES,
         packages=_BASE_PACKAGES,
