@@ -51,8 +51,8 @@ class Model:
     word_error_rate: float | None = None
     """Word error rate, streamed, measured on 265 English words; None: not measured."""
     cpu_seconds: float | None = None
-    """Core-seconds for a second of live speech, partials and finals, int8 on a core of an AMD EPYC with AVX-512 VNNI; an
-    older one takes up to three times as many. None: not measured. docs/capacity.md."""
+    """Core-seconds for a second of live speech, partials and finals, int8, AMD EPYC with AVX-512 VNNI. An older core
+    takes up to three times as many. None: not measured. docs/capacity.md."""
     draft: bool = False
     """Whether it is small enough to decode partials for a larger model."""
     files: tuple[File, ...] = ()
