@@ -89,10 +89,11 @@ lock-frameworks: $(STAMPS)/venv  ## Pin the newest frameworks
 	$(UV) pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-emit-find-links --no-header --no-annotate - -o requirements/frameworks.txt
 
-lock-gpu: $(STAMPS)/venv  ## Pin what a CUDA machine serves qwen3 with
+lock-gpu: $(STAMPS)/venv  ## Pin what a CUDA machine serves qwen3 with, and what gpu-check counts word errors with
 	cp requirements/serve.txt requirements/gpu.txt
-	$(UV) pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes \
-	  --no-emit-index-url --no-emit-find-links --no-header --extra qwen3 pyproject.toml -o requirements/gpu.txt
+	echo whisper-normalizer | $(UV) pip compile -q --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra qwen3 pyproject.toml - \
+	  -o requirements/gpu.txt
 
 gpu-check: $(GPU)/stamps/ready  ## Check qwen3 on a CUDA machine and write gpu-check.json: half an hour
 	$(GPU)/bin/python -m tools.gpu_check --report gpu-check.json
@@ -152,4 +153,5 @@ $(ENGINE_STAMPS)/ready: requirements/engine.txt tools/engine_env.sh tools/torchv
 $(GPU)/stamps/ready: requirements/gpu.txt | $(STAMPS)/venv
 	$(UV) venv -q --allow-existing --python 3.11 $(GPU)
 	$(UV) pip install -q --python $(GPU)/bin/python --require-hashes -r requirements/gpu.txt
+	$(UV) pip install -q --python $(GPU)/bin/python --no-deps --editable client
 	@mkdir -p $(GPU)/stamps && touch $@

@@ -22,4 +22,6 @@ if ! "$python" -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null; then
   exit 1
 fi
 install --require-hashes -r requirements/engine.txt
+# The bench reads a stream's messages with it.
+install --editable client
 "$python" tools/torchvision_on_cpu.py
