@@ -86,9 +86,10 @@ class ConnectionTelemetry:
         """The client sent a command other than audio."""
         self._note(type(command).__name__.lower())
 
-    def not_understood(self) -> None:
-        """The client sent text that is none of the protocol's messages; how many is logged when the connection ends."""
+    def not_understood(self) -> int:
+        """The client sent text that is none of the protocol's messages. Returns how many came, which the end logs."""
         self._unknown_messages += 1
+        return self._unknown_messages
 
     def warned(self, code: str, fact: str) -> None:
         """A warning was sent. The first of each code is logged."""

@@ -13,7 +13,7 @@ from protocol.stream_beginning import StreamBeginning
 class ClientAudio:
     """Decodes one client's audio. Warns once of a wrong label, and once of damage. Used by one thread."""
 
-    def __init__(self, source: StreamFormat, may_check: Callable[[], bool] = lambda: True) -> None:
+    def __init__(self, source: StreamFormat, may_check: Callable[[], bool]) -> None:
         """`may_check` is asked before each part of the check of the label; False: later."""
         self._converter = None if source.is_native else StreamConverter(source)
         """Converts the audio; None: it needs no conversion."""

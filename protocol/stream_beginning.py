@@ -141,11 +141,12 @@ class _FirstSound:
 
     def finish(self) -> str | None:
         """The mistake that shows in the audio so far."""
-        if self._checks is None:
+        if self._checks is None and not self.is_over:
             self._begin_checks(_MIN_SECONDS)
-        found = None
-        while self._checks is not None and not self.is_over and found is None:
-            found = self._check(self._checks)
+        if self._checks is None:
+            return None
+        found = next(filter(None, self._checks), None)
+        self.is_over, self._checks = True, None
         return found
 
     def _begin_checks(self, seconds: float) -> None:

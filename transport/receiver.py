@@ -18,7 +18,7 @@ from transport.bridge import Bridge
 from transport.client_pace import ClientPace
 from transport.inbound_queue import InboundQueue
 from transport.loop_lag import LoopLag
-from transport.message_flood import MessageFlood
+from transport.rate_limit import RateLimit
 from transport.receive_buffer import bound_receive_buffer
 from transport.websocket_protocol import (
     FLOOD_EVENT,
@@ -28,6 +28,8 @@ from transport.websocket_protocol import (
     SpeechWebSocketProtocol,
 )
 
+MAX_UNKNOWN_MESSAGES = 200
+"""Messages that the dialect does not know, allowed in a second. Gateways that wrap audio in text send 50."""
 _FULL_POLL_SECONDS = 0.05
 """Interval at which a full queue is checked for room, and the client for having gone."""
 
@@ -86,7 +88,7 @@ class Receiver:
         self._loop_lag = loop_lag
         self._open_bridge = open_bridge
         self._bridge: Bridge | None = None
-        self._unknown_messages = MessageFlood()
+        self._unknown_messages = RateLimit(MAX_UNKNOWN_MESSAGES)
         self._pace = ClientPace()
         self._reading_since = time.monotonic()
         """Since when the socket is read, after the last audio, monotonic seconds."""
@@ -208,8 +210,10 @@ class Receiver:
                 self.commits += 1
                 queue.put_command(command, now)
             case Unknown(message):
-                self._telemetry.not_understood()
-                if self._unknown_messages.count(now) == 1:
+                count = self._telemetry.not_understood()
+                if not self._unknown_messages.take(now):
+                    raise BadRequest(f"flood: more than {MAX_UNKNOWN_MESSAGES} unknown messages in a second")
+                if count == 1:
                     self._telemetry.warned(WarningCode.UNKNOWN_MESSAGE, message)
                     queue.put_command(Reject(WarningCode.UNKNOWN_MESSAGE, message), now)
             case _:

@@ -132,6 +132,6 @@ async def refuse_handshake(
         await send({"type": f"{_REFUSAL_EXTENSION}.start", "status": refusal.status, "headers": raw})
         await send({"type": f"{_REFUSAL_EXTENSION}.body", "body": body})
         if EXTENSION in scope["extensions"]:
-            scope["extensions"][EXTENSION].handshake_complete = True  # else uvicorn logs that there was no answer
+            scope["extensions"][EXTENSION].handshake_refused()
     except OSError:
         pass  # the client disconnected first

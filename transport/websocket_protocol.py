@@ -11,8 +11,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from starlette.types import Scope
-from structlog.typing import FilteringBoundLogger
 from uvicorn import Config
 from uvicorn._types import ASGIReceiveEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -22,8 +20,8 @@ from websockets.protocol import State
 
 from protocol.errors import CloseCode
 from transport.byte_budget import ByteBudget
+from transport.rate_limit import RateLimit
 from transport.receive_buffer import bound_receive_buffer
-from transport.token_bucket import TokenBucket
 
 try:
     from websockets.speedups import apply_mask
@@ -41,11 +39,13 @@ MAX_FRAME_BYTES = 1 << 20
 FRAGMENT_BYTES = 256
 """Least number of bytes that a fragment counts as, because each is kept as an object."""
 FLOOD_EVENT: Final = "stt.flood"
-"""Type of an ASGI event, the last one: the client sent too many control frames. Nothing more is read."""
+"""Type of an ASGI event: the client sent too many control frames. From then on only its close is read."""
 MAX_CONTROL_FRAMES = 200
-"""Pings, pongs and empty frames allowed at once, and then in a second. Libraries send a ping every 10 to 60 s."""
+"""Pings, pongs and empty frames that a client may send within a second. Libraries send a ping every 10 to 60 s."""
 # RFC 6455, section 5.2.
-_TEXT, _BINARY, _PING, _PONG = (0x80 | opcode for opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.PING, Opcode.PONG))
+_TEXT, _BINARY, _CLOSE, _PING, _PONG = (
+    0x80 | opcode for opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CLOSE, Opcode.PING, Opcode.PONG)
+)
 """First bytes of unfragmented frames."""
 _KINDS = frozenset({0x00, 0x01, 0x02, 0x80, 0x81, 0x82, 0x88, 0x89, 0x8A})
 """First bytes that are valid without an extension."""
@@ -83,9 +83,9 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         """When data was last read."""
         self._pinged_at = 0.0
         """When `ping` sent its last; 0: never."""
-        self._control_frames = TokenBucket(MAX_CONTROL_FRAMES, MAX_CONTROL_FRAMES)
+        self._control_frames = RateLimit(MAX_CONTROL_FRAMES)
         self._flooded = False
-        """Whether there were more. All further data is dropped, so that the client can read the close."""
+        """Whether there were more. All but a close is then dropped, so that the client can read the answer."""
         self._max_bytes = config.ws_max_size
         self._memory: ByteBudget | None = None
         """Budget of the bytes of long messages; None: only short messages are allowed."""
@@ -133,19 +133,11 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         """See asyncio."""
         self._read_at = self.loop.time()
-        if self._flooded:
-            return
         buffer = self._buffer
         buffer += data
-        start = 0
-        while self.conn.state is State.OPEN and (payload := _payload_at(buffer, start, self._max_bytes)):
-            begin, end = payload
-            if end > len(buffer):
-                break
-            self._receive_frame(buffer, start, begin, end)
-            start = end
+        start = self._receive_frames(buffer)
         rest = self._ping
-        if self.conn.state is not State.OPEN:  # before the handshake or after a close uvicorn parses
+        if not self._reads_frames:  # before the handshake or after a close uvicorn parses
             rest, start = rest + buffer[start:], len(buffer)
         self._ping = b""
         if rest:
@@ -156,6 +148,24 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         if self._saw_keepalive:
             self._saw_keepalive = False
             self._queue_event({"type": KEEPALIVE_EVENT})
+
+    def _receive_frames(self, buffer: bytearray) -> int:
+        """Process all complete frames; returns where they end."""
+        start = 0
+        while self._reads_frames and (payload := _payload_at(buffer, start, self._max_bytes)):
+            begin, end = payload
+            if end > len(buffer):
+                break
+            if not self._flooded:
+                self._receive_frame(buffer, start, begin, end)
+            elif buffer[start] == _CLOSE:
+                super().data_received(bytes(buffer[start:end]))
+            start = end
+        return start
+
+    @property
+    def _reads_frames(self) -> bool:
+        return self.conn.state is State.OPEN or self._flooded
 
     def allow_messages(self, max_bytes: int, memory: ByteBudget) -> None:
         """Allow messages of up to `max_bytes`. If `memory` has no room, the connection is closed with 1013."""
@@ -182,6 +192,10 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
             return True
         before, self._held = self._held, len(self._buffer) + self._fragments + self._waiting
         return self._memory.change(self._held - before) or self._held <= before
+
+    def handshake_refused(self) -> None:
+        """The application has answered the handshake over HTTP. uvicorn would log that there was no answer."""
+        self.handshake_complete = True
 
     def ping(self, payload: bytes) -> None:
         """Send a ping; its pong becomes an event."""
@@ -249,7 +263,6 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         self._flooded = not self._control_frames.take(self.loop.time())
         if self._flooded:
             self._ping = b""
-            self._buffer.clear()  # the caller finds no further frame
             self._queue_event({"type": FLOOD_EVENT})
         return not self._flooded
 
@@ -277,24 +290,3 @@ def _payload_at(buffer: bytearray, start: int, max_bytes: int) -> tuple[int, int
     if buffer[start] not in _KINDS or length > longest or not buffer[start + 1] & _MASKED:
         return start, len(buffer)
     return begin + 4, begin + 4 + length
-
-
-class ProtocolLookup:
-    """Finds a connection's `SpeechWebSocketProtocol`. Without it a client that does not read cannot be disconnected."""
-
-    def __init__(self, log: FilteringBoundLogger) -> None:
-        self._log = log
-        self._warned = False
-
-    def find(self, scope: Scope) -> SpeechWebSocketProtocol | None:
-        """The protocol that put itself into the scope; None: another protocol class, which is logged once."""
-        found: SpeechWebSocketProtocol | None = scope.get("extensions", {}).get(EXTENSION)
-        if found is None and not self._warned:
-            self._warned = True
-            self._log.warning(
-                "plain_websocket_protocol",
-                lost="audio costs more CPU; control frames are not limited; a message may have as many bytes as the "
-                "server's --ws-max-size; a client that does not read counts as a session until it leaves",
-                use="--ws transport.websocket_protocol:SpeechWebSocketProtocol",
-            )
-        return found

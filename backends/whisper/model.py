@@ -49,8 +49,6 @@ MAX_TOKENS = 448
 """Most tokens of prompt and text (`n_text_ctx`)."""
 MAX_PROMPT_TOKENS = 200
 """Most tokens of hotwords and context; with as many tokens of text they stay below `MAX_TOKENS`."""
-_MULTILINGUAL_VOCABULARY = 51_865
-"""Size of the smallest multilingual vocabulary, by which CTranslate2 recognises multilingual models."""
 
 
 class Window(Enum):

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from bench.common.recordings import GAP_MS, Recording
-from protocol.pcm import BYTES_PER_SAMPLE, BYTES_PER_SECOND, samples_of
+from protocol.pcm import BYTES_PER_SAMPLE, samples_of
 from stt_client import AsyncClient, AsyncStream, AudioLost, Event, Final, Reconnected, Reconnecting
+from tests.stt_client.restarted_server import speak, words
 
-MESSAGE_MS = 100
 CONNECT_SECONDS = 60.0
 FINAL_SECONDS = 120.0  # longest wait for a final: a failure, not a measurement
-_MESSAGE_BYTES = samples_of(MESSAGE_MS) * BYTES_PER_SAMPLE
 _SILENCE = bytes(samples_of(GAP_MS) * BYTES_PER_SAMPLE)
 
 
@@ -37,9 +35,9 @@ class Call:
     @property
     def exact(self) -> bool:
         """Whether each recording came back once, in order and word for word."""
-        texts = [_words(final.text) for final in self.finals]
+        texts = [words(final.text) for final in self.finals]
         in_order = [final.segment_seq for final in self.finals] == list(range(len(self.spoken)))
-        return in_order and not self.lost_ms and texts == [_words(each.text) for each in self.spoken]
+        return in_order and not self.lost_ms and texts == [words(each.text) for each in self.spoken]
 
     def take(self, event: Event) -> None:
         """Note what matters of an event, at the time when the caller gets it."""
@@ -53,20 +51,6 @@ class Call:
             case Reconnected() if self._lost_at is not None:
                 self.gaps.append(time.monotonic() - self._lost_at)
                 self._lost_at = None
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"[a-z']+", text.lower())
-
-
-async def _stream(stream: AsyncStream, pcm: bytes) -> None:
-    """Send audio at the speed of speech."""
-    due = time.monotonic()
-    for first in range(0, len(pcm), _MESSAGE_BYTES):
-        piece = pcm[first : first + _MESSAGE_BYTES]
-        await stream.send(piece)
-        due += len(piece) / BYTES_PER_SECOND
-        await asyncio.sleep(due - time.monotonic())
 
 
 async def _read(stream: AsyncStream, call: Call, final_came: asyncio.Event) -> None:
@@ -90,7 +74,7 @@ async def _converse(
             recording = recordings[len(call.spoken) % len(recordings)]
             call.spoken.append(recording)
             final_came.clear()
-            await _stream(stream, recording.pcm + _SILENCE)
+            await speak(stream, recording.pcm + _SILENCE)
             async with asyncio.timeout(FINAL_SECONDS):
                 await final_came.wait()
         await stream.finish()

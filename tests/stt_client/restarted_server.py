@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+import time
 from collections.abc import Mapping
 from itertools import cycle, islice
 from pathlib import Path
 
+from protocol.pcm import BYTES_PER_SECOND
 from stt_client import AsyncClient, AsyncStream, AudioLost, Event, Final, Reconnected
 from tests.audio import reference, silence
 from tests.server import Server, eventually, free_port
@@ -52,12 +54,12 @@ class RestartedServer:
 
 async def speak(stream: AsyncStream, pcm: bytes) -> None:
     """Send audio at the speed of speech."""
-    loop = asyncio.get_running_loop()
-    due = loop.time()
+    due = time.monotonic()
     for first in range(0, len(pcm), MESSAGE):
-        await stream.send(pcm[first : first + MESSAGE])
-        due += 0.1
-        await asyncio.sleep(due - loop.time())
+        piece = pcm[first : first + MESSAGE]
+        await stream.send(piece)
+        due += len(piece) / BYTES_PER_SECOND
+        await asyncio.sleep(due - time.monotonic())
 
 
 async def read(stream: AsyncStream, events: list[Event], spoken: asyncio.Queue[Final]) -> None:
@@ -88,6 +90,7 @@ async def converse(server: RestartedServer, restarts: int, number: signal.Signal
 
 
 def words(text: str) -> list[str]:
+    """Words of a text without case and punctuation."""
     return re.findall(r"[a-z']+", text.lower())
 
 

@@ -21,7 +21,7 @@ from tests.audio import reference, silence, text_of
 from tests.client import Message, session
 from tests.server import Server
 from tests.stream_formats import encoded, opus_file, opus_packets
-from transport.message_flood import MAX_PER_SECOND
+from transport.receiver import MAX_UNKNOWN_MESSAGES
 
 SPOKEN = ("hello", "price")
 RATES = (8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
@@ -155,7 +155,7 @@ def test_the_resamplers_last_samples_count_when_the_server_ends_the_utterance(mo
     with session(mock_server.ws(sample_rate=48_000, events="level")) as client:
         client.socket.send(audio)
         if reason == "closing":
-            for _ in range(MAX_PER_SECOND + 1):
+            for _ in range(MAX_UNKNOWN_MESSAGES + 1):
                 client.socket.send("not a message")
         received = client.until("final", reason=reason)
     assert [message["end_ms"] for message in received if message["type"] == "level"][-1] == 1_000

@@ -90,7 +90,7 @@ async def events_of(
         await send({"type": "websocket.accept"})
         while events[-1]["type"] != "websocket.disconnect":
             events.append(await receive())
-            if events[-1].get("text") == GOODBYE:
+            if events[-1].get("text") == GOODBYE or events[-1]["type"] == FLOOD_EVENT:
                 with suppress(RuntimeError):  # uvicorn was first
                     await send({"type": "websocket.close", "code": 1008})
 
@@ -255,12 +255,16 @@ def test_the_last_ping_of_a_read_is_answered() -> None:
 
 
 @pytest.mark.parametrize("flood", [PING, PONG, frame(BIT_FIN | Opcode.BINARY, b""), frame(0, b"")])
-def test_too_many_control_frames_are_told_once(flood: bytes) -> None:
-    """Whether they are pings, pongs, empty messages or empty parts of one, and however they are cut: the application
-    learns of it and closes, and what comes behind them is dropped."""
+def test_too_many_control_frames_end_the_connection(flood: bytes) -> None:
+    """With 1008, whether they are pings, pongs, empty messages or empty parts of one, and however they are cut.
+
+    The application learns of it once and closes; what comes behind them is dropped.
+    """
     pieces = [frame(Opcode.BINARY, b"part")] if flood[0] == 0 else []
     pieces += [flood * 7] * (MAX_CONTROL_FRAMES // 7 + 1) + [audio(2), flood]
-    events, _ = uvloop.run(events_of(pieces, SpeechWebSocketProtocol))
+    events, answer = uvloop.run(events_of(pieces, SpeechWebSocketProtocol))
+    assert events[-1]["code"] == 1008
+    assert (1008).to_bytes(2) in answer
     assert [each["type"] for each in events].count(FLOOD_EVENT) == 1
     assert [each["type"] for each in events[-2:]] == [FLOOD_EVENT, "websocket.disconnect"]
 

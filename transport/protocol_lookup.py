@@ -1,0 +1,29 @@
+"""Finds the protocol object behind an ASGI scope."""
+
+from __future__ import annotations
+
+from starlette.types import Scope
+from structlog.typing import FilteringBoundLogger
+
+from transport.websocket_protocol import EXTENSION, SpeechWebSocketProtocol
+
+
+class ProtocolLookup:
+    """Finds a connection's `SpeechWebSocketProtocol`. Without it a client that does not read cannot be disconnected."""
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        self._log = log
+        self._warned = False
+
+    def find(self, scope: Scope) -> SpeechWebSocketProtocol | None:
+        """The protocol that put itself into the scope; None: another protocol class, which is logged once."""
+        found: SpeechWebSocketProtocol | None = scope.get("extensions", {}).get(EXTENSION)
+        if found is None and not self._warned:
+            self._warned = True
+            self._log.warning(
+                "plain_websocket_protocol",
+                lost="audio costs more CPU; control frames are not limited; a message may have as many bytes as the "
+                "server's --ws-max-size; a client that does not read counts as a session until it leaves",
+                use="--ws transport.websocket_protocol:SpeechWebSocketProtocol",
+            )
+        return found
