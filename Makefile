@@ -35,11 +35,11 @@ help:  ## Say what can be made
 
 serve: $(STAMPS)/serve  ## Run the server with real recognition; the first run fetches the model base (148 MB)
 	@$(PULL_MODEL)
-	@STT_BACKEND=$${STT_BACKEND:-auto} $(BIN)/python app.py
+	@STT_BACKEND=$${STT_BACKEND:-auto} exec $(BIN)/python app.py
 
 fleet: $(STAMPS)/serve  ## Run three servers behind HAProxy on this machine; the first run fetches the model base (148 MB)
 	@$(PULL_MODEL)
-	@STT_BACKEND=$${STT_BACKEND:-auto} $(BIN)/python -m tools.fleet
+	@STT_BACKEND=$${STT_BACKEND:-auto} exec $(BIN)/python -m tools.fleet
 
 test: $(STAMPS)/dev  ## Run the tests; the first run fetches the models tiny.en and base (226 MB)
 	@$(BIN)/python -m models pull tiny.en base
