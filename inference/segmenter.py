@@ -101,6 +101,11 @@ class Segmenter:
         pause = utterance.voiced_end + self._pause - self.position if utterance.paused_at is None else self._idle_block
         return max(FRAME_SAMPLES, min(self._idle_block, pause, self._end_after(utterance)))
 
+    @property
+    def samples_until_end(self) -> int:
+        """Number of samples after `position` within which no utterance can end."""
+        return _NEVER if self._open is None else max(FRAME_SAMPLES, self._end_after(self._open))
+
     def _end_after(self, utterance: OpenUtterance) -> int:
         """Number of samples after `position` within which the utterance cannot end."""
         return min(utterance.voiced_end + self._silence, utterance.start + self._longest) - self.position

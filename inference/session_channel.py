@@ -88,6 +88,11 @@ class SessionChannel:
         return self._pipeline.next_decision_at
 
     @property
+    def next_end_at(self) -> int:
+        """Samples that must have been taken before an utterance can end."""
+        return self._pipeline.next_end_at
+
+    @property
     def has_backlog(self) -> bool:
         """Whether samples after an utterance's end are unprocessed: call `feed` again, even without more samples."""
         return self._pipeline.has_backlog

@@ -118,6 +118,11 @@ class UtterancePipeline:
         return self._segmenter.position + self._segmenter.samples_until_decision
 
     @property
+    def next_end_at(self) -> int:
+        """Samples that must have been taken before an utterance can end."""
+        return self._segmenter.position + self._segmenter.samples_until_end
+
+    @property
     def has_backlog(self) -> bool:
         """Whether samples after an utterance's end are unprocessed: call `feed` again, even without more samples."""
         return self.position - self._segmenter.position >= FRAME_SAMPLES

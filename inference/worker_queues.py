@@ -16,12 +16,21 @@ class AudioMessages:
     offset: int
     """Bytes of the session before the first chunk; dropped ones count."""
     chunks: list[bytes] = field(default_factory=list)
+    """One or more messages each, which were read together."""
     arrivals: list[float] = field(default_factory=list)
     """When each chunk was read, monotonic seconds."""
+    counts: list[int] = field(default_factory=list)
+    """Number of messages in each chunk."""
     live: bool = True
     """Whether the client is live, not ahead of real time."""
     resumes: bool = False
     """Whether the client paused before the first chunk."""
+
+    def add(self, chunk: bytes, read: float, messages: int = 1) -> None:
+        """Add a chunk of so many messages, read at `read`, monotonic seconds."""
+        self.chunks.append(chunk)
+        self.arrivals.append(read)
+        self.counts.append(messages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +43,16 @@ class CommandMessage:
 
 
 Inbound = AudioMessages | CommandMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What a worker waits for: samples of the session that must have arrived."""
+
+    decision: int
+    """Before this sample an utterance can neither pause nor end."""
+    end: int
+    """Before this sample no utterance can end."""
 
 
 class AudioSource(Protocol):
@@ -63,11 +82,12 @@ class AudioSource(Protocol):
         """Return what is queued, in order. Does not block."""
         ...
 
-    def wait(self, seconds: float, position: int | None) -> None:
-        """Block until `seconds` of new audio, or the audio up to sample `position`, have arrived, whichever is sooner.
+    def wait(self, seconds: float, due: Due | None) -> None:
+        """Block until `seconds` of new audio, or the audio up to `due.decision`, have arrived, whichever is sooner.
 
-        A command, an end and `wake` end the wait at once. A source with many workers may wait longer. Without audio the
-        wait ends after some time. `position` None: audio does not end the wait.
+        A source with many workers waits longer: until `seconds` after the decision, but never beyond `due.end`. A
+        command, an end and `wake` end the wait at once. Without audio it ends after some time. `due` None: audio does
+        not end it.
         """
         ...
 

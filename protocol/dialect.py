@@ -87,6 +87,8 @@ class SessionOptions:
     """Whether `Level` is reported."""
     channels: int = 1
     """Channels of the audio, each with utterances of its own."""
+    binary_is_pcm: bool = False
+    """Whether binary messages that do not begin with `{` are PCM. Several may then come as one."""
 
 
 @dataclass(frozen=True, slots=True)

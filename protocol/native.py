@@ -68,6 +68,7 @@ class NativeDialect:
             words=params.words,
             levels="level" in params.events,
             channels=params.channels,
+            binary_is_pcm=params.codec != "opus",
         )
 
     def refusal(self, error: ServiceError) -> HttpRefusal:

@@ -149,7 +149,7 @@ class Connection:
         self._bridge.thread.ended.add_done_callback(self._on_worker_end)
         self._bridge_decided.set()
         if self._socket.protocol is not None:
-            self._socket.protocol.read_later = self._bridge.inbound.read_later
+            self._socket.protocol.gather(self._bridge.inbound.read_later, joins_binary=self._options.binary_is_pcm)
         return self._bridge
 
     def _on_worker_end(self, ended: asyncio.Future[BaseException | None]) -> None:

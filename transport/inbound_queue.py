@@ -16,11 +16,12 @@ from typing import Literal
 
 import janus
 
-from inference.worker_queues import AudioMessages, CommandMessage, Inbound
+from inference.worker_queues import AudioMessages, CommandMessage, Due, Inbound
 from observability.connection_telemetry import ConnectionTelemetry
 from protocol.errors import BadRequest, ServerOverloaded
 from protocol.events import Command, Reason
 from protocol.pcm import BYTES_PER_SAMPLE, BYTES_PER_SECOND
+from transport.drop_oldest_queue import DropOldestQueue, audio_bytes
 from transport.queue_options import DROP_UNIT_SECONDS, QueueOptions
 from transport.worker_scheduler import WorkerScheduler
 
@@ -30,50 +31,6 @@ _THROTTLE_FILL = 0.5
 """How full the queue is (0 to 1) when throttling begins."""
 _MAX_THROTTLE = 4.0
 """Seconds to wait for each second of audio read, when the queue is nearly full."""
-
-
-class _DropOldestQueue(janus.Queue[Inbound]):
-    """Keeps the newest live audio and every command. The hooks overridden are janus's own, called under its lock."""
-
-    def __init__(self, options: QueueOptions, bytes_per_second: int) -> None:
-        self._options = options
-        self._max_bytes = options.in_seconds * bytes_per_second
-        self.messages = 0
-        self._bytes = 0
-        self.evicted: list[AudioMessages] = []
-        super().__init__()
-
-    @property
-    def fill(self) -> float:
-        """How full the queue is, in seconds or in messages, whichever is more; 1 is full."""
-        return max(self._bytes / self._max_bytes, self.messages / self._options.in_messages)
-
-    @property
-    def oldest(self) -> Inbound | None:
-        """The item that the worker takes next."""
-        with contextlib.suppress(IndexError):  # the worker took it in between
-            return self._queue[0] if self._queue else None
-        return None
-
-    def _put(self, item: Inbound) -> None:
-        self._queue.append(item)
-        self._count(item, 1)
-        while self.fill > 1 and (oldest := self._oldest_live()) is not None:
-            self._queue.remove(oldest)
-            self._count(oldest, -1)
-            self.evicted.append(oldest)
-
-    def _oldest_live(self) -> AudioMessages | None:
-        return next((each for each in self._queue if isinstance(each, AudioMessages) and each.live), None)
-
-    def _get(self) -> Inbound:
-        item = self._queue.popleft()
-        self._count(item, -1)
-        return item
-
-    def _count(self, item: Inbound, sign: int) -> None:
-        self.messages += sign * (len(item.chunks) if isinstance(item, AudioMessages) else 1)
-        self._bytes += sign * _audio_bytes(item)
 
 
 class InboundQueue:
@@ -99,11 +56,13 @@ class InboundQueue:
         self._sample_bytes = channels * BYTES_PER_SAMPLE
         self._bytes_per_second = channels * BYTES_PER_SECOND
         self._loop = asyncio.get_running_loop()
-        self._queue = _DropOldestQueue(options, self._bytes_per_second)
+        self._queue = DropOldestQueue(options, self._bytes_per_second)
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._ended: Literal["drain", "cancel"] | None = None
         self._batch = AudioMessages(0)
         self._received_bytes = self._due_bytes = 0
+        self._end_bytes = sys.maxsize
+        """Bytes of the session before which no utterance can end."""
         self._dropped_seconds = 0.0
         """Audio dropped since the queue was last empty."""
         self._error: ServerOverloaded | BadRequest | None = None
@@ -111,10 +70,15 @@ class InboundQueue:
         self.end_reason = Reason.DRAIN
         scheduler.queues += 1
 
-    def put_audio(self, data: bytes, read: float, *, live: bool, resumes: bool = False) -> None:
-        """Take a message read at `read`, monotonic seconds; a full queue drops its oldest live audio.
+    def put_audio(self, data: bytes, read: float, *, live: bool, resumes: bool = False, messages: int = 1) -> None:
+        """Take audio read at `read`, monotonic seconds; a full queue drops its oldest live audio.
 
-        `resumes`: the client paused before it.
+        Args:
+            data: the PCM of `messages` messages.
+            read: see above.
+            live: whether the client is not ahead of real time.
+            resumes: whether the client paused before it.
+            messages: see `data`.
 
         Raises:
             ServerOverloaded: too much has been dropped since the queue was last empty.
@@ -124,11 +88,9 @@ class InboundQueue:
             if resumes or self._batch.live is not live:
                 self._flush()
                 self._batch.live, self._batch.resumes = live, resumes
-            batch = self._batch
-            batch.chunks.append(data)
-            batch.arrivals.append(read)
+            self._batch.add(data, read, messages)
             self._received_bytes += len(data)
-            if self._received_bytes - batch.offset >= self._bytes_per_second:
+            if self._received_bytes - self._batch.offset >= self._bytes_per_second:
                 self._flush()
             self._schedule_if_due()
         self._raise_error()
@@ -199,6 +161,11 @@ class InboundQueue:
         """See `WaitingQueue`."""
         return (self._due_bytes - self._received_bytes) / self._bytes_per_second
 
+    @property
+    def may_end_utterance(self) -> bool:
+        """See `WaitingQueue`."""
+        return self._received_bytes >= self._end_bytes
+
     def _flush(self) -> None:
         if self._batch.chunks:
             batch, self._batch = self._batch, AudioMessages(self._received_bytes, live=self._batch.live)
@@ -215,7 +182,7 @@ class InboundQueue:
         for each in evicted:
             seconds = self._seconds(each)
             self._dropped_seconds += seconds
-            self._telemetry.dropped(len(each.chunks), seconds * self._channels)
+            self._telemetry.dropped(sum(each.counts), seconds * self._channels)
         if self._dropped_seconds > self._options.max_drops * DROP_UNIT_SECONDS:
             self._error = ServerOverloaded(f"the engine is late: {self._dropped_seconds:.1f} s of audio were dropped")
         elif queue.messages > self._options.in_messages:
@@ -250,26 +217,29 @@ class InboundQueue:
                 taken.append(self._queue.sync_q.get_nowait())
         return taken
 
-    def wait(self, seconds: float, position: int | None) -> None:
-        """See `AudioSource`.
-
-        With many sessions it waits for more audio. It returns after twice `seconds` at the latest.
-        """
-        seconds = self._scheduler.poll_seconds(seconds)
-        due = sys.maxsize
-        if position is not None:
-            due = min(position * self._sample_bytes, self._batch.offset + int(seconds * self._bytes_per_second))
-        self._due_bytes = due
+    def wait(self, seconds: float, due: Due | None) -> None:
+        """See `AudioSource`. Without audio it returns after twice the time that the audio should take."""
+        due_bytes = sys.maxsize if due is None else self._due(seconds, due)
+        self._end_bytes = sys.maxsize if due is None else due.end * self._sample_bytes
+        self._due_bytes = due_bytes
         # The event loop adds audio and then compares; this thread sets `_due_bytes` and then compares. So at least one
         # of the two sees that the audio is due.
-        if self._received_bytes >= due:
+        if self._received_bytes >= due_bytes:
             self._call_on_loop(self._schedule_if_due)
         self._scheduler.worker_sleeps(self)
+        left = seconds if due is None else (due_bytes - self._received_bytes) / self._bytes_per_second
         try:
-            self._wake.get(timeout=2 * seconds)
+            self._wake.get(timeout=2 * max(seconds, left))
         except Empty:
             if self._batch.chunks:
                 self._call_on_loop(self._wake_with_batch)
+
+    def _due(self, seconds: float, due: Due) -> int:
+        """Bytes of the session at which the worker is woken."""
+        audio = int(seconds * self._bytes_per_second)
+        if self._scheduler.batches:
+            return min(due.end * self._sample_bytes, due.decision * self._sample_bytes + audio)
+        return min(due.decision * self._sample_bytes, self._batch.offset + audio)
 
     def _wake_with_batch(self) -> None:
         self._flush()
@@ -289,11 +259,7 @@ class InboundQueue:
             self._wake.put(None)
 
     def _seconds(self, item: Inbound) -> float:
-        return _audio_bytes(item) / self._bytes_per_second
+        return audio_bytes(item) / self._bytes_per_second
 
     def __len__(self) -> int:
-        return self._queue.messages + len(self._batch.chunks)
-
-
-def _audio_bytes(item: Inbound) -> int:
-    return sum(map(len, item.chunks)) if isinstance(item, AudioMessages) else 0
+        return self._queue.messages + sum(self._batch.counts)

@@ -21,6 +21,7 @@ from transport.loop_lag import LoopLag
 from transport.rate_limit import RateLimit
 from transport.receive_buffer import bound_receive_buffer
 from transport.websocket_protocol import (
+    COUNT,
     FLOOD_EVENT,
     KEEPALIVE_EVENT,
     MAX_CONTROL_FRAMES,
@@ -152,9 +153,10 @@ class Receiver:
         self.last_message = now
         if message["type"] != KEEPALIVE_EVENT:
             # Removed from `message`, which stays in memory until the next one comes: it may have many megabytes.
-            await self._take(message.pop("bytes", None), message.pop("text", None) or "", now)
+            count = message.get(COUNT, 1)
+            await self._take(message.pop("bytes", None), message.pop("text", None) or "", now, count)
 
-    async def _take(self, data: bytes | None, text: str, now: float) -> None:
+    async def _take(self, data: bytes | None, text: str, now: float, messages: int) -> None:
         limit = self._dialect.max_message_bytes
         if (_utf8_length(text) if data is None else len(data)) > limit:
             raise PayloadTooLarge(f"a message may have at most {limit} bytes")
@@ -169,15 +171,15 @@ class Receiver:
             if not isinstance(command, Audio):
                 self._take_command(command, bridge.inbound, now)
             elif command.data:
-                await self._take_audio(command.data, bridge, now)
+                await self._take_audio(command.data, bridge, now, messages)
             else:
                 await asyncio.sleep(0)  # let others run while a long message gives no audio
 
-    async def _take_audio(self, data: bytes, bridge: Bridge, now: float) -> None:
+    async def _take_audio(self, data: bytes, bridge: Bridge, now: float, messages: int) -> None:
         pace, queue, seconds = self._pace, bridge.inbound, bridge.inbound.seconds_of(data)
         pace.received(seconds, now, now - self._reading_since, self._loop_lag.blocked_seconds(now))
         bridge.stall_watch.received(seconds, now)
-        queue.put_audio(data, now, live=not pace.ahead, resumes=pace.resumes)
+        queue.put_audio(data, now, live=not pace.ahead, resumes=pace.resumes, messages=messages)
         if pace.ahead:
             await self._throttle(data, queue)
         elif self._throttled:

@@ -22,6 +22,7 @@ from protocol.errors import CloseCode
 from transport.byte_budget import ByteBudget
 from transport.rate_limit import RateLimit
 from transport.receive_buffer import bound_receive_buffer
+from transport.websocket_frames import BINARY, CLOSE, CONTROL, FIN, PING, PONG, TEXT, payload_at
 
 try:
     from websockets.speedups import apply_mask
@@ -34,6 +35,10 @@ PONG_EVENT: Final = "stt.pong"
 """Type of an ASGI event: the pong of a ping that `ping` sent, with its payload as `bytes`."""
 KEEPALIVE_EVENT: Final = "stt.keepalive"
 """Type of an ASGI event: the client sent pings or empty messages."""
+COUNT: Final = "stt.messages"
+"""Key of a `websocket.receive` event: how many messages its bytes hold."""
+MAX_JOINED_BYTES = 8 * 1024
+"""Most bytes of joined messages: 256 ms of 16 kHz PCM. A client ahead of real time is throttled after each event."""
 MAX_FRAME_BYTES = 1 << 20
 """Longest message with all its fragments, unless the application allows more. A longer one is refused with 1009."""
 FRAGMENT_BYTES = 256
@@ -42,20 +47,6 @@ FLOOD_EVENT: Final = "stt.flood"
 """Type of an ASGI event: the client sent too many control frames. From then on only its close is read."""
 MAX_CONTROL_FRAMES = 200
 """Pings, pongs and empty frames that a client may send within a second. Libraries send a ping every 10 to 60 s."""
-# RFC 6455, section 5.2.
-_TEXT, _BINARY, _CLOSE, _PING, _PONG = (
-    0x80 | opcode for opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CLOSE, Opcode.PING, Opcode.PONG)
-)
-"""First bytes of unfragmented frames."""
-_KINDS = frozenset({0x00, 0x01, 0x02, 0x80, 0x81, 0x82, 0x88, 0x89, 0x8A})
-"""First bytes that are valid without an extension."""
-_MAX_CONTROL_BYTES = 125
-_FIN, _CONTROL = 0x80, 0x08
-"""Bits of the first byte."""
-_MASKED, _LENGTH = 0x80, 0x7F
-"""Bits of the second byte."""
-_LENGTH_BYTES = {126: 2, 127: 8}
-"""Length code 126 or 127 -> number of bytes that follow and hold the length."""
 
 
 class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
@@ -99,7 +90,12 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         """Bytes of the message that it is reading."""
         self._sizes: deque[int] = deque()
         """Sizes in bytes of the other messages."""
-        self.read_later: Callable[[Callable[[], None]], None] | None = None
+        self._joins_binary = False
+        """Whether binary messages that are read together become one event, unless they begin with `{`."""
+        self._joined: list[bytes] = []
+        """Messages for the next such event."""
+        self._joined_bytes = 0
+        self._read_later: Callable[[Callable[[], None]], None] | None = None
         """If set, called when the application has received all messages, with the function that resumes reading."""
 
     def handle_connect(self, event: Request) -> None:
@@ -119,10 +115,10 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         if message["type"] == "websocket.receive" and self._sizes:
             self._read_size = self._sizes.popleft()
         if self.read_paused and self.queue.empty():
-            if self.read_later is None:
+            if self._read_later is None:
                 self._resume_reading()
             else:
-                self.read_later(self._resume_reading)
+                self._read_later(self._resume_reading)
         return message
 
     def _resume_reading(self) -> None:
@@ -136,6 +132,7 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         buffer = self._buffer
         buffer += data
         start = self._receive_frames(buffer)
+        self._queue_joined()
         rest = self._ping
         if not self._reads_frames:  # before the handshake or after a close uvicorn parses
             rest, start = rest + buffer[start:], len(buffer)
@@ -152,13 +149,13 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
     def _receive_frames(self, buffer: bytearray) -> int:
         """Process all complete frames; returns where they end."""
         start = 0
-        while self._reads_frames and (payload := _payload_at(buffer, start, self._max_bytes)):
+        while self._reads_frames and (payload := payload_at(buffer, start, self._max_bytes)):
             begin, end = payload
             if end > len(buffer):
                 break
             if not self._flooded:
                 self._receive_frame(buffer, start, begin, end)
-            elif buffer[start] == _CLOSE:
+            elif buffer[start] == CLOSE:
                 super().data_received(bytes(buffer[start:end]))
             start = end
         return start
@@ -167,6 +164,10 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
     def _reads_frames(self) -> bool:
         return self.conn.state is State.OPEN or self._flooded
 
+    def gather(self, read_later: Callable[[Callable[[], None]], None], *, joins_binary: bool) -> None:
+        """Leave it to `read_later` when the socket is read again, and join the binary messages of one read."""
+        self._read_later, self._joins_binary = read_later, joins_binary
+
     def allow_messages(self, max_bytes: int, memory: ByteBudget) -> None:
         """Allow messages of up to `max_bytes`. If `memory` has no room, the connection is closed with 1013."""
         self._memory = memory
@@ -174,10 +175,14 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
 
     def send_receive_event_to_app(self) -> None:
         """See uvicorn: a message is complete."""
-        if self._memory is not None and not self.close_sent:
-            self._sizes.append(sum(map(len, self.frames)))
-            self._waiting += self._sizes[-1]
+        self._queue_joined()
+        self._count_message(sum(map(len, self.frames)))
         super().send_receive_event_to_app()
+
+    def _count_message(self, size: int) -> None:
+        if self._memory is not None and not self.close_sent:
+            self._sizes.append(size)
+            self._waiting += size
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio."""
@@ -221,6 +226,7 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
 
     def _queue_event(self, event: dict[str, Any]) -> None:
         """Queue an event for the application, and pause reading until it is taken, as uvicorn does."""
+        self._queue_joined()
         if not self.close_sent:
             queue: asyncio.Queue[Any] = self.queue
             queue.put_nowait(event)
@@ -231,24 +237,39 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
     def _receive_frame(self, buffer: bytearray, start: int, begin: int, end: int) -> None:
         """Process the frame from `start` to `end`, whose payload begins at `begin`; `begin == start`: refuse it."""
         kind, refused, empty = buffer[start], begin == start, begin == end
-        if (kind & _CONTROL or empty) and not self._allows_control_frame():
+        if (kind & CONTROL or empty) and not self._allows_control_frame():
             return
-        self._saw_keepalive = self._saw_keepalive or kind == _PING or (empty and not kind & _CONTROL)
-        if kind in (_BINARY, _TEXT) and not (self._fragmented or refused or empty):
-            payload = apply_mask(buffer[begin:end], buffer[begin - 4 : begin])
-            if kind == _BINARY:
-                self.handle_bytes(Frame(Opcode.BINARY, payload))
-            else:
-                self.handle_text(Frame(Opcode.TEXT, payload))
-        elif kind == _BINARY and not (self._fragmented or refused):
+        self._saw_keepalive = self._saw_keepalive or kind == PING or (empty and not kind & CONTROL)
+        if kind in (BINARY, TEXT) and not (self._fragmented or refused or empty):
+            self._receive_message(kind, apply_mask(buffer[begin:end], buffer[begin - 4 : begin]))
+        elif kind == BINARY and not (self._fragmented or refused):
             pass
-        elif kind == _PING and not refused:
+        elif kind == PING and not refused:
             self._ping = bytes(buffer[start:end])
-        elif kind != _PONG or refused or self._pinged_at or self.pending_ping_payload is not None:
-            if not kind & _CONTROL and not self._allows_fragment(end - begin, last=bool(kind & _FIN)):
+        elif kind != PONG or refused or self._pinged_at or self.pending_ping_payload is not None:
+            if not kind & CONTROL and not self._allows_fragment(end - begin, last=bool(kind & FIN)):
                 return
+            self._queue_joined()
             ping, self._ping = self._ping, b""
             super().data_received(ping + buffer[start:end])
+
+    def _receive_message(self, kind: int, payload: bytes) -> None:
+        if kind == TEXT:
+            self.handle_text(Frame(Opcode.TEXT, payload))
+        elif not self._joins_binary or payload[:1] == b"{":
+            self.handle_bytes(Frame(Opcode.BINARY, payload))
+        else:
+            if self._joined_bytes + len(payload) > MAX_JOINED_BYTES:
+                self._queue_joined()
+            self._joined.append(payload)
+            self._joined_bytes += len(payload)
+
+    def _queue_joined(self) -> None:
+        joined, self._joined, self._joined_bytes = self._joined, [], 0
+        if joined:
+            data = b"".join(joined)
+            self._count_message(len(data))
+            self._queue_event({"type": "websocket.receive", "bytes": data, COUNT: len(joined)})
 
     def _allows_fragment(self, size: int, *, last: bool) -> bool:
         """Whether a message may have another fragment. Very small fragments take many times their bytes."""
@@ -270,23 +291,3 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         if self.conn.state is State.OPEN:
             self.conn.fail(code, reason)
             self.handle_parser_exception()  # sends the close frame and ends the connection
-
-
-def _payload_at(buffer: bytearray, start: int, max_bytes: int) -> tuple[int, int] | None:
-    """Begin and end of the payload of the frame at `start`; None: its header is incomplete.
-
-    The end may lie beyond the buffer. For a frame to be refused it is the buffer's end, so that uvicorn gets all of it.
-    """
-    begin = start + 2
-    if len(buffer) < begin:
-        return None
-    length = buffer[start + 1] & _LENGTH
-    if extended := _LENGTH_BYTES.get(length, 0):
-        if len(buffer) < begin + extended:
-            return None
-        length = int.from_bytes(buffer[begin : begin + extended])
-        begin += extended
-    longest = _MAX_CONTROL_BYTES if buffer[start] & _CONTROL else max_bytes
-    if buffer[start] not in _KINDS or length > longest or not buffer[start + 1] & _MASKED:
-        return start, len(buffer)
-    return begin + 4, begin + 4 + length

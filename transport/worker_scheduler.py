@@ -22,8 +22,6 @@ _BATCHING_SESSIONS = 25
 """Number of sessions from which on sockets are read on ticks, and workers wait for more audio."""
 _READ_SECONDS_PER_SESSION, _MAX_READ_SECONDS = 0.0008, 0.08
 """Pause of a socket after it was read, so that several messages are read at once; by the number of sessions."""
-_POLL_SECONDS_PER_SESSION, _MAX_POLL_SECONDS = 0.004, 0.4
-"""Least new audio that wakes a worker; by the number of sessions."""
 
 
 class WaitingQueue(Protocol):
@@ -39,13 +37,18 @@ class WaitingQueue(Protocol):
         """Seconds of audio that must still be read before its worker is due."""
         ...
 
+    @property
+    def may_end_utterance(self) -> bool:
+        """Whether an utterance may end in the audio that was read. Its worker is woken before others."""
+        ...
+
     def wake(self) -> None:
         """Wake the worker; any thread."""
         ...
 
 
 class WorkerScheduler:
-    """Wakes workers in the order in which their audio became due.
+    """Wakes workers in the order in which their audio became due, but first those whose utterance may end.
 
     Any thread may call `worker_sleeps`, only the event loop the rest.
     """
@@ -63,14 +66,21 @@ class WorkerScheduler:
         resumes."""
         self._ticking = self._stopped = False
 
-    def poll_seconds(self, seconds: float) -> float:
-        """How much new audio a worker should wait for that asks for `seconds`; any thread."""
-        return max(seconds, min(self.queues * _POLL_SECONDS_PER_SESSION, _MAX_POLL_SECONDS))
+    @property
+    def batches(self) -> bool:
+        """Whether there are so many sessions that workers wait for more audio, and sockets are read on ticks.
+
+        Any thread may ask.
+        """
+        return self.queues >= _BATCHING_SESSIONS and not self._stopped
 
     def schedule(self, queue: WaitingQueue) -> None:
         """Wake the queue's worker as soon as fewer than `MAX_AWAKE` are awake."""
         with self._lock:
-            self._due.append(queue)
+            if queue.may_end_utterance:
+                self._due.appendleft(queue)
+            else:
+                self._due.append(queue)
         self._wake_next()
         self._tick_later()
 
@@ -82,7 +92,7 @@ class WorkerScheduler:
 
     def read_later(self, queue: WaitingQueue, resume: Callable[[], None]) -> None:
         """Call `resume`, which reads a socket: at once, or with many sessions on a tick before its audio is due."""
-        if self.queues < _BATCHING_SESSIONS or self._stopped:
+        if not self.batches:
             resume()
             return
         self._paused_sockets.append((time.monotonic(), queue, resume))

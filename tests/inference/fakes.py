@@ -17,7 +17,7 @@ from inference.session_config import SessionConfig
 from inference.session_worker import SessionWorker
 from inference.utterance_pipeline import UtterancePipeline
 from inference.vad import FixedVad
-from inference.worker_queues import AudioMessages, CommandMessage, Inbound, SinkClosed
+from inference.worker_queues import AudioMessages, CommandMessage, Due, Inbound, SinkClosed
 from observability.connection_telemetry import ConnectionTelemetry
 from observability.metrics import Metrics
 from protocol import events
@@ -181,7 +181,6 @@ class Conversation:
         self.sink_closed = False
         self.metrics = Metrics()
         self.waits: list[float] = []
-        self.wanted: list[int | None] = []
         self.takes = 0
         self.wakes = 0
         self.stall_seconds: list[float | None] = []
@@ -210,7 +209,9 @@ class Conversation:
 
     def send(self, audio: Samples | bytes, arrived: float | None = None) -> None:
         data = audio if isinstance(audio, bytes) else audio.astype("<i2").tobytes()
-        self._queue.append(AudioMessages(self._bytes, [data], [self.clock.now if arrived is None else arrived]))
+        messages = AudioMessages(self._bytes)
+        messages.add(data, self.clock.now if arrived is None else arrived)
+        self._queue.append(messages)
         self._bytes += len(data)
 
     def speak(self, frames: str, arrived: float | None = None) -> None:
@@ -250,9 +251,8 @@ class Conversation:
         self._queue.clear()
         return taken
 
-    def wait(self, seconds: float, position: int | None) -> None:
+    def wait(self, seconds: float, due: Due | None) -> None:
         self.waits.append(seconds)
-        self.wanted.append(position)
         self.peak_in_work = max(self.peak_in_work, self.engine.in_work)
         if self._happenings:
             self._happenings.popleft()()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
@@ -14,6 +14,16 @@ from protocol.pcm import SAMPLE_RATE, samples_of
 from transport.client_pace import JITTER_SECONDS
 
 
+def messages(
+    offset: int, sizes: Sequence[int], reads: Sequence[float], *, live: bool = True, resumes: bool = False
+) -> AudioMessages:
+    """Messages of so many bytes, each read at its time."""
+    made = AudioMessages(offset, live=live, resumes=resumes)
+    for size, read in zip(sizes, reads, strict=True):
+        made.add(bytes(size), read)
+    return made
+
+
 def arrivals_of(*notes: tuple[int, float], live: bool = True, blocked_at: int | None = None) -> ArrivalTimes:
     """Messages that end before these samples, each handed over alone.
 
@@ -23,7 +33,7 @@ def arrivals_of(*notes: tuple[int, float], live: bool = True, blocked_at: int | 
     begin, last = 0, 0.0
     for number, (end, read) in enumerate(notes, 1):
         paused = read - last > (end - begin) / SAMPLE_RATE + JITTER_SECONDS and number != blocked_at
-        arrivals.record(AudioMessages(2 * begin, [bytes(2 * (end - begin))], [read], live=live, resumes=paused))
+        arrivals.record(messages(2 * begin, [2 * (end - begin)], [read], live=live, resumes=paused))
         begin, last = end, read
     return arrivals
 
@@ -76,10 +86,23 @@ def test_a_long_message_arrives_at_its_end() -> None:
     assert [arrivals.at_sample(position) for position in (16_001, 20_000, 32_000)] == [3.0, 3.0, 3.0]
 
 
+def test_messages_that_were_read_as_one() -> None:
+    """Each arrived as it was spoken, not with the last of them."""
+    arrivals = ArrivalTimes()
+    for number in range(25):
+        chunk = AudioMessages(2 * 1280 * number)
+        chunk.add(bytes(2 * 1280), 10.0 + 0.08 * (number + 1), 4)
+        arrivals.record(chunk)
+    asked = [1280 * 20 + position for position in (1, 320, 321, 640, 960, 1280)]
+    assert [arrivals.at_sample(position) for position in asked] == pytest.approx(
+        [11.62, 11.62, 11.64, 11.64, 11.66, 11.68]
+    )
+
+
 def test_together() -> None:
     """Messages that were handed over together keep their own arrivals, wherever the first began."""
     arrivals = arrivals_of((320, 1.0))
-    arrivals.record(AudioMessages(2 * 640, [bytes(640), bytes(641), bytes(639)], [4.0, 5.0, 6.0], live=False))
+    arrivals.record(messages(2 * 640, [640, 641, 639], [4.0, 5.0, 6.0], live=False))
     assert [arrivals.at_sample(position) for position in (320, 321, 960, 961, 1280, 1281, 1600)] == [
         1,
         4,
@@ -111,7 +134,7 @@ def test_long_message_keeps_what_came_before() -> None:
 def test_gap() -> None:
     """Dropped audio arrived with the message after it."""
     arrivals = arrivals_of((320, 1.0))
-    arrivals.record(AudioMessages(2 * (samples_of(60_000) - 320), [bytes(640)], [61.0]))
+    arrivals.record(messages(2 * (samples_of(60_000) - 320), [640], [61.0]))
     assert [arrivals.at_sample(position) for position in (320, 321, samples_of(30_000))] == [1.0, 61.0, 61.0]
 
 
@@ -131,7 +154,7 @@ def test_any_messages(batches: list[list[int]], live: bool) -> None:
     end = 0
     for number, sizes in enumerate(batches):
         times = [number + index / 1000 for index in range(len(sizes))]
-        arrivals.record(AudioMessages(end, [bytes(size) for size in sizes], times, live=live))
+        arrivals.record(messages(end, sizes, times, live=live))
         for size, read in zip(sizes, times, strict=True):
             end += size
             reads.append((end, read if len(sizes) <= 100 else times[-1]))
@@ -145,5 +168,5 @@ def test_memory_is_bounded() -> None:
     """Thousands of messages that came together cost one entry, and old ones are forgotten."""
     arrivals = ArrivalTimes()
     for number in range(2_000):
-        arrivals.record(AudioMessages(320 * number, [b"x"] * 320, [float(number)] * 320))
+        arrivals.record(messages(320 * number, [1] * 320, [float(number)] * 320))
     assert len(arrivals._ends) == len(arrivals._reads) < 700  # noqa: SLF001 - memory shows nowhere else

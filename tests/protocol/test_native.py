@@ -36,8 +36,18 @@ def test_open() -> None:
     """The query's parameters become the session's options; what is not given is the server's."""
     asked = "language=de&hotwords=a,b&frame_ms=40&partial_ms=200&vad_silence_ms=700&vad_threshold=90&words=true"
     options = NativeDialect(SERVER).open(Handshake("", f"{QUERY}&{asked}", {}))
-    assert options == SessionOptions("a", "de", ("a", "b"), 40, 200, 700, 90.0, words=True)
-    assert NativeDialect(SERVER).open(Handshake("", QUERY, {})) == SessionOptions("a")
+    assert options == SessionOptions("a", "de", ("a", "b"), 40, 200, 700, 90.0, words=True, binary_is_pcm=True)
+    assert NativeDialect(SERVER).open(Handshake("", QUERY, {})) == SessionOptions("a", binary_is_pcm=True)
+
+
+@pytest.mark.parametrize(
+    ("codec", "is_pcm"), [("pcm_s16le&sample_rate=48000", True), ("opus&sample_rate=48000", False)]
+)
+def test_only_pcm_messages_may_be_joined(codec: str, is_pcm: bool) -> None:
+    """A message of Opus is a packet, which must stay whole."""
+    options = NativeDialect(SERVER).open(Handshake("", f"call_id=a&sample_rate=48000&codec={codec}", {}))
+    assert isinstance(options, SessionOptions)
+    assert options.binary_is_pcm is is_pcm
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 import pytest
 import structlog
 
-from inference.worker_queues import AudioMessages, CommandMessage
+from inference.worker_queues import AudioMessages, CommandMessage, Due
 from observability.connection_telemetry import ConnectionTelemetry
 from observability.metrics import Metrics
 from protocol.errors import BadRequest, ServerOverloaded
@@ -57,9 +57,9 @@ def woken(queue: InboundQueue) -> bool:
     return found
 
 
-async def waiting(queue: InboundQueue, seconds: float, position: int | None) -> threading.Thread:
+async def waiting(queue: InboundQueue, seconds: float, decision: int, end: int = sys.maxsize) -> threading.Thread:
     """A worker's thread that waits; the event loop knows for what."""
-    thread = threading.Thread(target=queue.wait, args=(seconds, position), daemon=True)
+    thread = threading.Thread(target=queue.wait, args=(seconds, Due(decision, end)), daemon=True)
     thread.start()
     await asyncio.to_thread(eventually, lambda: not queue._wake.empty() or queue._due_bytes < sys.maxsize)  # noqa: SLF001
     return thread
@@ -116,7 +116,7 @@ def test_audio_that_stops_short_is_heard_all_the_same() -> None:
         queue._due_bytes = sys.maxsize  # noqa: SLF001 - as while the worker works
         queue.put_audio(FRAME, 1.0, live=True)
         assert queue.take() == []
-        await asyncio.to_thread(queue.wait, 0.04, 5_000)
+        await asyncio.to_thread(queue.wait, 0.04, Due(5_000, 5_000))
         await asyncio.sleep(0)
         assert taken(queue) == FRAME
 
@@ -293,6 +293,48 @@ def test_a_queue_full_of_commits_is_an_overflow() -> None:
             queue.put_command(Commit(), 0.0)
         with pytest.raises(BadRequest, match="overflow"):
             queue.put_command(Commit(), 0.0)
+
+    run(conversation)
+
+
+@pytest.mark.parametrize(("end", "frames"), [(6_400, 15), (4_160, 13)])
+def test_with_many_sessions_a_worker_waits_for_more_audio(end: int, frames: int) -> None:
+    """Until the poll time after a pause can be decided, but never beyond the sample at which an utterance can end."""
+
+    async def conversation() -> None:
+        scheduler = WorkerScheduler()
+        queue, *_ = [new_queue(scheduler=scheduler) for _ in range(30)]
+        queue._due_bytes = sys.maxsize  # noqa: SLF001 - as while the worker works
+        thread = await waiting(queue, 0.1, 3_200, end)
+        for _ in range(frames - 1):
+            queue.put_audio(FRAME, 1.0, live=True)
+        assert queue.take() == []
+        queue.put_audio(FRAME, 1.0, live=True)
+        assert len(taken(queue)) == frames * len(FRAME)
+        await ends(thread)
+
+    run(conversation)
+
+
+def test_a_worker_whose_utterance_may_end_is_woken_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before all that only look for a pause or a hypothesis."""
+    monkeypatch.setattr(worker_scheduler, "MAX_AWAKE", 0)
+
+    async def conversation() -> None:
+        scheduler = WorkerScheduler()
+        queues = [new_queue(scheduler=scheduler) for _ in range(3)]
+        for queue, end in zip(queues, (32_000, 32_000, 320), strict=True):
+            queue._due_bytes = sys.maxsize  # noqa: SLF001 - as while the worker works
+            thread = await waiting(queue, 0.02, 32_000, end)
+            queue.put_audio(FRAME, 1.0, live=True)
+            queue.wake()
+            await ends(thread)
+        monkeypatch.setattr(worker_scheduler, "MAX_AWAKE", 1)
+        order: list[int] = []
+        for _ in queues:
+            scheduler.worker_sleeps(queues[order[-1]] if order else queues[0])
+            order += [number for number, queue in enumerate(queues) if woken(queue)]
+        assert order == [2, 0, 1]
 
     run(conversation)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import suppress
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
@@ -30,12 +30,14 @@ from tests.server import Server, eventually
 from transport.app_context import MAX_LONG_MESSAGES_BYTES
 from transport.byte_budget import ByteBudget
 from transport.websocket_protocol import (
+    COUNT,
     EXTENSION,
     FLOOD_EVENT,
     FRAGMENT_BYTES,
     KEEPALIVE_EVENT,
     MAX_CONTROL_FRAMES,
     MAX_FRAME_BYTES,
+    MAX_JOINED_BYTES,
     PONG_EVENT,
     SpeechWebSocketProtocol,
 )
@@ -70,22 +72,12 @@ def audio(size: int) -> bytes:
     return frame(BIT_FIN | Opcode.BINARY, bytes(number * 7 % 256 for number in range(size)))
 
 
-async def events_of(
-    pieces: Sequence[bytes],
-    protocol_class: type[WebSocketsSansIOProtocol],
-    *,
-    largest: int = LARGEST,
-    memory: ByteBudget | None = None,
-) -> tuple[list[Event], bytes]:
-    """What an application receives, and its client, of a real connection that brings these pieces one by one.
-
-    With a `memory` the application allows messages of `largest` bytes.
-    """
-    events: list[Event] = []
+def application(events: list[Event], prepare: Callable[[SpeechWebSocketProtocol], None]) -> ASGIApp:
+    """Appends what it receives to `events`. `prepare` is called with our protocol."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if memory is not None:
-            scope["extensions"][EXTENSION].allow_messages(largest, memory)
+        if EXTENSION in scope["extensions"]:
+            prepare(scope["extensions"][EXTENSION])
         events.append(await receive())
         await send({"type": "websocket.accept"})
         while events[-1]["type"] != "websocket.disconnect":
@@ -94,6 +86,29 @@ async def events_of(
                 with suppress(RuntimeError):  # uvicorn was first
                     await send({"type": "websocket.close", "code": 1008})
 
+    return app
+
+
+async def events_of(
+    pieces: Sequence[bytes],
+    protocol_class: type[WebSocketsSansIOProtocol],
+    *,
+    largest: int = LARGEST,
+    memory: ByteBudget | None = None,
+    joins_binary: bool = False,
+) -> tuple[list[Event], bytes]:
+    """What an application receives, and its client, of a real connection that brings these pieces one by one.
+
+    With a `memory` the application allows messages of `largest` bytes.
+    """
+    events: list[Event] = []
+
+    def prepare(protocol: SpeechWebSocketProtocol) -> None:
+        protocol.gather(lambda resume: resume(), joins_binary=joins_binary)
+        if memory is not None:
+            protocol.allow_messages(largest, memory)
+
+    app = application(events, prepare)
     options = {"ws_ping_interval": None, "log_config": None, "ws_per_message_deflate": False}
     config = Config(app, ws_max_size=largest, **options)  # type: ignore[arg-type] # of several types
     config.load()
@@ -161,6 +176,50 @@ def test_events_are_as_if_uvicorn_had_read_alone(data: st.DataObject) -> None:
     cuts = data.draw(st.lists(st.integers(0, len(sent)), max_size=6))
     edges = sorted({0, *cuts, len(sent)})
     run([sent[first:last] for first, last in pairwise(edges)])
+
+
+def text_or_size(event: Event) -> str | int | None:
+    """What an event says: its text, the bytes of its audio, or its type."""
+    data: bytes | None = event.get("bytes")
+    return event.get("text", event["type"]) if data is None or data[:1] == b"{" else len(data)
+
+
+def joined(events: Sequence[Event]) -> list[str | int | None]:
+    """The same with the sizes of neighbouring audio added up."""
+    groups = groupby(map(text_or_size, events), key=lambda said: isinstance(said, int))
+    return [each for is_audio, said in groups for each in ([sum(said)] if is_audio else said)]  # type: ignore[arg-type] # numbers
+
+
+@given(st.data())
+def test_joined_messages_keep_their_bytes_and_their_place(data: st.DataObject) -> None:
+    """Audio that is read together comes as one event, before and behind the same texts, and never more than 8 KiB."""
+    command = st.just(frame(BIT_FIN | Opcode.BINARY, b'{"type": "commit"}'))
+    kinds = st.one_of(usual, usual, unusual.filter(lambda sent: sent[:1] != close_frame()[:1]), command)
+    sent = b"".join(data.draw(st.lists(kinds, max_size=8)))
+    cuts = data.draw(st.lists(st.integers(0, len(sent)), max_size=3))
+    pieces = [sent[first:last] for first, last in pairwise(sorted({0, *cuts, len(sent)}))]
+
+    async def conversation() -> None:
+        alone, answer = await events_of(pieces, SpeechWebSocketProtocol, memory=ByteBudget(1 << 30))
+        memory = ByteBudget(1 << 30)
+        together, same_answer = await events_of(pieces, SpeechWebSocketProtocol, memory=memory, joins_binary=True)
+        assert joined(together) == joined(alone)
+        assert answer == same_answer
+        assert memory.bytes == 0
+        assert all(each.get(COUNT, 1) == 1 or len(each["bytes"]) <= MAX_JOINED_BYTES for each in together)
+        messages = [each for each in alone if each["type"] == "websocket.receive"]
+        assert sum(each.get(COUNT, 1) for each in together if each["type"] == "websocket.receive") == len(messages)
+
+    uvloop.run(asyncio.wait_for(conversation(), PATIENCE))
+
+
+def test_audio_read_together_is_one_event() -> None:
+    """A text and a binary message that begins like one stay alone."""
+    texts = [frame(BIT_FIN | Opcode.BINARY, b'{"type": "commit"}'), frame(BIT_FIN | Opcode.TEXT, b"hi")]
+    piece = b"".join([audio(2), audio(4), texts[0], audio(6), texts[1], audio(8), audio(10)])
+    events, _ = uvloop.run(events_of([piece], SpeechWebSocketProtocol, joins_binary=True))
+    assert [text_or_size(event) for event in events[1:-1]] == [6, "websocket.receive", 6, "hi", 18]
+    assert [event.get(COUNT) for event in events[1:-1]] == [2, None, 1, None, 2]
 
 
 @given(st.lists(st.one_of(usual, unusual.filter(lambda sent: len(sent) < 1000)), max_size=6))
