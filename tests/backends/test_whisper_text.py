@@ -69,6 +69,8 @@ def test_token_limits() -> None:
         ("んんんんんん", "ja", 0.65, -1.21),
         ("¡Adiós!", "es", 0.59, -1.35),
         ("C'est ça.", "fr", 0.75, -0.9),
+        ("1-2-3", "nn", 0.69, -1.356),
+        ("1.0.1.1.1.1.1.1.1.1.1.1", "nn", 0.77, -0.6),
     ],
 )
 def test_what_noise_becomes_is_not_believed(
@@ -85,3 +87,8 @@ def test_what_noise_becomes_is_not_believed(
 def test_short_words_are_believed(text: str, no_speech_prob: float, mean_log_prob: float) -> None:
     """Decodes of single words as they were measured."""
     assert not is_hallucination(text, "en", no_speech_prob, mean_log_prob)
+
+
+def test_a_confident_sentence_in_another_language_is_believed() -> None:
+    """Measured on a processor without VNNI, where int8 rounds differently."""
+    assert not is_hallucination("그는 1위절이 피하면서 길 한 옆으로 걸어갔다.", "ko", 0.753, -0.395)
