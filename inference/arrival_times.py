@@ -45,7 +45,7 @@ class ArrivalTimes:
         self._first_ends = array("q", [0])
         """Bytes of the session up to the end of each chunk's first message."""
         self._reads = array("d", [0.0])
-        """When each message was read, monotonic seconds."""
+        """When each chunk was read, monotonic seconds."""
         self._live = array("b", [False])
         """Whether the client was live, not ahead of real time."""
         self._resumes = array("b", [False])
@@ -79,7 +79,8 @@ class ArrivalTimes:
         if not self._live[chunk]:
             return read
         end, size = self._ends[chunk], self._sizes[chunk]
-        end_of_message = max(self._first_ends[chunk], end - max(0, end - byte) // size * size)
+        later_messages = max(0, end - byte) // size
+        end_of_message = max(self._first_ends[chunk], end - later_messages * size)
         return min(read, end_of_message / self._bytes_per_second + self._least_delay(chunk))
 
     def _least_delay(self, chunk: int) -> float:

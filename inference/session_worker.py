@@ -11,7 +11,7 @@ from inference.arrival_times import ArrivalTimes
 from inference.session_channel import SessionChannel, SessionContext
 from inference.session_config import SessionConfig
 from inference.utterance_pipeline import UtterancePipeline
-from inference.worker_queues import AudioSource, CommandMessage, Due, EventSink, Inbound, SinkClosed
+from inference.worker_queues import AudioSource, CommandMessage, EventSink, Inbound, NextDecision, SinkClosed
 from observability.connection_telemetry import ConnectionTelemetry
 from protocol import events
 from protocol.events import Reason
@@ -88,11 +88,13 @@ class SessionWorker:
         busy = any(channel.is_busy for channel in self._channels)
         # Nothing can change before the audio has reached the next decision.
         idle = POLL_LEVEL_SECONDS if self._has_levels else POLL_IDLE_SECONDS
-        due = None
+        decision = None
         if self._can_take:
-            decision = min(channel.next_decision_at for channel in self._channels)
-            due = Due(decision, min(channel.next_end_at for channel in self._channels))
-        self._source.wait(POLL_SPEECH_SECONDS if busy else idle, due)
+            decision = NextDecision(
+                min(channel.next_decision_at for channel in self._channels),
+                min(channel.next_end_at for channel in self._channels),
+            )
+        self._source.wait(POLL_SPEECH_SECONDS if busy else idle, decision)
 
     def _watch_for_stall(self) -> None:
         seconds = max((each.stall_seconds for each in self._channels if each.stall_seconds is not None), default=None)

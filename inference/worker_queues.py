@@ -11,7 +11,7 @@ from protocol.events import Reason
 
 @dataclass(slots=True)
 class AudioMessages:
-    """Consecutive audio messages; grows until the worker gets it."""
+    """Consecutive audio messages; grows until it is queued for the worker."""
 
     offset: int
     """Bytes of the session before the first chunk; dropped ones count."""
@@ -46,13 +46,13 @@ Inbound = AudioMessages | CommandMessage
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
-    """What a worker waits for: samples of the session that must have arrived."""
+class NextDecision:
+    """Samples of the session that must have arrived before anything can change."""
 
-    decision: int
-    """Before this sample an utterance can neither pause nor end."""
-    end: int
-    """Before this sample no utterance can end."""
+    sample: int
+    """Before it an utterance can neither pause nor end."""
+    end_sample: int
+    """Before it no utterance can end."""
 
 
 class AudioSource(Protocol):
@@ -82,12 +82,12 @@ class AudioSource(Protocol):
         """Return what is queued, in order. Does not block."""
         ...
 
-    def wait(self, seconds: float, due: Due | None) -> None:
-        """Block until `seconds` of new audio, or the audio up to `due.decision`, have arrived, whichever is sooner.
+    def wait(self, seconds: float, decision: NextDecision | None) -> None:
+        """Block until `seconds` of new audio, or the audio up to `decision.sample`, have arrived, whichever is sooner.
 
-        A source with many workers waits longer: until `seconds` after the decision, but never beyond `due.end`. A
-        command, an end and `wake` end the wait at once. Without audio it ends after some time. `due` None: audio does
-        not end it.
+        A source with many workers waits longer: until `seconds` after the decision, but never beyond
+        `decision.end_sample`. A command, an end and `wake` end the wait at once. Without audio it ends after some time.
+        `decision` None: audio does not end it.
         """
         ...
 

@@ -30,7 +30,8 @@ MAX_LONG_MESSAGES_BYTES = 256 << 20
 """Most bytes of all long messages, of all connections, that are being received or read."""
 MAX_CHECKS, CHECKS_WINDOW_SECONDS = 1, 0.05
 """Parts of the checks of labels in so many seconds, for all connections. A part blocks the event loop for up to 3 ms; a
-check has three, and parts in a row would add up. Without a limit, 200 streams that began together had a p95 of 0.9 s from endpoint to final then."""
+check has three, and parts in a row would add up. Without a limit, 200 streams that began together had a p95 of 0.9 s
+from endpoint to final then."""
 
 
 @dataclass(frozen=True, slots=True)

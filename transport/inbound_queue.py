@@ -16,7 +16,7 @@ from typing import Literal
 
 import janus
 
-from inference.worker_queues import AudioMessages, CommandMessage, Due, Inbound
+from inference.worker_queues import AudioMessages, CommandMessage, Inbound, NextDecision
 from observability.connection_telemetry import ConnectionTelemetry
 from protocol.errors import BadRequest, ServerOverloaded
 from protocol.events import Command, Reason
@@ -71,14 +71,14 @@ class InboundQueue:
         scheduler.queues += 1
 
     def put_audio(self, data: bytes, read: float, *, live: bool, resumes: bool = False, messages: int = 1) -> None:
-        """Take audio read at `read`, monotonic seconds; a full queue drops its oldest live audio.
+        """Take audio; a full queue drops its oldest live audio.
 
         Args:
-            data: the PCM of `messages` messages.
-            read: see above.
+            data: PCM.
+            read: monotonic seconds.
             live: whether the client is not ahead of real time.
             resumes: whether the client paused before it.
-            messages: see `data`.
+            messages: how many messages `data` was sent in.
 
         Raises:
             ServerOverloaded: too much has been dropped since the queue was last empty.
@@ -211,35 +211,37 @@ class InboundQueue:
     def take(self) -> list[Inbound]:
         """What is queued, in order, up to about 2 s of audio."""
         taken: list[Inbound] = []
+        seconds = 0.0
         # `end(drain=False)` may empty the queue meanwhile.
         with contextlib.suppress(janus.SyncQueueEmpty, janus.SyncQueueShutDown):
-            while self._queue.messages and sum(map(self._seconds, taken)) < _MAX_TAKEN_SECONDS:
+            while self._queue.messages and seconds < _MAX_TAKEN_SECONDS:
                 taken.append(self._queue.sync_q.get_nowait())
+                seconds += self._seconds(taken[-1])
         return taken
 
-    def wait(self, seconds: float, due: Due | None) -> None:
+    def wait(self, seconds: float, decision: NextDecision | None) -> None:
         """See `AudioSource`. Without audio it returns after twice the time that the audio should take."""
-        due_bytes = sys.maxsize if due is None else self._due(seconds, due)
-        self._end_bytes = sys.maxsize if due is None else due.end * self._sample_bytes
+        due_bytes = sys.maxsize if decision is None else self._due_at(seconds, decision)
+        self._end_bytes = sys.maxsize if decision is None else decision.end_sample * self._sample_bytes
         self._due_bytes = due_bytes
         # The event loop adds audio and then compares; this thread sets `_due_bytes` and then compares. So at least one
         # of the two sees that the audio is due.
         if self._received_bytes >= due_bytes:
             self._call_on_loop(self._schedule_if_due)
         self._scheduler.worker_sleeps(self)
-        left = seconds if due is None else (due_bytes - self._received_bytes) / self._bytes_per_second
+        left = seconds if decision is None else (due_bytes - self._received_bytes) / self._bytes_per_second
         try:
             self._wake.get(timeout=2 * max(seconds, left))
         except Empty:
             if self._batch.chunks:
                 self._call_on_loop(self._wake_with_batch)
 
-    def _due(self, seconds: float, due: Due) -> int:
+    def _due_at(self, seconds: float, decision: NextDecision) -> int:
         """Bytes of the session at which the worker is woken."""
         audio = int(seconds * self._bytes_per_second)
         if self._scheduler.batches:
-            return min(due.end * self._sample_bytes, due.decision * self._sample_bytes + audio)
-        return min(due.decision * self._sample_bytes, self._batch.offset + audio)
+            return min(decision.end_sample * self._sample_bytes, decision.sample * self._sample_bytes + audio)
+        return min(decision.sample * self._sample_bytes, self._batch.offset + audio)
 
     def _wake_with_batch(self) -> None:
         self._flush()

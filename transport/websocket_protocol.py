@@ -77,6 +77,8 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         self._control_frames = RateLimit(MAX_CONTROL_FRAMES)
         self._flooded = False
         """Whether there were more. All but a close is then dropped, so that the client can read the answer."""
+        self._refused = False
+        """Whether a frame broke the standard. uvicorn fails at its end, and what is read until then belongs to it."""
         self._max_bytes = config.ws_max_size
         self._memory: ByteBudget | None = None
         """Budget of the bytes of long messages; None: only short messages are allowed."""
@@ -162,7 +164,7 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
 
     @property
     def _reads_frames(self) -> bool:
-        return self.conn.state is State.OPEN or self._flooded
+        return (self.conn.state is State.OPEN and not self._refused) or self._flooded
 
     def gather(self, read_later: Callable[[Callable[[], None]], None], *, joins_binary: bool) -> None:
         """Leave it to `read_later` when the socket is read again, and join the binary messages of one read."""
@@ -189,6 +191,7 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         super().connection_lost(exc)
         self._buffer.clear()
         self._fragments = self._waiting = self._read_size = 0
+        self._sizes.clear()
         self._count_memory()
 
     def _count_memory(self) -> bool:
@@ -250,6 +253,7 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
             if not kind & CONTROL and not self._allows_fragment(end - begin, last=bool(kind & FIN)):
                 return
             self._queue_joined()
+            self._refused = self._refused or refused
             ping, self._ping = self._ping, b""
             super().data_received(ping + buffer[start:end])
 
@@ -275,7 +279,7 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         """Whether a message may have another fragment. Very small fragments take many times their bytes."""
         self._fragmented = not last
         self._fragments = 0 if last else self._fragments + max(size, FRAGMENT_BYTES)
-        if self._memory is not None and self._fragments > self._max_bytes:
+        if self._fragments > self._max_bytes:
             self._fail(CloseCode.TOO_BIG, f"a message in fragments over {self._max_bytes} bytes")
             return False
         return True

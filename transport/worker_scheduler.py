@@ -60,13 +60,14 @@ class WorkerScheduler:
         self.queues = 0
         """Open queues."""
         self._lock = threading.Lock()
-        """Guards `_due` and `_awake`."""
+        """Guards `_due`, `_ends_due` and `_awake`."""
         self._due: deque[WaitingQueue] = deque()
+        self._ends_due: deque[WaitingQueue] = deque()
+        """Those whose utterance may end."""
         self._awake: dict[WaitingQueue, float] = {}
         """Queues whose worker is awake -> since when, monotonic seconds."""
         self._paused_sockets: list[tuple[float, WaitingQueue, Callable[[], None]]] = []
-        """Sockets that are not read now: when each was last read (monotonic seconds), its queue, and the function that
-        resumes."""
+        """Sockets that are not read now: since when (monotonic seconds), its queue, and the function that resumes."""
         self._ticking = self._stopped = False
 
     @property
@@ -80,10 +81,7 @@ class WorkerScheduler:
     def schedule(self, queue: WaitingQueue) -> None:
         """Wake the queue's worker as soon as fewer than `MAX_AWAKE` are awake."""
         with self._lock:
-            if queue.may_end_utterance:
-                self._due.appendleft(queue)
-            else:
-                self._due.append(queue)
+            (self._ends_due if queue.may_end_utterance else self._due).append(queue)
         self._wake_next()
         self._tick_later()
 
@@ -109,16 +107,17 @@ class WorkerScheduler:
     def _wake_next(self) -> None:
         while True:
             with self._lock:
-                if not self._due or len(self._awake) >= MAX_AWAKE:
+                due = self._ends_due or self._due
+                if not due or len(self._awake) >= MAX_AWAKE:
                     return
-                queue = self._due.popleft()
+                queue = due.popleft()
                 if queue.cancelled:
                     continue
                 self._awake[queue] = time.monotonic()
             queue.wake()
 
     def _tick_later(self) -> None:
-        if not self._ticking and (self._due or self._paused_sockets):
+        if not self._ticking and (self._ends_due or self._due or self._paused_sockets):
             self._ticking = True
             asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
 

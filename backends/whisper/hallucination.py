@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 NO_SPEECH = 0.7
 """Probability of no speech above which any text is dropped. Short words that were right had at most 0.67, "up" 0.75."""
 CONFIDENT_NO_SPEECH = 0.8
@@ -25,19 +28,19 @@ INVENTED = frozenset(
 
 def is_hallucination(text: str, language: str, no_speech_prob: float, mean_log_prob: float) -> bool:
     """Whether a text was invented for noise; `language` is a primary subtag."""
-    words = text.casefold().strip(" .,!?¡¿")
-    if not any(map(str.isalnum, words)):
+    words = re.sub(r"[^\w']+", " ", text.casefold().replace("\u2019", "'")).split()
+    if not words:
         return True
     if no_speech_prob > INVENTED_NO_SPEECH and _is_invented(words):
         return True
     # Where it took noise for Norwegian, Whisper wrote "1-2-3".
-    has_words = language == "en" or any(map(str.isalpha, words))
+    has_words = language == "en" or any(map(str.isalpha, text))
     if no_speech_prob > DOUBTFUL_NO_SPEECH and mean_log_prob < (IMPROBABLE if has_words else CONFIDENT):
         return True
     is_confident = has_words and mean_log_prob > (CONFIDENT if language == "en" else CONFIDENT_FOREIGN)
     return no_speech_prob > (CONFIDENT_NO_SPEECH if is_confident else NO_SPEECH)
 
 
-def _is_invented(words: str) -> bool:
-    once = " ".join(dict.fromkeys(words.split()))
-    return once in INVENTED or (len(words) > 2 and len(set(words)) == 1)
+def _is_invented(words: Sequence[str]) -> bool:
+    repeats_a_character = len(words) == 1 and len(words[0]) > 2 and len(set(words[0])) == 1
+    return " ".join(dict.fromkeys(words)) in INVENTED or repeats_a_character

@@ -17,7 +17,7 @@ from inference.session_config import SessionConfig
 from inference.session_worker import SessionWorker
 from inference.utterance_pipeline import UtterancePipeline
 from inference.vad import FixedVad
-from inference.worker_queues import AudioMessages, CommandMessage, Due, Inbound, SinkClosed
+from inference.worker_queues import AudioMessages, CommandMessage, Inbound, NextDecision, SinkClosed
 from observability.connection_telemetry import ConnectionTelemetry
 from observability.metrics import Metrics
 from protocol import events
@@ -251,7 +251,7 @@ class Conversation:
         self._queue.clear()
         return taken
 
-    def wait(self, seconds: float, due: Due | None) -> None:
+    def wait(self, seconds: float, decision: NextDecision | None) -> None:
         self.waits.append(seconds)
         self.peak_in_work = max(self.peak_in_work, self.engine.in_work)
         if self._happenings:

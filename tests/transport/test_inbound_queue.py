@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 import pytest
 import structlog
 
-from inference.worker_queues import AudioMessages, CommandMessage, Due
+from inference.worker_queues import AudioMessages, CommandMessage, NextDecision
 from observability.connection_telemetry import ConnectionTelemetry
 from observability.metrics import Metrics
 from protocol.errors import BadRequest, ServerOverloaded
@@ -59,7 +59,7 @@ def woken(queue: InboundQueue) -> bool:
 
 async def waiting(queue: InboundQueue, seconds: float, decision: int, end: int = sys.maxsize) -> threading.Thread:
     """A worker's thread that waits; the event loop knows for what."""
-    thread = threading.Thread(target=queue.wait, args=(seconds, Due(decision, end)), daemon=True)
+    thread = threading.Thread(target=queue.wait, args=(seconds, NextDecision(decision, end)), daemon=True)
     thread.start()
     await asyncio.to_thread(eventually, lambda: not queue._wake.empty() or queue._due_bytes < sys.maxsize)  # noqa: SLF001
     return thread
@@ -116,7 +116,7 @@ def test_audio_that_stops_short_is_heard_all_the_same() -> None:
         queue._due_bytes = sys.maxsize  # noqa: SLF001 - as while the worker works
         queue.put_audio(FRAME, 1.0, live=True)
         assert queue.take() == []
-        await asyncio.to_thread(queue.wait, 0.04, Due(5_000, 5_000))
+        await asyncio.to_thread(queue.wait, 0.04, NextDecision(5_000, 5_000))
         await asyncio.sleep(0)
         assert taken(queue) == FRAME
 
@@ -323,7 +323,7 @@ def test_a_worker_whose_utterance_may_end_is_woken_first(monkeypatch: pytest.Mon
     async def conversation() -> None:
         scheduler = WorkerScheduler()
         queues = [new_queue(scheduler=scheduler) for _ in range(3)]
-        for queue, end in zip(queues, (32_000, 32_000, 320), strict=True):
+        for queue, end in zip(queues, (32_000, 320, 320), strict=True):
             queue._due_bytes = sys.maxsize  # noqa: SLF001 - as while the worker works
             thread = await waiting(queue, 0.02, 32_000, end)
             queue.put_audio(FRAME, 1.0, live=True)
@@ -334,7 +334,7 @@ def test_a_worker_whose_utterance_may_end_is_woken_first(monkeypatch: pytest.Mon
         for _ in queues:
             scheduler.worker_sleeps(queues[order[-1]] if order else queues[0])
             order += [number for number, queue in enumerate(queues) if woken(queue)]
-        assert order == [2, 0, 1]
+        assert order == [1, 2, 0]
 
     run(conversation)
 

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn import Config
+from uvicorn._types import ASGIReceiveEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.client import ClientProtocol
@@ -222,6 +223,21 @@ def test_audio_read_together_is_one_event() -> None:
     assert [event.get(COUNT) for event in events[1:-1]] == [2, None, 1, None, 2]
 
 
+def test_the_rest_of_a_refused_frame_is_no_message() -> None:
+    """A ping is too long: what comes in later reads is its payload, whatever it looks like."""
+    ping = frame(BIT_FIN | Opcode.PING, bytes(1_000))
+    events, _ = run([ping[:8], audio(100), audio(100), audio(640)])
+    assert [event["type"] for event in events] == ["websocket.connect", "websocket.disconnect"]
+
+
+def test_a_short_message_may_not_come_in_crumbs() -> None:
+    """Also where the application allows no longer messages than others: each fragment counts 256 bytes."""
+    pieces = [frame(Opcode.BINARY, b"x"), *[frame(0, b"x")] * 5_000]
+    events, answer = uvloop.run(events_of(pieces, SpeechWebSocketProtocol, largest=MAX_FRAME_BYTES))
+    assert [event["type"] for event in events] == ["websocket.connect", "websocket.disconnect"]
+    assert (1009).to_bytes(2) in answer
+
+
 @given(st.lists(st.one_of(usual, unusual.filter(lambda sent: len(sent) < 1000)), max_size=6))
 def test_events_are_the_same_byte_by_byte(sent: list[bytes]) -> None:
     """To the last message before a broken frame."""
@@ -379,6 +395,28 @@ def test_what_long_messages_take_together_has_a_bound() -> None:
     assert events[-1]["code"] == 1013
     assert (1013).to_bytes(2) in answer
     assert memory.bytes == 9_000
+
+
+def test_what_a_lost_connection_left_unread_counts_no_more() -> None:
+    """Messages that the application takes after the connection was lost are not subtracted twice."""
+
+    class LateReader(SpeechWebSocketProtocol):
+        lost = False
+
+        async def receive(self) -> ASGIReceiveEvent:
+            while not (self.lost or self.queue.empty()) and self.handshake_complete:  # noqa: ASYNC110 - two facts
+                await asyncio.sleep(0.01)
+            return await super().receive()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            self.lost = True
+
+    memory = ByteBudget(10_000)
+    texts = [frame(BIT_FIN | Opcode.TEXT, b"x" * 100)] * 3
+    events, _ = uvloop.run(events_of([b"".join(texts) + close_frame()], LateReader, memory=memory))
+    assert len(events) == 5
+    assert memory.bytes == 0
 
 
 def test_what_was_read_counts_no_more() -> None:
