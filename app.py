@@ -40,11 +40,11 @@ from transport.forwarded import TrustedProxies
 from transport.gc_policy import GcPolicy
 from transport.http_common import Cors, with_prefix, with_request_id
 from transport.loop_lag import LoopLag
-from transport.protocol_lookup import ProtocolLookup
 from transport.routes import add_routes
 from transport.shutdown import GracefulShutdown
 from transport.transcriber import STATUSES, Transcriber
 from transport.uploads import warn_without_temporary_folder
+from transport.websocket_protocol_finder import WebSocketProtocolFinder
 from transport.worker_scheduler import WorkerScheduler
 
 DIALECTS: Mapping[str, NewDialect] = {"/v1/stt/ws": NativeDialect, "/v1/realtime": OpenAiRealtime}
@@ -150,7 +150,7 @@ def _context(settings: Settings, lifecycle: BackendLifecycle, make_vad: vad_fact
         ),
         metrics=metrics,
         log=structlog.get_logger().bind(),
-        protocols=ProtocolLookup(structlog.get_logger()),
+        protocols=WebSocketProtocolFinder(structlog.get_logger()),
         scheduler=WorkerScheduler(),
         loop_lag=loop_lag,
         queues=settings.queues(),

@@ -21,9 +21,9 @@ from transport.api_keys import Keyring
 from transport.backend_lifecycle import BackendLifecycle
 from transport.byte_budget import ByteBudget
 from transport.loop_lag import LoopLag
-from transport.protocol_lookup import ProtocolLookup
 from transport.queue_options import QueueOptions
 from transport.rate_limit import RateLimit
+from transport.websocket_protocol_finder import WebSocketProtocolFinder
 from transport.worker_scheduler import WorkerScheduler
 
 MAX_LONG_MESSAGES_BYTES = 256 << 20
@@ -65,7 +65,7 @@ class AppContext:
     metrics: Metrics
     log: FilteringBoundLogger
     """Connections bind this logger: that costs a tenth of creating one."""
-    protocols: ProtocolLookup
+    protocols: WebSocketProtocolFinder
     scheduler: WorkerScheduler
     loop_lag: LoopLag
     queues: QueueOptions

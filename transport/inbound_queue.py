@@ -1,4 +1,4 @@
-"""Audio and commands of one connection on their way to its worker thread: a janus queue, bounded in seconds of audio.
+"""Audio and commands of one connection on their way to its worker: a janus queue, bounded in seconds and messages.
 
 A client that sends ahead of real time is throttled and loses nothing. A live client loses the oldest audio beyond the
 bound when the engine is slower than speech; the worker reports what is missing.

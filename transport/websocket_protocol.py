@@ -35,16 +35,17 @@ PONG_EVENT: Final = "stt.pong"
 """Type of an ASGI event: the pong of a ping that `ping` sent, with its payload as `bytes`."""
 KEEPALIVE_EVENT: Final = "stt.keepalive"
 """Type of an ASGI event: the client sent pings or empty messages."""
+FLOOD_EVENT: Final = "stt.flood"
+"""Type of an ASGI event: the client sent too many control frames. From then on only its close is read."""
 COUNT: Final = "stt.messages"
 """Key of a `websocket.receive` event: how many messages its bytes hold."""
 MAX_JOINED_BYTES = 8 * 1024
-"""Most bytes of joined messages: 256 ms of 16 kHz PCM. A client ahead of real time is throttled after each event."""
+"""Most bytes of joined messages: 256 ms of 16 kHz mono. A client ahead of real time pauses after each event, and the
+pause must stay short, so that its pings are answered."""
 MAX_FRAME_BYTES = 1 << 20
 """Longest message with all its fragments, unless the application allows more. A longer one is refused with 1009."""
 FRAGMENT_BYTES = 256
 """Least number of bytes that a fragment counts as, because each is kept as an object."""
-FLOOD_EVENT: Final = "stt.flood"
-"""Type of an ASGI event: the client sent too many control frames. From then on only its close is read."""
 MAX_CONTROL_FRAMES = 200
 """Pings, pongs and empty frames that a client may send within a second. Libraries send a ping every 10 to 60 s."""
 
@@ -53,8 +54,8 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
     """Unmasks whole binary and text frames itself, and passes all others to uvicorn one by one.
 
     uvicorn's parser takes 15 us for a frame, which at hundreds of streams is more than all else. The application gets
-    the same events in the same order as from uvicorn, and two of our own: empty binary messages become keepalives. Of
-    the pings that are read together the last is answered (section 5.5.3).
+    uvicorn's events in uvicorn's order, and three of our own: pongs, keepalives and floods. Empty binary messages are
+    keepalives only. Of the pings that are read together the last is answered (section 5.5.3).
     """
 
     def __init__(self, config: Config, *args: Any, **options: Any) -> None:  # noqa: ANN401 - uvicorn's own
@@ -246,7 +247,7 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         if kind in (BINARY, TEXT) and not (self._fragmented or refused or empty):
             self._receive_message(kind, apply_mask(buffer[begin:end], buffer[begin - 4 : begin]))
         elif kind == BINARY and not (self._fragmented or refused):
-            pass
+            pass  # empty: a keepalive
         elif kind == PING and not refused:
             self._ping = bytes(buffer[start:end])
         elif kind != PONG or refused or self._pinged_at or self.pending_ping_payload is not None:

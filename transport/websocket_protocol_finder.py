@@ -8,7 +8,7 @@ from structlog.typing import FilteringBoundLogger
 from transport.websocket_protocol import EXTENSION, SpeechWebSocketProtocol
 
 
-class ProtocolLookup:
+class WebSocketProtocolFinder:
     """Finds a connection's `SpeechWebSocketProtocol`. Without it a client that does not read cannot be disconnected."""
 
     def __init__(self, log: FilteringBoundLogger) -> None:
