@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Sized
 from typing import Any, Final
 
 from uvicorn import Config
@@ -179,13 +179,13 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
     def send_receive_event_to_app(self) -> None:
         """See uvicorn: a message is complete."""
         self._queue_joined()
-        self._count_message(sum(map(len, self.frames)))
+        self._count_message(self.frames)
         super().send_receive_event_to_app()
 
-    def _count_message(self, size: int) -> None:
+    def _count_message(self, parts: Sequence[Sized]) -> None:
         if self._memory is not None and not self.close_sent:
-            self._sizes.append(size)
-            self._waiting += size
+            self._sizes.append(sum(map(len, parts)))
+            self._waiting += self._sizes[-1]
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio."""
@@ -272,9 +272,8 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
     def _queue_joined(self) -> None:
         joined, self._joined, self._joined_bytes = self._joined, [], 0
         if joined:
-            data = b"".join(joined)
-            self._count_message(len(data))
-            self._queue_event({"type": "websocket.receive", "bytes": data, COUNT: len(joined)})
+            self._count_message(joined)
+            self._queue_event({"type": "websocket.receive", "bytes": b"".join(joined), COUNT: len(joined)})
 
     def _allows_fragment(self, size: int, *, last: bool) -> bool:
         """Whether a message may have another fragment. Very small fragments take many times their bytes."""
