@@ -6,7 +6,9 @@ mistake is reported only if the samples are rough as labelled, and smooth in ano
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +23,13 @@ CHECKED_SECONDS = 4.0
 QUIET = 0.01
 """Level, as a share of full scale, up to which audio is too quiet to check."""
 
-_BIG_ENDIAN, _SHIFTED = "big-endian", "shifted"
-_IN_WORDS = {
-    _BIG_ENDIAN: "big-endian",
-    _SHIFTED: "shifted by one byte (one is missing, or one is too many)",
-}
-_G711: tuple[PcmCodec, PcmCodec] = ("mulaw", "alaw")
+_Reading = Literal[PcmCodec, "big-endian", "shifted"]
+"""A format in which bytes may be read; the last two are mistakes with `pcm_s16le`."""
+_S16_READINGS: Sequence[_Reading] = ("big-endian", "shifted", *PCM_CODECS)
+_IN_WORDS: Mapping[_Reading, str] = MappingProxyType(
+    {"big-endian": "big-endian", "shifted": "shifted by one byte (one is missing, or one is too many)"}
+)
+_G711: Sequence[PcmCodec] = ("mulaw", "alaw")
 _INVALID_ROUGHNESS = 9.0
 """Roughness that is assumed for floats that cannot be samples."""
 _ROUGH, _ROUGHEST, _SMOOTH, _SMOOTHER = 0.5, 1.4, 0.3, 3.0
@@ -61,7 +64,7 @@ _TOO_FAST = 1.25
 
 
 def checks(data: bytes, codec: PcmCodec, rate: int, *, channels: int = 1) -> Iterator[str | None]:
-    """The likely mistake that each check finds, in words; None: none. Each takes a few ms at most.
+    """The likely mistake that each check finds, in words; None: none. Each takes up to about 2 ms.
 
     `data` are the first seconds of sound, beginning with a whole sample, labelled with `codec`, `rate` in Hz and
     `channels`.
@@ -70,12 +73,8 @@ def checks(data: bytes, codec: PcmCodec, rate: int, *, channels: int = 1) -> Ite
     samples = np.frombuffer(data[: len(data) // (width * channels) * width * channels], np.uint8)
     each = [part.tobytes() for part in samples.reshape(-1, channels, width).transpose(1, 0, 2)]
     signals = {part: signal for part in each if _is_sound(signal := decode_samples(part, codec).clip(-1, 1))}
-    for part in signals:
-        yield _misread(part[:_CODEC_BYTES], codec)
-    for signal in signals.values():
-        if channels == 1 and _two_channels(signal):
-            yield "the audio looks like two interleaved channels, not like one"
-        yield None
+    for part, signal in signals.items():
+        yield _misread(part[:_CODEC_BYTES], codec) or (_interleaved(signal) if channels == 1 else None)
         if speech_speed.double_speed_score(signal, rate) > _TOO_FAST:
             yield f"the speech is much too fast: its sample_rate is probably lower than {rate} Hz"
 
@@ -86,39 +85,53 @@ def _is_sound(signal: Signal) -> bool:
 
 def _misread(data: bytes, codec: PcmCodec) -> str | None:
     """Describe what the bytes are if they are not `codec`; None: they may be."""
-    roughness = {name: _roughness(signal) for name, signal in _readings(data, codec) if _is_sound(signal)}
-    if codec not in roughness and codec != "pcm_f32le":
+    rough = _roughness_as(codec, data)
+    if rough is None and codec != "pcm_f32le":
         return None  # too quiet
-    name = min(roughness, key=lambda each: roughness[each], default=codec)
-    g711 = min(_G711, key=lambda each: roughness.get(each, _INVALID_ROUGHNESS))
-    rough = roughness.get(codec, _INVALID_ROUGHNESS)
-    if codec in _G711 and rough < _ROUGH_G711 and roughness.get(g711, _INVALID_ROUGHNESS) < rough / _SMOOTHER_G711:
-        return _described(g711, codec)
+    return next(filter(None, _mistakes(data, codec, _INVALID_ROUGHNESS if rough is None else rough)), None)
+
+
+def _mistakes(data: bytes, codec: PcmCodec, rough: float) -> Iterator[str | None]:
+    """Look for each mistake in turn, if `rough`, the roughness as labelled, leaves it possible."""
+    if codec in _G711 and rough < _ROUGH_G711:
+        yield _smoother(_G711, data, codec, rough / _SMOOTHER_G711)
     if _looks_compressed(data):
-        return f"the bytes look compressed or encrypted, not like {codec}"
-    if codec == "pcm_s16le" and roughness.get(g711, _INVALID_ROUGHNESS) < rough and _has_equal_halves(data):
-        return _described(g711, codec)
+        yield f"the bytes look compressed or encrypted, not like {codec}"
+    if codec == "pcm_s16le" and _has_equal_halves(data):
+        yield _smoother(_G711, data, codec, rough)
     is_noise = _ROUGH < rough < _ROUGHEST and _level(decode_samples(data, codec)) > _LOUD
-    is_smooth = roughness.get(name, _INVALID_ROUGHNESS) < min(_SMOOTH, rough / _SMOOTHER)
-    if (is_noise or rough == _INVALID_ROUGHNESS) and is_smooth:
-        return _described(name, codec)
-    return None
+    if is_noise or rough == _INVALID_ROUGHNESS:
+        readings = _S16_READINGS if codec == "pcm_s16le" else PCM_CODECS
+        yield _smoother(readings, data, codec, min(_SMOOTH, rough / _SMOOTHER))
 
 
-def _described(reading: str, codec: PcmCodec) -> str:
+def _smoother(readings: Sequence[_Reading], data: bytes, codec: PcmCodec, limit: float) -> str | None:
+    """Describe the format in which the bytes are smoothest, if their roughness in it is less than `limit`."""
+    roughness = {reading: _roughness_as(reading, data) for reading in readings}
+    smooth = {reading: rough for reading, rough in roughness.items() if rough is not None and rough < limit}
+    if not smooth:
+        return None
+    reading = min(smooth, key=lambda each: smooth[each])
     return f"the samples look {_IN_WORDS.get(reading, f'like {reading}')}, not like {codec}"
 
 
-def _readings(data: bytes, codec: PcmCodec) -> Iterator[tuple[str, Signal]]:
-    """Other formats that the bytes may have, with the samples in each."""
-    whole = data[: len(data) // 4 * 4]
-    if codec == "pcm_s16le":
-        yield _BIG_ENDIAN, to_signal(np.frombuffer(whole, ">i2"))
-        yield _SHIFTED, decode_samples(whole[1:-1], codec)
-    for each in PCM_CODECS:
-        signal = decode_samples(whole, each)
-        if each != "pcm_f32le" or _are_real_floats(signal):
-            yield each, signal
+def _roughness_as(reading: _Reading, data: bytes) -> float | None:
+    """Roughness of the bytes in a format; None: they are no sound in it."""
+    signal = _read_as(reading, data[: len(data) // 4 * 4])
+    return _roughness(signal) if signal is not None and _is_sound(signal) else None
+
+
+def _read_as(reading: _Reading, data: bytes) -> Signal | None:
+    match reading:
+        case "big-endian":
+            return to_signal(np.frombuffer(data, ">i2"))
+        case "shifted":
+            return decode_samples(data[1:-1], "pcm_s16le")
+        case "pcm_f32le":
+            signal = decode_samples(data, reading)
+            return signal if _are_real_floats(signal) else None
+        case _:
+            return decode_samples(data, reading)
 
 
 def _are_real_floats(signal: Signal) -> bool:
@@ -154,19 +167,19 @@ def _has_equal_halves(data: bytes) -> bool:
     return _shares(data)[0] < _SMALL_SHARE and float(np.abs(_shares(data[::2]) - _shares(data[1::2])).sum()) < _EQUAL
 
 
-def _two_channels(signal: Signal) -> bool:
-    even, odd = signal[0 : len(signal) // 2 * 2 : 2], signal[1::2]
-    if min(_roughness(even), _roughness(odd)) > _SMOOTH:
-        return False
-    within, between = float(np.mean((even - odd[: len(even)]) ** 2)), float(np.mean((odd[:-1] - even[1:]) ** 2))
-    if within < _PAIR_RATIO * between:
-        return True
-    return _is_mirrored(signal[:_MIRROR_SAMPLES])
+def _interleaved(signal: Signal) -> str | None:
+    """Describe the mistake if two channels were labelled as one."""
+    squares = np.square(np.diff(signal))
+    within, between = float(squares[::2].mean()), float(squares[1::2].mean())
+    if within >= _PAIR_RATIO * between and not _is_mirrored(signal[:_MIRROR_SAMPLES]):
+        return None
+    is_smooth = min(_roughness(signal[::2]), _roughness(signal[1::2])) <= _SMOOTH
+    return "the audio looks like two interleaved channels, not like one" if is_smooth else None
 
 
 def _is_mirrored(signal: Signal) -> bool:
     """Whether the upper half of the spectrum mirrors the lower half, as with two interleaved channels."""
-    frames = np.lib.stride_tricks.sliding_window_view(signal, _FRAME)[:: _FRAME // 2]
+    frames = signal[: len(signal) // _FRAME * _FRAME].reshape(-1, _FRAME)[::2]
     power = np.abs(rfft(frames * np.hanning(_FRAME).astype(np.float32), axis=1)) ** 2 + _SMALL_SHARE * _SMALL_SHARE
     eighth = _FRAME // 16
     low, high = power[:, 1:eighth].sum(axis=1), power[:, -eighth:].sum(axis=1)
