@@ -22,12 +22,7 @@ from protocol.errors import CloseCode
 from transport.byte_budget import ByteBudget
 from transport.rate_limit import RateLimit
 from transport.receive_buffer import bound_receive_buffer
-from transport.websocket_frames import BINARY, CLOSE, CONTROL, FIN, PING, PONG, TEXT, payload_at
-
-try:
-    from websockets.speedups import apply_mask
-except ImportError:  # no compiled version for this machine
-    from websockets.utils import apply_mask
+from transport.websocket_frames import BINARY, CLOSE, CONTROL, FIN, PING, PONG, TEXT, audio_messages, payload_at, unmask
 
 EXTENSION: Final = "stt.protocol"
 """Key of the ASGI scope's `extensions` under which the application finds the `SpeechWebSocketProtocol`."""
@@ -42,6 +37,9 @@ COUNT: Final = "stt.messages"
 MAX_JOINED_BYTES = 8 * 1024
 """Most bytes of joined messages: 256 ms of 16 kHz mono. A client ahead of real time pauses after each event, and the
 pause must stay short, so that its pings are answered."""
+MAX_PAUSED_BYTES = 16 * 1024
+"""Most bytes in a read after which reading pauses: half of the receive buffer. Beyond, the client is ahead of real time
+or sends samples of 48 kHz, and a pause would fill the buffer and hold it up."""
 MAX_FRAME_BYTES = 1 << 20
 """Longest message with all its fragments, unless the application allows more. A longer one is refused with 1009."""
 FRAGMENT_BYTES = 256
@@ -72,7 +70,8 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         self._saw_keepalive = False
         """Whether pings or empty messages came in this read."""
         self._read_at = 0.0
-        """When data was last read."""
+        """When data was last read, and how much."""
+        self._last_read_bytes = 0
         self._pinged_at = 0.0
         """When `ping` sent its last; 0: never."""
         self._control_frames = RateLimit(MAX_CONTROL_FRAMES)
@@ -118,7 +117,7 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         if message["type"] == "websocket.receive" and self._sizes:
             self._read_size = self._sizes.popleft()
         if self.read_paused and self.queue.empty():
-            if self._read_later is None:
+            if self._read_later is None or self._last_read_bytes > MAX_PAUSED_BYTES:
                 self._resume_reading()
             else:
                 self._read_later(self._resume_reading)
@@ -131,7 +130,7 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         """See asyncio."""
-        self._read_at = self.loop.time()
+        self._read_at, self._last_read_bytes = self.loop.time(), len(data)
         buffer = self._buffer
         buffer += data
         start = self._receive_frames(buffer)
@@ -152,16 +151,27 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
     def _receive_frames(self, buffer: bytearray) -> int:
         """Process all complete frames; returns where they end."""
         start = 0
-        while self._reads_frames and (payload := payload_at(buffer, start, self._max_bytes)):
-            begin, end = payload
-            if end > len(buffer):
+        while self._reads_frames:
+            if self._joins_binary and not (self._fragmented or self._flooded):
+                messages, start = audio_messages(buffer, start, self._max_bytes)
+                self._join(messages)
+            payload = payload_at(buffer, start, self._max_bytes)
+            if payload is None or payload[1] > len(buffer):
                 break
+            begin, end = payload
             if not self._flooded:
                 self._receive_frame(buffer, start, begin, end)
             elif buffer[start] == CLOSE:
                 super().data_received(bytes(buffer[start:end]))
             start = end
         return start
+
+    def _join(self, messages: Sequence[bytes]) -> None:
+        for message in messages:
+            if self._joined_bytes + len(message) > MAX_JOINED_BYTES:
+                self._queue_joined()
+            self._joined.append(message)
+            self._joined_bytes += len(message)
 
     @property
     def _reads_frames(self) -> bool:
@@ -245,7 +255,11 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
             return
         self._saw_keepalive = self._saw_keepalive or kind == PING or (empty and not kind & CONTROL)
         if kind in (BINARY, TEXT) and not (self._fragmented or refused or empty):
-            self._receive_message(kind, apply_mask(buffer[begin:end], buffer[begin - 4 : begin]))
+            payload = unmask(buffer, begin, end)
+            if kind == TEXT:
+                self.handle_text(Frame(Opcode.TEXT, payload))
+            else:
+                self.handle_bytes(Frame(Opcode.BINARY, payload))
         elif kind == BINARY and not (self._fragmented or refused):
             pass  # empty: a keepalive
         elif kind == PING and not refused:
@@ -258,20 +272,9 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
             ping, self._ping = self._ping, b""
             super().data_received(ping + buffer[start:end])
 
-    def _receive_message(self, kind: int, payload: bytes) -> None:
-        if kind == TEXT:
-            self.handle_text(Frame(Opcode.TEXT, payload))
-        elif not self._joins_binary or payload[:1] == b"{":
-            self.handle_bytes(Frame(Opcode.BINARY, payload))
-        else:
-            if self._joined_bytes + len(payload) > MAX_JOINED_BYTES:
-                self._queue_joined()
-            self._joined.append(payload)
-            self._joined_bytes += len(payload)
-
     def _queue_joined(self) -> None:
-        joined, self._joined, self._joined_bytes = self._joined, [], 0
-        if joined:
+        if self._joined:
+            joined, self._joined, self._joined_bytes = self._joined, [], 0
             self._count_message(joined)
             self._queue_event({"type": "websocket.receive", "bytes": b"".join(joined), COUNT: len(joined)})
 

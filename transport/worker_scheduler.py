@@ -20,7 +20,7 @@ TICK_SECONDS = 0.02
 awake: it may be waiting for its client."""
 _BATCHING_SESSIONS = 25
 """Number of sessions from which on sockets are read on ticks, and workers wait for more audio."""
-_READ_SECONDS_PER_SESSION, _MAX_READ_SECONDS = 0.0008, 0.08
+_READ_SECONDS_PER_SESSION, _MAX_READ_SECONDS = 0.001, 0.1
 """Pause of a socket after it was read, so that several messages are read at once; by the number of sessions."""
 _EARLY_SECONDS = TICK_SECONDS / 4
 """How much shorter the pause may be. A socket is read a little after a tick: without this, audio of 40 ms would be read

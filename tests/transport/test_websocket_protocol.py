@@ -39,6 +39,7 @@ from transport.websocket_protocol import (
     MAX_CONTROL_FRAMES,
     MAX_FRAME_BYTES,
     MAX_JOINED_BYTES,
+    MAX_PAUSED_BYTES,
     PONG_EVENT,
     SpeechWebSocketProtocol,
 )
@@ -97,6 +98,7 @@ async def events_of(
     largest: int = LARGEST,
     memory: ByteBudget | None = None,
     joins_binary: bool = False,
+    read_later: Callable[[Callable[[], None]], None] = lambda resume: resume(),
 ) -> tuple[list[Event], bytes]:
     """What an application receives, and its client, of a real connection that brings these pieces one by one.
 
@@ -105,7 +107,7 @@ async def events_of(
     events: list[Event] = []
 
     def prepare(protocol: SpeechWebSocketProtocol) -> None:
-        protocol.gather(lambda resume: resume(), joins_binary=joins_binary)
+        protocol.gather(read_later, joins_binary=joins_binary)
         if memory is not None:
             protocol.allow_messages(largest, memory)
 
@@ -189,6 +191,21 @@ def joined(events: Sequence[Event]) -> list[str | int | None]:
     """The same with the sizes of neighbouring audio added up."""
     groups = groupby(map(text_or_size, events), key=lambda said: isinstance(said, int))
     return [each for is_audio, said in groups for each in ([sum(said)] if is_audio else said)]  # type: ignore[arg-type] # numbers
+
+
+@pytest.mark.parametrize(("size", "pauses"), [(MAX_PAUSED_BYTES // 2, 1), (MAX_PAUSED_BYTES, 0)])
+def test_the_socket_is_read_at_once_where_its_buffer_fills_soon(size: int, pauses: int) -> None:
+    """A client ahead of real time, or with samples of 48 kHz, fills the receive buffer while reading pauses."""
+    paused = []
+
+    def read_later(resume: Callable[[], None]) -> None:
+        paused.append(resume)
+        resume()
+
+    sent = [audio(size)]
+    events, _ = uvloop.run(events_of(sent, SpeechWebSocketProtocol, joins_binary=True, read_later=read_later))
+    assert [len(event["bytes"]) for event in events if "bytes" in event] == [size]
+    assert len(paused) == pauses
 
 
 @given(st.data())
