@@ -23,7 +23,6 @@ from protocol.dialect import (
 from protocol.errors import BadRequest, CloseCode, ServiceError
 from protocol.languages import require_supported
 from protocol.native_audio import ClientAudio
-from protocol.pcm import SAMPLE_RATE
 from protocol.stream_audio import StreamFormat
 from protocol.timed_word import timed_words
 
@@ -41,7 +40,8 @@ class NativeDialect:
         self._call_id = ""
         self._connection_id = ""
         self._params: client.ConnectParams | None = None
-        self._audio = ClientAudio(StreamFormat(SAMPLE_RATE, "pcm_s16le"), server.may_check)
+        self._audio: ClientAudio
+        """Set by `open`."""
 
     def open(self, handshake: Handshake) -> SessionOptions | HttpRefusal:
         """Check the query.

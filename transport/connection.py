@@ -53,7 +53,7 @@ class Connection:
         """Finals sent in answer to commits."""
         self._last_sent = time.monotonic()
         """When a message was last sent, monotonic seconds."""
-        self._receiver = Receiver(socket, dialect, telemetry, context.loop_lag, self._open_bridge)
+        self._receiver = Receiver(socket, dialect, telemetry, context.loop_lag)
 
     async def run(self, opened: SessionOptions | ServiceError) -> None:
         """Serve the accepted socket; returns when it is closed and its thread has ended."""
@@ -140,7 +140,7 @@ class Connection:
             await asyncio.wait([receiver])
 
     async def _receive_all(self) -> None:
-        self._on_client_close(await self._receiver.run(self._fail))
+        self._on_client_close(await self._receiver.run(self._open_bridge, self._fail))
 
     def _open_bridge(self) -> Bridge | None:
         if self._bridge_decided.is_set():

@@ -20,14 +20,8 @@ from transport.inbound_queue import InboundQueue
 from transport.loop_lag import LoopLag
 from transport.rate_limit import RateLimit
 from transport.receive_buffer import bound_receive_buffer
-from transport.websocket_protocol import (
-    COUNT,
-    FLOOD_EVENT,
-    KEEPALIVE_EVENT,
-    MAX_CONTROL_FRAMES,
-    PONG_EVENT,
-    SpeechWebSocketProtocol,
-)
+from transport.websocket_events import COUNT, FLOOD_EVENT, KEEPALIVE_EVENT, PONG_EVENT
+from transport.websocket_protocol import MAX_CONTROL_FRAMES, SpeechWebSocketProtocol
 
 MAX_UNKNOWN_MESSAGES = 200
 """Messages that the dialect does not know, allowed in a second. Gateways that wrap audio in text send 50."""
@@ -80,15 +74,13 @@ class Receiver:
         dialect: Dialect,
         telemetry: ConnectionTelemetry,
         loop_lag: LoopLag,
-        open_bridge: Callable[[], Bridge | None],
     ) -> None:
-        """`open_bridge` is called at the first message; if it returns None, the connection ends without a session."""
         self._socket = socket
         self._dialect = dialect
         self._telemetry = telemetry
         self._loop_lag = loop_lag
-        self._open_bridge = open_bridge
         self._bridge: Bridge | None = None
+        self._open_bridge: Callable[[], Bridge | None] = lambda: None
         self._unknown_messages = RateLimit(MAX_UNKNOWN_MESSAGES)
         self._pace = ClientPace()
         self._reading_since = time.monotonic()
@@ -112,11 +104,19 @@ class Receiver:
             return None
         return 0.0 if self._bridge is None else self._bridge.inbound.age_seconds
 
-    async def run(self, on_error: Callable[[ServiceError], None]) -> int:
+    async def run(self, open_bridge: Callable[[], Bridge | None], on_error: Callable[[ServiceError], None]) -> int:
         """Read until the client is gone, and return its close code.
 
+        `open_bridge` is called at the first message; if it returns None, the connection ends without a session.
         `on_error` is called with the error that ends the session.
         """
+        self._open_bridge = open_bridge
+        try:
+            return await self._read(on_error)
+        finally:
+            del self._open_bridge  # which refers to the owner of this object: a cycle would live until a collection
+
+    async def _read(self, on_error: Callable[[ServiceError], None]) -> int:
         while True:
             message = await self._socket.receive()
             now = time.monotonic()

@@ -22,7 +22,8 @@ from transport.connection import Connection
 from transport.http_common import peer_address
 from transport.receiver import AsgiSocket
 from transport.refusals import refusal_at
-from transport.websocket_protocol import EXTENSION, MAX_FRAME_BYTES
+from transport.websocket_events import EXTENSION
+from transport.websocket_protocol import MAX_FRAME_BYTES
 
 _REFUSAL_EXTENSION = "websocket.http.response"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence, Sized
-from typing import Any, Final
+from typing import Any
 
 from uvicorn import Config
 from uvicorn._types import ASGIReceiveEvent
@@ -22,18 +22,9 @@ from protocol.errors import CloseCode
 from transport.byte_budget import ByteBudget
 from transport.rate_limit import RateLimit
 from transport.receive_buffer import bound_receive_buffer
+from transport.websocket_events import COUNT, EXTENSION, FLOOD_EVENT, KEEPALIVE_EVENT, PONG_EVENT
 from transport.websocket_frames import BINARY, CLOSE, CONTROL, FIN, PING, PONG, TEXT, audio_messages, payload_at, unmask
 
-EXTENSION: Final = "stt.protocol"
-"""Key of the ASGI scope's `extensions` under which the application finds the `SpeechWebSocketProtocol`."""
-PONG_EVENT: Final = "stt.pong"
-"""Type of an ASGI event: the pong of a ping that `ping` sent, with its payload as `bytes`."""
-KEEPALIVE_EVENT: Final = "stt.keepalive"
-"""Type of an ASGI event: the client sent pings or empty messages."""
-FLOOD_EVENT: Final = "stt.flood"
-"""Type of an ASGI event: the client sent too many control frames. From then on only its close is read."""
-COUNT: Final = "stt.messages"
-"""Key of a `websocket.receive` event: how many messages its bytes hold."""
 MAX_JOINED_BYTES = 8 * 1024
 """Most bytes of joined messages: 256 ms of 16 kHz mono. A client ahead of real time pauses after each event, and the
 pause must stay short, so that its pings are answered."""
@@ -99,14 +90,16 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         self._joined_bytes = 0
         self._read_later: Callable[[Callable[[], None]], None] | None = None
         """If set, called when the application has received all messages, with the function that resumes reading."""
+        self._extensions: Any = {}
+        """Those of the ASGI scope."""
 
     def handle_connect(self, event: Request) -> None:
         """See uvicorn. The application starts in a later iteration of the event loop."""
         super().handle_connect(event)
         bound_receive_buffer(self.transport, throttled=False)
         if not self.close_sent:  # refused
-            extensions: Any = self.scope["extensions"]
-            extensions[EXTENSION] = self
+            self._extensions = self.scope["extensions"]
+            self._extensions[EXTENSION] = self
 
     async def receive(self) -> ASGIReceiveEvent:
         """See uvicorn, which reads the socket again as soon as the application has all messages."""
@@ -200,6 +193,9 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio."""
         super().connection_lost(exc)
+        # Cycles that would keep this object and the session until a collection.
+        self._read_later = None
+        self._extensions.pop(EXTENSION, None)
         self._buffer.clear()
         self._fragments = self._waiting = self._read_size = 0
         self._sizes.clear()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from starlette.types import Scope
 from structlog.typing import FilteringBoundLogger
 
-from transport.websocket_protocol import EXTENSION, SpeechWebSocketProtocol
+from transport.websocket_events import EXTENSION
+from transport.websocket_protocol import SpeechWebSocketProtocol
 
 
 class WebSocketProtocolFinder:

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import threading
 import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
+from fastapi import FastAPI
 
 from app import create_app
 from config import Settings
-from tests.client import conversation
+from inference.session_worker import SessionWorker
+from inference.utterance_pipeline import UtterancePipeline
+from tests.audio import reference, silence
+from tests.client import conversation, session
 from tests.server import Server, eventually
+from transport.connection import Connection
 from transport.gc_policy import MIN_CLOSED, GcPolicy
+from transport.receiver import Receiver
+from transport.websocket_protocol import SpeechWebSocketProtocol
 
 
 class Cycle:
@@ -93,6 +103,46 @@ def test_the_process_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     assert frozen > before[1]
     assert gc.get_threshold() == before[0]
     assert gc.get_freeze_count() <= before[1], "nothing of a server that has ended is kept"
+
+
+@contextmanager
+def running(app: FastAPI) -> Iterator[str]:
+    """Serve the application in this process; yields the address of its sockets."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, ws=SpeechWebSocketProtocol, log_config=None))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield f"ws://127.0.0.1:{listener.getsockname()[1]}/v1/stt/ws?call_id=test&sample_rate=16000"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def left_of_connections() -> list[object]:
+    """Our objects of connections that reference counts have not freed."""
+    kinds = Connection, Receiver, SpeechWebSocketProtocol, SessionWorker, UtterancePipeline
+    return [each for each in gc.get_objects() if type(each) in kinds]
+
+
+def test_a_closed_connection_is_freed_without_a_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cycle through one would keep all of it, and collections would take five times as long."""
+    monkeypatch.setattr("observability.logging.configure", lambda _: None)  # it is the process's, not this test's
+    ready = threading.Event()
+    with running(create_app(Settings(backend="mock", references=Path("references")), ready.set)) as url:
+        eventually(ready.is_set)
+        gc.collect()
+        gc.disable()
+        try:
+            with session(url):
+                pass
+            with session(url) as client:
+                client.send(reference("hello") + silence(700))
+                assert client.finals(1)[0]["text"]
+                assert left_of_connections()
+            eventually(lambda: not left_of_connections())
+        finally:
+            gc.enable()
 
 
 @pytest.mark.slow

@@ -30,17 +30,13 @@ from tests.client import deaf_client, session
 from tests.server import Server, eventually
 from transport.app_context import MAX_LONG_MESSAGES_BYTES
 from transport.byte_budget import ByteBudget
+from transport.websocket_events import COUNT, EXTENSION, FLOOD_EVENT, KEEPALIVE_EVENT, PONG_EVENT
 from transport.websocket_protocol import (
-    COUNT,
-    EXTENSION,
-    FLOOD_EVENT,
     FRAGMENT_BYTES,
-    KEEPALIVE_EVENT,
     MAX_CONTROL_FRAMES,
     MAX_FRAME_BYTES,
     MAX_JOINED_BYTES,
     MAX_PAUSED_BYTES,
-    PONG_EVENT,
     SpeechWebSocketProtocol,
 )
 
