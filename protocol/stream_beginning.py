@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import numpy as np
@@ -122,7 +123,7 @@ class _FirstSound:
         self._bytes_per_second = self._sample_bytes * source.sample_rate
         self._chunks: list[bytes] = []
         self._length = 0
-        self._checks: Iterator[str | None] | None = None
+        self._checks: deque[Callable[[], str | None]] | None = None
         """The checks that are left; None: they have not begun."""
         self.is_over = False
 
@@ -145,7 +146,7 @@ class _FirstSound:
             self._begin_checks(_MIN_SECONDS)
         if self._checks is None:
             return None
-        found = next(filter(None, self._checks), None)
+        found = next(filter(None, (check() for check in self._checks)), None)
         self.is_over, self._checks = True, None
         return found
 
@@ -156,18 +157,14 @@ class _FirstSound:
             return
         self._chunks = []
         source = self._source
-        self._checks = checks(
-            sound[: int(CHECKED_SECONDS * self._bytes_per_second)],
-            self._codec,
-            source.sample_rate,
-            channels=source.channels,
-        )
+        sound = sound[: int(CHECKED_SECONDS * self._bytes_per_second)]
+        self._checks = deque(checks(sound, self._codec, source.sample_rate, channels=source.channels))
 
-    def _check(self, left: Iterator[str | None]) -> str | None:
-        for found in left:
-            return found
-        self.is_over, self._checks = True, None
-        return None
+    def _check(self, left: deque[Callable[[], str | None]]) -> str | None:
+        found = left.popleft()() if left else None
+        if not left:
+            self.is_over, self._checks = True, None
+        return found
 
     def _from_first_sound(self, data: bytes) -> bytes:
         """The bytes without quiet samples in front."""

@@ -39,8 +39,6 @@ class Authentication:
 
     def _caller(self, scope: Scope) -> Caller:
         access = self._context.access
-        if not access.keys.required:
-            return Caller()
         if scope["type"] == "http" and _is_public(get_route_path(scope), metrics=not access.metrics_key_required):
             return Caller()
         presented = presented_keys(

@@ -80,7 +80,8 @@ class Receiver:
         self._telemetry = telemetry
         self._loop_lag = loop_lag
         self._bridge: Bridge | None = None
-        self._open_bridge: Callable[[], Bridge | None] = lambda: None
+        self._open_bridge: Callable[[], Bridge | None] = _no_bridge
+        """Set while `run` runs."""
         self._unknown_messages = RateLimit(MAX_UNKNOWN_MESSAGES)
         self._pace = ClientPace()
         self._reading_since = time.monotonic()
@@ -114,7 +115,8 @@ class Receiver:
         try:
             return await self._read(on_error)
         finally:
-            del self._open_bridge  # which refers to the owner of this object: a cycle would live until a collection
+            # It refers to the owner of this object: a cycle, which would live until a collection.
+            self._open_bridge = _no_bridge
 
     async def _read(self, on_error: Callable[[ServiceError], None]) -> int:
         while True:
@@ -221,6 +223,10 @@ class Receiver:
             case _:
                 self.ignores_messages = isinstance(command, Finish)
                 queue.put_command(command, now)
+
+
+def _no_bridge() -> None:
+    return None
 
 
 def _utf8_length(text: str) -> int:

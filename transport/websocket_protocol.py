@@ -30,7 +30,7 @@ MAX_JOINED_BYTES = 8 * 1024
 pause must stay short, so that its pings are answered."""
 MAX_PAUSED_BYTES = 16 * 1024
 """Most bytes in a read after which reading pauses: half of the receive buffer. Beyond, the client is ahead of real time
-or sends samples of 48 kHz, and a pause would fill the buffer and hold it up."""
+or sends floats of 48 kHz, and a pause would fill the buffer and hold it up."""
 MAX_FRAME_BYTES = 1 << 20
 """Longest message with all its fragments, unless the application allows more. A longer one is refused with 1009."""
 FRAGMENT_BYTES = 256
@@ -61,7 +61,7 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         self._saw_keepalive = False
         """Whether pings or empty messages came in this read."""
         self._read_at = 0.0
-        """When data was last read, and how much."""
+        """When data was last read."""
         self._last_read_bytes = 0
         self._pinged_at = 0.0
         """When `ping` sent its last; 0: never."""
@@ -172,7 +172,9 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
 
     def gather(self, read_later: Callable[[Callable[[], None]], None], *, joins_binary: bool) -> None:
         """Leave it to `read_later` when the socket is read again, and join the binary messages of one read."""
-        self._read_later, self._joins_binary = read_later, joins_binary
+        self._joins_binary = joins_binary
+        if not self.transport.is_closing():
+            self._read_later = read_later
 
     def allow_messages(self, max_bytes: int, memory: ByteBudget) -> None:
         """Allow messages of up to `max_bytes`. If `memory` has no room, the connection is closed with 1013."""

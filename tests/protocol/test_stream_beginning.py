@@ -7,7 +7,8 @@ import subprocess
 import sys
 import wave
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import av
 import numpy as np
@@ -188,10 +189,12 @@ def test_a_message_waits_for_one_check_only(monkeypatch: pytest.MonkeyPatch) -> 
     """What the first seconds show is looked for in the messages behind them, or at once when the utterance ends."""
     begun: list[int] = []
 
-    def checks(*_: object, **__: object) -> Iterator[str | None]:
-        for number in range(3):
-            begun.append(number)
-            yield "a fault" if number == 2 else None
+    def check(number: int) -> str | None:
+        begun.append(number)
+        return "a fault" if number == 2 else None
+
+    def checks(*_: object, **__: object) -> Sequence[Callable[[], str | None]]:
+        return [partial(check, number) for number in range(3)]
 
     monkeypatch.setattr("protocol.stream_beginning.checks", checks)
     sound = reference("weather")

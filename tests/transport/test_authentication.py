@@ -163,6 +163,13 @@ def test_a_token_stands_for_its_key(locked_server: Server) -> None:
     assert HTTP.post(url, headers=_bearer(WEB), json={"seconds": 5}).status_code == 422
 
 
+def test_a_token_counts_without_keys_too(mock_server: Server) -> None:
+    """It carries the session that it was issued for, and issues no tokens itself."""
+    url = f"{mock_server.http}/v1/stt/token"
+    token = HTTP.post(url).json()["token"]
+    assert HTTP.post(url, headers=_bearer(token)).status_code == 403
+
+
 def test_no_key_is_written_anywhere(locked_server: Server) -> None:
     """After all of the above, at DEBUG: neither keys nor tokens in the log, in answers or in metrics."""
     token = HTTP.post(f"{locked_server.http}/v1/stt/token", headers=_bearer(WEB)).json()["token"]

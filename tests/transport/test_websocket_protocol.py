@@ -191,7 +191,7 @@ def joined(events: Sequence[Event]) -> list[str | int | None]:
 
 @pytest.mark.parametrize(("size", "pauses"), [(MAX_PAUSED_BYTES // 2, 1), (MAX_PAUSED_BYTES, 0)])
 def test_the_socket_is_read_at_once_where_its_buffer_fills_soon(size: int, pauses: int) -> None:
-    """A client ahead of real time, or with samples of 48 kHz, fills the receive buffer while reading pauses."""
+    """A client ahead of real time, or with floats of 48 kHz, fills the receive buffer while reading pauses."""
     paused = []
 
     def read_later(resume: Callable[[], None]) -> None:
