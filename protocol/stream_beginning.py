@@ -125,14 +125,18 @@ class _FirstSound:
         self._length = 0
         self._checks: deque[Callable[[], str | None]] | None = None
         """The checks that are left; None: they have not begun."""
-        self.is_over = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all checks are done."""
+        return self._checks is not None and not self._checks
 
     def take(self, data: bytes) -> str | None:
         """The mistake that shows in the audio with the next bytes."""
         if self.is_over or not data:
             return None
         if self._checks is not None:
-            return self._check(self._checks) if self._may_check() else None
+            return self._checks.popleft()() if self._may_check() else None
         self._chunks.append(data)
         self._length += len(data)
         if self._length < CHECKED_SECONDS * self._bytes_per_second:
@@ -142,12 +146,11 @@ class _FirstSound:
 
     def finish(self) -> str | None:
         """The mistake that shows in the audio so far."""
-        if self._checks is None and not self.is_over:
-            self._begin_checks(_MIN_SECONDS)
         if self._checks is None:
-            return None
-        found = next(filter(None, (check() for check in self._checks)), None)
-        self.is_over, self._checks = True, None
+            self._begin_checks(_MIN_SECONDS)
+        found = None
+        while self._checks and found is None:
+            found = self._checks.popleft()()
         return found
 
     def _begin_checks(self, seconds: float) -> None:
@@ -159,12 +162,6 @@ class _FirstSound:
         source = self._source
         sound = sound[: int(CHECKED_SECONDS * self._bytes_per_second)]
         self._checks = deque(checks(sound, self._codec, source.sample_rate, channels=source.channels))
-
-    def _check(self, left: deque[Callable[[], str | None]]) -> str | None:
-        found = left.popleft()() if left else None
-        if not left:
-            self.is_over, self._checks = True, None
-        return found
 
     def _from_first_sound(self, data: bytes) -> bytes:
         """The bytes without quiet samples in front."""

@@ -175,7 +175,8 @@ def _looks_compressed(data: bytes) -> bool:
 
 def _has_equal_halves(data: bytes) -> bool:
     """Whether even and odd bytes are distributed alike, unlike the low and high bytes of samples; false for silence."""
-    return _shares(data)[0] < _SMALL_SHARE and float(np.abs(_shares(data[::2]) - _shares(data[1::2])).sum()) < _EQUAL
+    even, odd = _shares(data[::2]), _shares(data[1::2])
+    return (even[0] + odd[0]) / 2 < _SMALL_SHARE and float(np.abs(even - odd).sum()) < _EQUAL
 
 
 def _interleaved(signal: Signal) -> str | None:

@@ -90,8 +90,6 @@ class Admission:
         self._max_requests = max_requests
         self._sessions: dict[Session, int] = {}
         """Open sessions -> the number of sessions that each counts as."""
-        self.sessions = 0
-        """Open WebSocket sessions, each counted once for each of its channels."""
         self._requests: set[CancellationToken] = set()
         self._draining = False
         self._something_ended = asyncio.Event()
@@ -136,6 +134,11 @@ class Admission:
             return "full"
         return "saturated" if self.seconds_behind >= SATURATED_SECONDS else "ready"
 
+    @property
+    def sessions(self) -> int:
+        """Open WebSocket sessions, each counted once for each of its channels."""
+        return sum(self._sessions.values())
+
     def check(self) -> None:
         """Refuse a session or request while the server cannot serve any.
 
@@ -168,12 +171,11 @@ class Admission:
         if self.readiness == "saturated":
             raise ServerBusy(_SATURATED, RefusalReason.SATURATED)
         self._sessions[session] = channels
-        self.sessions += channels
         try:
             with self._counted(key, channels):
                 yield
         finally:
-            self.sessions -= self._sessions.pop(session)
+            del self._sessions[session]
             self._something_ended.set()
 
     @contextmanager

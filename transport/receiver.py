@@ -80,8 +80,6 @@ class Receiver:
         self._telemetry = telemetry
         self._loop_lag = loop_lag
         self._bridge: Bridge | None = None
-        self._open_bridge: Callable[[], Bridge | None] = _no_bridge
-        """Set while `run` runs."""
         self._unknown_messages = RateLimit(MAX_UNKNOWN_MESSAGES)
         self._pace = ClientPace()
         self._reading_since = time.monotonic()
@@ -111,14 +109,7 @@ class Receiver:
         `open_bridge` is called at the first message; if it returns None, the connection ends without a session.
         `on_error` is called with the error that ends the session.
         """
-        self._open_bridge = open_bridge
-        try:
-            return await self._read(on_error)
-        finally:
-            # It refers to the owner of this object: a cycle, which would live until a collection.
-            self._open_bridge = _no_bridge
-
-    async def _read(self, on_error: Callable[[ServiceError], None]) -> int:
+        # Neither function is kept: they refer to the owner of this object, and a cycle would live until a collection.
         while True:
             message = await self._socket.receive()
             now = time.monotonic()
@@ -128,7 +119,7 @@ class Receiver:
             if self.ignores_messages:
                 continue
             try:
-                await self._take_event(message, now)
+                await self._take_event(message, now, open_bridge)
             except ServiceError as error:
                 on_error(error)
             except Exception as error:  # noqa: BLE001 - goes to the log; the peer learns only that it was the server
@@ -143,7 +134,7 @@ class Receiver:
                 with contextlib.suppress(ServiceError):
                     self._bridge.inbound.put_audio(audio.data, time.monotonic(), live=not self._pace.ahead)
 
-    async def _take_event(self, message: Message, now: float) -> None:
+    async def _take_event(self, message: Message, now: float, open_bridge: Callable[[], Bridge | None]) -> None:
         if message["type"] == PONG_EVENT:
             # A pong does not restart the idle timer: client libraries answer pings for programs that hang.
             if self._bridge is not None and self._bridge.stall_watch.shows_stall(message["bytes"]):
@@ -155,15 +146,17 @@ class Receiver:
         self.last_message = now
         if message["type"] != KEEPALIVE_EVENT:
             # Removed from `message`, which stays in memory until the next one comes: it may have many megabytes.
-            count = message.get(COUNT, 1)
-            await self._take(message.pop("bytes", None), message.pop("text", None) or "", now, count)
+            data, text = message.pop("bytes", None), message.pop("text", None) or ""
+            await self._take(data, text, now, message.get(COUNT, 1), open_bridge)
 
-    async def _take(self, data: bytes | None, text: str, now: float, messages: int) -> None:
+    async def _take(
+        self, data: bytes | None, text: str, now: float, messages: int, open_bridge: Callable[[], Bridge | None]
+    ) -> None:
         limit = self._dialect.max_message_bytes
         if (_utf8_length(text) if data is None else len(data)) > limit:
             raise PayloadTooLarge(f"a message may have at most {limit} bytes")
         if self._bridge is None:
-            self._bridge = self._open_bridge()
+            self._bridge = open_bridge()
         bridge = self._bridge
         if bridge is None:
             return
@@ -223,10 +216,6 @@ class Receiver:
             case _:
                 self.ignores_messages = isinstance(command, Finish)
                 queue.put_command(command, now)
-
-
-def _no_bridge() -> None:
-    return None
 
 
 def _utf8_length(text: str) -> int:

@@ -59,11 +59,8 @@ def audio_messages(buffer: bytearray, start: int, max_bytes: int) -> tuple[list[
     messages = []
     while start < len(buffer) and buffer[start] == BINARY:
         begin, end = payload_at(buffer, start, max_bytes) or (start, start)
-        if not start < begin < end <= len(buffer):
+        if not start < begin < end <= len(buffer) or buffer[begin] ^ buffer[begin - 4] == _BRACE:
             break
-        message = unmask(buffer, begin, end)
-        if message[0] == _BRACE:
-            break
-        messages.append(message)
+        messages.append(unmask(buffer, begin, end))
         start = end
     return messages, start

@@ -63,6 +63,7 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         self._read_at = 0.0
         """When data was last read."""
         self._last_read_bytes = 0
+        """How much was read then."""
         self._pinged_at = 0.0
         """When `ping` sent its last; 0: never."""
         self._control_frames = RateLimit(MAX_CONTROL_FRAMES)

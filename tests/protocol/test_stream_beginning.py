@@ -170,6 +170,17 @@ def test_one_of_two_channels_is_enough() -> None:
     )
 
 
+def test_a_wrong_format_of_any_channel_comes_before_a_wrong_rate() -> None:
+    """Samples read in a wrong way show no speed."""
+    fast = next(stream for stream in wrongly(repeated(reference("wind"))) if stream.kind == "8 kHz as 16 kHz")
+    left = np.frombuffer(fast.data, "<i2")
+    assert str(fault(fast)).startswith("the speech is much too fast")
+    both = np.stack([left, left.byteswap()], axis=1).tobytes()
+    assert (
+        taken([both], StreamFormat(SAMPLE_RATE, "pcm_s16le", 2))[1] == "the samples look big-endian, not like pcm_s16le"
+    )
+
+
 def test_the_checks_import_nothing() -> None:
     """They run on the event loop, where a module that numpy imports at first use would block every connection."""
     code = (
