@@ -69,23 +69,40 @@ _TOO_FAST = 1.25
 def checks(data: bytes, codec: PcmCodec, rate: int, *, channels: int = 1) -> Sequence[Callable[[], str | None]]:
     """Checks that return the likely mistake, in words; None: none. The longest takes about 3 ms, at 44.1 kHz 6 ms.
 
+    Each decodes the audio itself, so that checks that wait hold only its bytes.
+
     `data` are the first seconds of sound, beginning with a whole sample, labelled with `codec`, `rate` in Hz and
     `channels`.
     """
+    parts = [partial(_channel, data, codec, channels, index) for index in range(channels)]
+    formats = [partial(_wrong_format, part, codec, channels) for part in parts]
+    return (*formats, *(partial(_wrong_rate, part, codec, rate) for part in parts))
+
+
+def _channel(data: bytes, codec: PcmCodec, channels: int, index: int) -> bytes:
+    """The bytes of one of the interleaved channels."""
     width = SAMPLE_BYTES[codec]
-    samples = np.frombuffer(data[: len(data) // (width * channels) * width * channels], np.uint8)
-    each = [part.tobytes() for part in samples.reshape(-1, channels, width).transpose(1, 0, 2)]
-    signals = {part: signal for part in each if _is_sound(signal := decode_samples(part, codec).clip(-1, 1))}
-    formats = [partial(_wrong_format, part, signal, codec, channels) for part, signal in signals.items()]
-    return (*formats, *(partial(_wrong_rate, signal, rate) for signal in signals.values()))
+    whole = np.frombuffer(data[: len(data) // (width * channels) * width * channels], np.uint8)
+    return whole.reshape(-1, channels, width)[:, index].tobytes()
 
 
-def _wrong_format(data: bytes, signal: Signal, codec: PcmCodec, channels: int) -> str | None:
+def _sound(data: bytes, codec: PcmCodec) -> Signal | None:
+    """The bytes decoded as labelled; None: they are too short or too quiet."""
+    signal = decode_samples(data, codec).clip(-1, 1)
+    return signal if _is_sound(signal) else None
+
+
+def _wrong_format(channel: Callable[[], bytes], codec: PcmCodec, channels: int) -> str | None:
+    data = channel()
+    signal = _sound(data, codec)
+    if signal is None:
+        return None
     return _misread(data[:_CODEC_BYTES], codec) or (_interleaved(signal) if channels == 1 else None)
 
 
-def _wrong_rate(signal: Signal, rate: int) -> str | None:
-    if speech_speed.double_speed_score(signal, rate) > _TOO_FAST:
+def _wrong_rate(channel: Callable[[], bytes], codec: PcmCodec, rate: int) -> str | None:
+    signal = _sound(channel(), codec)
+    if signal is not None and speech_speed.double_speed_score(signal, rate) > _TOO_FAST:
         return f"the speech is much too fast: its sample_rate is probably lower than {rate} Hz"
     return None
 

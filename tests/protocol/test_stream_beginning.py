@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import tracemalloc
 import wave
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from protocol.pcm import SAMPLE_RATE, Signal
 from protocol.stream_audio import StreamFormat
 from protocol.stream_beginning import StreamBeginning
 from protocol.wav_header import MAX_HEADER_BYTES
+from protocol.wrong_label import CHECKED_SECONDS
 from tests.audio import REFERENCES, reference
 from tests.protocol.test_stream_audio import opened
 from tests.server import ROOT
@@ -240,3 +242,15 @@ def test_a_check_waits_until_it_may_run() -> None:
     ended.take(2 * sound)
     ended.finish()
     assert ended.fault == beginning.fault
+
+
+def test_a_check_that_waits_holds_the_bytes_only() -> None:
+    """Many streams that begin together wait for their checks, and nothing is decoded for them meanwhile."""
+    sound = (2 * reference("weather"))[: int(2 * CHECKED_SECONDS * SAMPLE_RATE) + 640]
+    beginning = StreamBeginning(NATIVE, lambda: False)
+    tracemalloc.start()
+    for first in range(0, len(sound), 640):
+        beginning.take(sound[first : first + 640])
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 0.9 * len(sound) < held < 1.1 * len(sound)
