@@ -21,7 +21,8 @@ _READ_ITERATIONS = 4
 """Iterations of the event loop after which audio that was in the sockets has been read and queued."""
 
 WATCH_SECONDS = 0.25
-"""Seconds between two checks of the engine. A session without an open utterance learns so late of its death."""
+"""Seconds between two checks of the engine: how late a session without an open utterance learns of its death, and a new
+session that the engine is too far behind."""
 
 SATURATED_SECONDS = 5.0
 """How far the engine may be behind live audio before new sessions are refused."""
@@ -83,14 +84,17 @@ class Admission:
     ) -> None:
         """`max_key_sessions`: sessions that one API key may have open; 0: any number."""
         self.max_sessions = max_sessions
+        self.sessions = 0
+        """Open WebSocket sessions, each counted once for each of its channels."""
         self._max_key_sessions = max_key_sessions
         self._key_sessions: Counter[str] = Counter()
         self._metrics = metrics
         self._backend = backend
         self._max_requests = max_requests
-        self._sessions: dict[Session, int] = {}
-        """Open sessions -> the number of sessions that each counts as."""
+        self._sessions: set[Session] = set()
         self._requests: set[CancellationToken] = set()
+        self._is_saturated = False
+        """Whether the engine was too far behind live audio at the last check. A check looks at every session."""
         self._draining = False
         self._something_ended = asyncio.Event()
         metrics.sessions.set_function(lambda: self.sessions)
@@ -132,12 +136,7 @@ class Admission:
             return self.status
         if self.sessions >= self.max_sessions:
             return "full"
-        return "saturated" if self.seconds_behind >= SATURATED_SECONDS else "ready"
-
-    @property
-    def sessions(self) -> int:
-        """Open WebSocket sessions, each counted once for each of its channels."""
-        return sum(self._sessions.values())
+        return "saturated" if self._is_saturated else "ready"
 
     def check(self) -> None:
         """Refuse a session or request while the server cannot serve any.
@@ -168,33 +167,26 @@ class Admission:
                 f"full: {self.sessions} of {self.max_sessions} sessions are open{_counts_as_clause(channels)}",
                 RefusalReason.FULL,
             )
-        if self.readiness == "saturated":
+        if self._is_saturated:
             raise ServerBusy(_SATURATED, RefusalReason.SATURATED)
-        self._sessions[session] = channels
+        already, most = self._key_sessions[key], self._max_key_sessions
+        if key and 0 < most < already + channels:
+            raise KeyLimitReached(f"{already} of {most} sessions of this API key are open{_counts_as_clause(channels)}")
+        self._count(key, channels)
+        self._sessions.add(session)
         try:
-            with self._counted(key, channels):
-                yield
+            yield
         finally:
-            del self._sessions[session]
+            self._sessions.remove(session)
+            self._count(key, -channels)
             self._something_ended.set()
 
-    @contextmanager
-    def _counted(self, key: str, channels: int) -> Iterator[None]:
-        """Count a session for its key; a server without keys counts none."""
-        if not key:
-            yield
-            return
-        already, most = self._key_sessions[key], self._max_key_sessions
-        if 0 < most < already + channels:
-            raise KeyLimitReached(f"{already} of {most} sessions of this API key are open{_counts_as_clause(channels)}")
-        gauge = self._metrics.key_sessions.labels(key)
-        self._key_sessions[key] += channels
-        gauge.inc(channels)
-        try:
-            yield
-        finally:
-            self._key_sessions[key] -= channels
-            gauge.dec(channels)
+    def _count(self, key: str, channels: int) -> None:
+        """Count sessions that began, or (negative) ended. `key` is empty on a server without keys."""
+        self.sessions += channels
+        if key:
+            self._key_sessions[key] += channels
+            self._metrics.key_sessions.labels(key).inc(channels)
 
     @contextmanager
     def request(self) -> Iterator[CancellationToken]:
@@ -220,12 +212,13 @@ class Admission:
             self._something_ended.set()
 
     async def watch(self) -> None:
-        """Tell all sessions when the engine dies; until cancelled.
+        """Tell all sessions when the engine dies, and check how far it is behind; until cancelled.
 
-        An open utterance learns of it from its stream; between utterances a session has no stream.
+        An open utterance learns of its death from its stream; between utterances a session has no stream.
         """
         was_dead = False
         while True:
+            self._is_saturated = self.seconds_behind >= SATURATED_SECONDS
             is_dead = self._backend.status == "dead"
             if was_dead and not is_dead:
                 self._restarts.inc()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import signal
@@ -9,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 
 import httpx
@@ -24,7 +25,7 @@ from tests.audio import REFERENCES, reference
 from tests.client import conversation, refused, session
 from tests.http_client import HTTP
 from tests.server import ROOT, Server, eventually
-from transport.admission import Admission
+from transport.admission import WATCH_SECONDS, Admission
 from transport.backend_lifecycle import BackendLifecycle
 
 MOCK = {"STT_BACKEND": "mock"}
@@ -46,6 +47,16 @@ class OpenSession:
     def on_backend_lost(self) -> None: ...
 
 
+def check_once(admission: Admission) -> None:
+    """Let it check the engine once."""
+
+    async def watch() -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(admission.watch(), WATCH_SECONDS / 2)
+
+    asyncio.run(watch())
+
+
 @pytest.mark.parametrize(
     ("behind", "ready"),
     [([6.0], False), ([4.0], True), ([None, None, 6.0], False), ([0.0] * 18 + [9.0] * 2, True), ([9.0] * 3, False)],
@@ -63,6 +74,7 @@ def test_a_server_whose_engine_is_late_lets_nobody_in(behind: list[float | None]
             places.enter_context(admission.session(each))
         for each, seconds in zip(open_sessions, behind, strict=True):
             each.seconds_behind = seconds
+        check_once(admission)
         states = admission.readiness, admission.saturation >= 1
         newcomer = admission.session(OpenSession(None))
         with nullcontext() if ready else pytest.raises(ServerBusy, match="saturated"), newcomer:
