@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -15,6 +16,7 @@ from protocol.events import Event, Final, Reason
 from session.state import elapsed_ms
 from transport.app_context import AppContext
 from transport.bridge import Bridge, open_bridge
+from transport.outbound_queue import OutboundQueue
 from transport.receiver import AsgiSocket, Receiver
 
 _CLOSE_SECONDS = 1.0
@@ -38,8 +40,12 @@ class Connection:
         self._options = SessionOptions()
         self._bridge: Bridge | None = None
         """Created at the first message: it is most of the cost of a connection, and some clients only connect."""
-        self._bridge_decided = asyncio.Event()
-        """Set when there is a bridge, or there will be none."""
+        self._sender: asyncio.Task[None] | None = None
+        """The send loop, which starts with the bridge."""
+        self._reading: asyncio.Timeout | None = None
+        """The scope of the receive loop while it runs."""
+        self._read_seconds: float | None = None
+        """How long the socket is still read; None: until the client is gone."""
         self._idle_timer: asyncio.TimerHandle | None = None
         self._closing_timers: list[asyncio.TimerHandle] = []
         self._error: ServiceError | None = None
@@ -115,40 +121,44 @@ class Connection:
             partial_ms=options.partial_ms,
             hotwords=len(options.hotwords),
         )
-        receiver = asyncio.create_task(self._receive_all(), name="receive loop")
         self._watch_idle()
         try:
-            if await self._send(self._dialect.hello(time.time())):
-                await self._bridge_decided.wait()
-                if self._bridge is not None:
-                    await self._send_loop(self._bridge)
+            await self._send(self._dialect.hello(time.time()))
+            await self._receive_all()
         finally:
             self._cancel(at_once=True)
             for timer in (self._idle_timer, *self._closing_timers):
                 if timer is not None:
                     timer.cancel()
-            await self._stop(receiver)
+            if self._sender is not None:
+                await asyncio.wait([self._sender])
             if self._bridge is not None:
                 await asyncio.shield(self._bridge.thread.ended)
-
-    async def _stop(self, receiver: asyncio.Task[None]) -> None:
-        """End the receive loop. If the client is gone, first read its last messages and its close code."""
-        if self._unreachable:
-            await asyncio.wait([receiver], timeout=_CLOSE_SECONDS)
-        if not receiver.done():
-            receiver.cancel()
-            await asyncio.wait([receiver])
+        if self._sender is not None:
+            self._sender.result()
 
     async def _receive_all(self) -> None:
-        self._on_client_close(await self._receiver.run(self._open_bridge, self._fail))
+        """Read until the client is gone, or the connection ends."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._read_seconds) as self._reading:
+                self._client_code = await self._receiver.run(self._open_bridge, self._fail)
+        self._reading = None
+
+    def _end_reading(self) -> None:
+        """End the receive loop, and open no bridge any more."""
+        # If the client is gone, its last messages and its close code may still be unread.
+        self._read_seconds = _CLOSE_SECONDS if self._unreachable else 0.0
+        if self._reading is not None and not self._reading.expired():
+            self._reading.reschedule(asyncio.get_running_loop().time() + self._read_seconds)
 
     def _open_bridge(self) -> Bridge | None:
-        if self._bridge_decided.is_set():
+        if self._read_seconds is not None:
             return None  # the connection ends without one
         self._bridge = open_bridge(self._context, self._options, self._telemetry, self._socket.ping)
         self._bridge.thread.ended.add_done_callback(self._on_worker_end)
-        self._bridge_decided.set()
+        self._sender = asyncio.create_task(self._send_all(self._bridge.outbound), name="send loop")
         if self._socket.protocol is not None:
+            self._socket.set_throttled(throttled=False)
             self._socket.protocol.gather(self._bridge.inbound.read_later, joins_binary=self._options.binary_is_pcm)
         return self._bridge
 
@@ -160,11 +170,14 @@ class Connection:
         elif self._bridge is not None:
             self._bridge.outbound.end()
 
-    async def _send_loop(self, bridge: Bridge) -> None:
-        """Send events until the outbound queue ends or the client is gone."""
-        while (event := await bridge.outbound.get()) is not None:
-            if not await self._send(self._dialect.tell(self._stamped(event), time.time())):
-                return
+    async def _send_all(self, outbound: OutboundQueue) -> None:
+        """Send events until the queue ends or the client is gone."""
+        try:
+            while (event := await outbound.get()) is not None:
+                if not await self._send(self._dialect.tell(self._stamped(event), time.time())):
+                    return
+        finally:
+            self._end_reading()
 
     def _stamped(self, event: Event) -> Event:
         """Set a final's latency, which includes the time in the outbound queue."""
@@ -179,10 +192,11 @@ class Connection:
     async def _send(self, messages: Iterable[OutboundMessage]) -> bool:
         """Send text messages; False: the client is gone, or does not read."""
         try:
-            async with asyncio.timeout(self._context.socket.send_timeout_seconds):
-                for message in messages:
-                    await self._socket.send({"type": "websocket.send", "text": message})
-                    self._last_sent = time.monotonic()
+            for message in messages:
+                await self._socket.send_within(
+                    self._context.socket.send_timeout_seconds, {"type": "websocket.send", "text": message}
+                )
+                self._last_sent = time.monotonic()
         except TimeoutError:
             self._fail(ClientTooSlow("the client does not read"))
             self._abort()
@@ -199,30 +213,17 @@ class Connection:
         """Close the connection if it was idle for too long, else check again when it may have been."""
         if self._receiver.ignores_messages:
             return
-        ends = self._idle_ends()
-        if not ends:
-            return
-        end, fact = min(ends)
-        left = end - time.monotonic()
-        if left <= 0:
-            self._fail(Idle(f"idle: {fact}"))
-        else:
+        limits = self._context.socket
+        # A client that waits for the final of its commit has nothing to send.
+        waits = self._receiver.commits * self._options.channels > self._commit_finals
+        idle, silent = self._receiver.seconds_left(limits, time.monotonic() if waits else self._last_sent)
+        left = min(idle, silent)
+        if 0 < left < math.inf:
             self._idle_timer = asyncio.get_running_loop().call_later(left, self._watch_idle)
-
-    def _idle_ends(self) -> list[tuple[float, str]]:
-        """Deadlines of idleness: monotonic seconds, and what did not come by then."""
-        limits, receiver, ends = self._context.socket, self._receiver, []
-        if receiver.is_paused:  # what the client sends meanwhile is not read
-            receiver.last_message = receiver.last_audio = time.monotonic()
-        if limits.idle_seconds:
-            # A client that waits for the final of its commit has nothing to send.
-            waits = receiver.commits * self._options.channels > self._commit_finals
-            active = time.monotonic() if waits else max(receiver.last_message, self._last_sent)
-            ends.append((active + limits.idle_seconds, f"nothing came for {limits.idle_seconds:g} seconds"))
-        if limits.max_silent_seconds:
-            seconds = limits.max_silent_seconds
-            ends.append((receiver.last_audio + seconds, f"no audio came for {seconds:g} seconds"))
-        return ends
+        elif left == idle <= 0:
+            self._fail(Idle(f"idle: nothing came for {limits.idle_seconds:g} seconds"))
+        elif left <= 0:
+            self._fail(Idle(f"idle: no audio came for {limits.max_silent_seconds:g} seconds"))
 
     def _fail(self, error: ServiceError) -> None:
         """Close with `error`, unless the connection is being closed already.
@@ -252,21 +253,17 @@ class Connection:
         """Close with `error` after all finals. The open utterance ends with `reason`."""
         self._set_error(error)
         if self._bridge is None:
-            self._bridge_decided.set()
+            self._end_reading()
         else:
             self._receiver.flush()
             self._bridge.conclude(reason)
 
     def _cancel(self, *, at_once: bool) -> None:
         """Drop what is not processed. Unless `at_once`, what is queued for the client is still sent. Idempotent."""
-        self._bridge_decided.set()
-        if self._bridge is not None:
+        if self._bridge is None:
+            self._end_reading()
+        else:
             self._bridge.cancel(at_once=at_once)
-
-    def _on_client_close(self, code: int) -> None:
-        if self._client_code is None:
-            self._client_code = code
-        self._cancel(at_once=True)
 
     def _abort(self) -> None:
         """Drop the socket. A close frame would wait behind the messages that the client does not read."""

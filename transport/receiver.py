@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from observability.connection_telemetry import ConnectionTelemetry
 from protocol.dialect import Dialect
 from protocol.errors import BadRequest, InternalError, PayloadTooLarge, ServiceError
 from protocol.events import Audio, Command, Commit, Finish, KeepAlive, Reject, Stall, Unknown, WarningCode
+from transport.app_context import SocketOptions
 from transport.bridge import Bridge
 from transport.client_pace import ClientPace
 from transport.inbound_queue import InboundQueue
@@ -37,6 +39,18 @@ class AsgiSocket:
     send: Send
     protocol: SpeechWebSocketProtocol | None
     """The protocol that reads it; None: another class than ours, so the socket can be neither pinged nor dropped."""
+
+    async def send_within(self, seconds: float, event: Message) -> None:
+        """Send an event.
+
+        Raises:
+            TimeoutError: the client did not read for so long.
+        """
+        if self.protocol is not None and self.protocol.writable.is_set():
+            await self.send(event)  # does not wait, and a timer for each event costs as much as sending it
+        else:
+            async with asyncio.timeout(seconds):
+                await self.send(event)
 
     @property
     def transport(self) -> asyncio.Transport | None:
@@ -102,6 +116,17 @@ class Receiver:
         if self._pace.ahead:
             return None
         return 0.0 if self._bridge is None else self._bridge.inbound.age_seconds
+
+    def seconds_left(self, limits: SocketOptions, active: float) -> tuple[float, float]:
+        """How long the client may still send nothing, and how long no audio; infinity: for ever.
+
+        `active`: until when it was not idle for other reasons, monotonic seconds.
+        """
+        now = time.monotonic()
+        if self.is_paused:  # what the client sends meanwhile is not read
+            self.last_message = self.last_audio = now
+        idle, silent = limits.idle_seconds or math.inf, limits.max_silent_seconds or math.inf
+        return max(self.last_message, active) + idle - now, self.last_audio + silent - now
 
     async def run(self, open_bridge: Callable[[], Bridge | None], on_error: Callable[[ServiceError], None]) -> int:
         """Read until the client is gone, and return its close code.

@@ -21,7 +21,6 @@ from websockets.protocol import State
 from protocol.errors import CloseCode
 from transport.byte_budget import ByteBudget
 from transport.rate_limit import RateLimit
-from transport.receive_buffer import bound_receive_buffer
 from transport.websocket_events import COUNT, EXTENSION, FLOOD_EVENT, KEEPALIVE_EVENT, PONG_EVENT
 from transport.websocket_frames import BINARY, CLOSE, CONTROL, FIN, PING, PONG, TEXT, audio_messages, payload_at, unmask
 
@@ -97,7 +96,6 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
     def handle_connect(self, event: Request) -> None:
         """See uvicorn. The application starts in a later iteration of the event loop."""
         super().handle_connect(event)
-        bound_receive_buffer(self.transport, throttled=False)
         if not self.close_sent:  # refused
             self._extensions = self.scope["extensions"]
             self._extensions[EXTENSION] = self
