@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 from fastapi import FastAPI
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backends import registry
@@ -44,6 +45,7 @@ from transport.routes import add_routes
 from transport.shutdown import GracefulShutdown
 from transport.transcriber import STATUSES, Transcriber
 from transport.uploads import warn_without_temporary_folder
+from transport.websocket import WebSocketEndpoint
 from transport.websocket_protocol_finder import WebSocketProtocolFinder
 from transport.worker_scheduler import WorkerScheduler
 
@@ -131,8 +133,9 @@ def create_app(
             finally:
                 gc_policy.restore()
 
-    app = _Application(lambda: check(settings), title="realtime-stt-ws", version=VERSION, lifespan=lifespan)
-    add_routes(app, dialects)
+    websockets = WebSocketEndpoint(dialects)
+    app = _Application(lambda: check(settings), websockets, title="realtime-stt-ws", version=VERSION, lifespan=lifespan)
+    add_routes(app, websockets, dialects)
     return app
 
 
@@ -176,18 +179,21 @@ def _log_start(settings: Settings, choices: Sequence[str]) -> None:
 
 
 class _Application(FastAPI):
-    """FastAPI, with two things of our own around it.
+    """FastAPI, with three things of our own around it.
 
-    An error at the start is one sentence, and each closed connection is reported to the garbage collection policy.
+    An error at the start is one sentence. WebSockets skip FastAPI's layers, unless somebody added a layer. And each
+    closed connection is reported to the garbage collection policy.
     """
 
     def __init__(
         self,
         check: Callable[[], Settings],
+        websockets: ASGIApp,
         **options: Any,  # noqa: ANN401 - FastAPI's own
     ) -> None:
         super().__init__(**options)
         self._check = check
+        self._websockets = websockets
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -200,14 +206,23 @@ class _Application(FastAPI):
                 return
             await super().__call__(scope, receive, send)
             return
+        context: AppContext = self.state.context
         scope = with_prefix(self.state.trusted_proxies.original(scope), self.state.path_prefix)
-        serve: ASGIApp = Authentication(super().__call__, self.state.context)
         if scope["type"] == "http":
-            serve, send = Cors(serve, self.state.context.check_origin), with_request_id(scope, send)
+            serve: ASGIApp = Cors(Authentication(super().__call__, context), context.check_origin)
+            send = with_request_id(scope, send)
+        else:
+            scope["app"] = self
+            serve = Authentication(super().__call__ if self._has_middleware else self._websockets, context)
         try:
             await serve(scope, receive, send)
         finally:
-            self.state.gc_policy.connection_closed(self.state.context.admission.sessions)
+            self.state.gc_policy.connection_closed(context.admission.sessions)
+
+    @property
+    def _has_middleware(self) -> bool:
+        """Whether somebody added middleware, or a layer around FastAPI's, as OpenTelemetry's instrumentation does."""
+        return bool(self.user_middleware) or not isinstance(self.middleware_stack, ServerErrorMiddleware)
 
 
 def _end_process() -> None:

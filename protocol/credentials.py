@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from urllib.parse import parse_qsl
 
 KEY_SUBPROTOCOLS = ("openai-insecure-api-key.", "stt-token.")
@@ -14,18 +14,16 @@ KEY_FOLLOWS = frozenset({"token", "bearer"})
 _SCHEMES = frozenset({"bearer", "token"})
 
 
-def presented_keys(
-    headers: Mapping[str, str], query: str, subprotocols: Sequence[str], *, in_query: bool
-) -> tuple[str, ...]:
+def presented_keys(authorization: str, query: str, subprotocols: Sequence[str], *, in_query: bool) -> tuple[str, ...]:
     """Every key that a request presents. They are secrets: never log them, never send them back.
 
     Args:
-        headers: names in lower case.
+        authorization: the header of that name; empty without one.
         query: undecoded, without the question mark.
         subprotocols: those that a WebSocket's client offers, in its order.
         in_query: whether `api_key` in the query counts.
     """
-    keys = [*_authorization_keys(headers.get("authorization", "")), *_subprotocol_keys(subprotocols)]
+    keys = [*_authorization_keys(authorization), *_subprotocol_keys(subprotocols)]
     if in_query:
         keys += [value for name, value in parse_qsl(query) if name == "api_key"]
     return tuple(filter(None, keys))

@@ -44,6 +44,14 @@ def wrapped() -> ASGIApp:
     return Wrapper(Wrapper(faulty.build()))
 
 
+def instrumented() -> FastAPI:
+    """With the doorkeeper around FastAPI's own layers, where OpenTelemetry's instrumentation puts itself."""
+    app = faulty.build()
+    build = app.build_middleware_stack
+    app.build_middleware_stack = lambda: Doorkeeper(build())  # type: ignore[method-assign]
+    return app
+
+
 def with_middleware() -> FastAPI:
     """With a doorkeeper added to the application, and the wrapper as middleware."""
     app = faulty.build()

@@ -49,9 +49,12 @@ class Caller:
     """Whether the caller used a token in place of the key."""
 
 
+_ANYBODY = Caller()
+
+
 def caller_of(scope: Scope) -> Caller:
     """Who sent the request, as `Authentication` found out."""
-    caller: Caller = scope.get(CALLER) or Caller()
+    caller: Caller = scope.get(CALLER, _ANYBODY)
     return caller
 
 
@@ -100,7 +103,7 @@ class Keyring:
         if callers:
             return callers[0]
         if not self.required:
-            return Caller()
+            return _ANYBODY
         if not presented:
             raise Unauthorized("an API key is required: send it as `Authorization: Bearer KEY`")
         raise Unauthorized("the API key is not valid, or the token is not valid any more")

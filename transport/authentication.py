@@ -6,13 +6,13 @@ import time
 
 import structlog
 from starlette._utils import get_route_path
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from protocol.credentials import presented_keys
 from protocol.errors import ServiceError
 from transport.api_keys import CALLER, Caller
 from transport.app_context import AppContext
+from transport.http_common import header
 from transport.refusals import refusal_at, refusal_response
 from transport.websocket import new_telemetry, refuse_handshake
 
@@ -42,7 +42,7 @@ class Authentication:
         if scope["type"] == "http" and _is_public(get_route_path(scope), metrics=not access.metrics_key_required):
             return Caller()
         presented = presented_keys(
-            Headers(scope=scope),
+            header(scope, b"authorization"),
             scope["query_string"].decode("latin-1"),
             scope.get("subprotocols") or (),
             in_query=access.key_in_query,

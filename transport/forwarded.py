@@ -22,7 +22,7 @@ class TrustedProxies:
 
     def original(self, scope: Scope) -> Scope:
         """The request as the proxy received it: its Host and its client. Unchanged if no trusted proxy sent it."""
-        if not self._trusts(peer_address(scope)):
+        if not (self._networks and self._trusts(peer_address(scope))):
             return scope
         headers = Headers(scope=scope)
         host, client = _last(headers.getlist("x-forwarded-host")), self._client(headers)

@@ -57,6 +57,11 @@ def peer_address(scope: Scope) -> str:
     return str(client[0]) if client else ""
 
 
+def header(scope: Scope, name: bytes) -> str:
+    """A header of the request; empty without it. `name` in lower case, as all names are in ASGI."""
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
+
+
 def with_prefix(scope: Scope, prefix: str) -> Scope:
     """Make the request's path and root path right under `prefix`, whether a proxy has stripped the prefix or not."""
     if not prefix or scope.get("root_path"):

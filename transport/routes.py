@@ -2,44 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import WebSocketRoute
+from starlette.types import ASGIApp
 
-from protocol.dialect import NewDialect
 from protocol.http_messages import Health, HttpError, Readiness, Token, TranscribeParams, Transcript
 from protocol.native_files import NativeFiles
 from transport import openai_http, page
 from transport.health import health_answer, metrics_answer, readiness_answer
 from transport.http_common import report_failure, report_http_exception, upgrade_required
 from transport.tokens import issue_token
-from transport.websocket import UnknownPathEndpoint, WebSocketEndpoint
 
 
-def add_routes(app: FastAPI, dialects: Mapping[str, NewDialect]) -> None:
-    """Register every path; `dialects`: WebSocket path -> codec. `app.state.context` is set when the server starts."""
-    _add_refusals(app, dialects)
-    _add_websockets(app, dialects)
+def add_routes(app: FastAPI, websockets: ASGIApp, websocket_paths: Iterable[str]) -> None:
+    """Register every path. `websockets` serves all WebSockets. `app.state.context` is set when the server starts."""
+    _add_refusals(app, websocket_paths)
+    app.router.routes.append(WebSocketRoute("/{path:path}", websockets))
     _add_transcription(app)
     app.router.routes.extend(openai_http.routes())
     app.router.routes.extend(page.routes())
     _add_health_and_metrics(app)
 
 
-def _add_refusals(app: FastAPI, dialects: Mapping[str, NewDialect]) -> None:
+def _add_refusals(app: FastAPI, websocket_paths: Iterable[str]) -> None:
     app.add_exception_handler(HTTPException, report_http_exception)
     app.add_exception_handler(Exception, report_failure)
-    for path in dialects:
+    for path in websocket_paths:
         app.add_route(path, upgrade_required, ["GET"], include_in_schema=False)
-
-
-def _add_websockets(app: FastAPI, dialects: Mapping[str, NewDialect]) -> None:
-    for path, new_dialect in dialects.items():
-        app.router.routes.append(WebSocketRoute(path, WebSocketEndpoint(new_dialect)))
-    app.router.routes.append(WebSocketRoute("/{path:path}", UnknownPathEndpoint()))
 
 
 def _add_transcription(app: FastAPI) -> None:

@@ -6,10 +6,9 @@ another server on 503, and no library takes 4xx for a network failure.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from starlette._utils import get_route_path
-from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from observability.connection_telemetry import ConnectionTelemetry
@@ -19,7 +18,7 @@ from protocol.http_messages import CONNECTION_ID_HEADER
 from transport.api_keys import Caller, caller_of
 from transport.app_context import AppContext
 from transport.connection import Connection
-from transport.http_common import peer_address
+from transport.http_common import header, peer_address
 from transport.receiver import AsgiSocket
 from transport.refusals import refusal_at
 from transport.websocket_events import EXTENSION
@@ -29,54 +28,44 @@ _REFUSAL_EXTENSION = "websocket.http.response"
 
 
 class WebSocketEndpoint:
-    """The ASGI application of one WebSocket path. `app.state.context` is set when the server has started."""
+    """The ASGI application of all WebSocket paths. `app.state.context` is set when the server has started."""
 
-    def __init__(self, new_dialect: NewDialect) -> None:
-        self._new_dialect = new_dialect
+    def __init__(self, dialects: Mapping[str, NewDialect]) -> None:
+        """`dialects`: path -> codec; all other paths are answered with 404."""
+        self._dialects = dialects
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection from its handshake to its close."""
-        await _serve(scope, receive, send, scope["app"].state.context, self._new_dialect)
-
-
-class UnknownPathEndpoint:
-    """The ASGI application of all other WebSocket paths: answers the handshake with 404."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse one handshake."""
         context: AppContext = scope["app"].state.context
         await receive()
-        error = NotFound(f"there is no WebSocket at {scope['path']}")
-        refusal = refusal_at(get_route_path(scope), error)
-        await refuse_handshake(scope, send, refusal, new_telemetry(scope, context), error.reason)
-
-
-async def _serve(scope: Scope, receive: Receive, send: Send, context: AppContext, new_dialect: NewDialect) -> None:
-    await receive()
-    caller = caller_of(scope)
-    telemetry = new_telemetry(scope, context, caller.name)
-    request = _read(scope, telemetry.connection_id, caller)
-    dialect = new_dialect(context.server_info())
-    protocol = context.protocols.find(scope)
-    if protocol is not None and dialect.max_message_bytes > MAX_FRAME_BYTES:
-        protocol.allow_messages(dialect.max_message_bytes, context.message_memory)
-    socket = AsgiSocket(receive, send, protocol)
-    connection = Connection(socket, dialect, context, telemetry)
-    try:
-        context.check_origin(request.headers)
-        opened = _open(dialect, request)
-        with context.admission.session(connection, caller.name, _channels(opened)):
-            if isinstance(opened, HttpRefusal):
-                await refuse_handshake(scope, send, opened, telemetry, RefusalReason.BAD_REQUEST)
-            elif await _accept(send, dialect.subprotocol(_offered_subprotocols(scope)), telemetry.connection_id):
-                await connection.run(opened)
-    except ServiceError as error:
-        await refuse_handshake(scope, send, dialect.refusal(error), telemetry, error.reason)
+        caller = caller_of(scope)
+        telemetry = new_telemetry(scope, context, caller.name)
+        path = get_route_path(scope)
+        if path not in self._dialects:
+            error = NotFound(f"there is no WebSocket at {scope['path']}")
+            await refuse_handshake(scope, send, refusal_at(path, error), telemetry, error.reason)
+            return
+        request = _read(scope, telemetry.connection_id, caller)
+        dialect = self._dialects[path](context.server_info())
+        protocol = context.protocols.find(scope)
+        if protocol is not None and dialect.max_message_bytes > MAX_FRAME_BYTES:
+            protocol.allow_messages(dialect.max_message_bytes, context.message_memory)
+        connection = Connection(AsgiSocket(receive, send, protocol), dialect, context, telemetry)
+        try:
+            context.check_origin(request.headers)
+            opened = _open(dialect, request)
+            with context.admission.session(connection, caller.name, _channels(opened)):
+                if isinstance(opened, HttpRefusal):
+                    await refuse_handshake(scope, send, opened, telemetry, RefusalReason.BAD_REQUEST)
+                elif await _accept(send, dialect.subprotocol(_offered_subprotocols(scope)), telemetry.connection_id):
+                    await connection.run(opened)
+        except ServiceError as error:
+            await refuse_handshake(scope, send, dialect.refusal(error), telemetry, error.reason)
 
 
 def new_telemetry(scope: Scope, context: AppContext, key: str = "") -> ConnectionTelemetry:
     """Create the telemetry of a connection. `key` is the name of the client's API key."""
-    user_agent = Headers(scope=scope).get("user-agent", "")
+    user_agent = header(scope, b"user-agent")
     return ConnectionTelemetry(context.metrics, context.log, peer_address(scope), user_agent, key)
 
 
@@ -95,7 +84,9 @@ def _channels(opened: SessionOptions | HttpRefusal | ServiceError) -> int:
 def _read(scope: Scope, connection_id: str, caller: Caller) -> Handshake:
     """The request of an ASGI WebSocket scope."""
     query = scope["query_string"].decode("latin-1")
-    return Handshake(scope["path"], query, Headers(scope=scope), connection_id, caller.session)
+    # Of a header that came twice the first counts.
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+    return Handshake(scope["path"], query, headers, connection_id, caller.session)
 
 
 def _offered_subprotocols(scope: Scope) -> Sequence[str]:
