@@ -83,14 +83,21 @@ class NativeDialect:
         """`ready`."""
         params, server = self._opened(), self._server
         ready = wire.Ready(
+            call_id=params.call_id,
             created_at=now,
+            sample_rate=params.sample_rate,
+            codec=params.codec,
+            channels=params.channels,
+            frame_ms=params.frame_ms,
+            partial_ms=params.partial_ms,
+            language=params.language,
             backend=server.backend,
             connection_id=self._connection_id,
             hotwords_used=bool(params.hotwords) and server.uses_hotwords,
             vad_silence_ms=server.silence_ms if params.vad_silence_ms is None else params.vad_silence_ms,
             vad_threshold=server.vad_threshold if params.vad_threshold is None else params.vad_threshold,
             words=params.words and server.has_words,
-            **params.model_dump(exclude={"hotwords", "vad_silence_ms", "vad_threshold", "words"}),
+            events=params.events,
         )
         return [ready.to_json()]
 
