@@ -16,7 +16,6 @@ from typing import Any
 
 import structlog
 from fastapi import FastAPI
-from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backends import registry
@@ -221,8 +220,8 @@ class _Application(FastAPI):
 
     @property
     def _has_middleware(self) -> bool:
-        """Whether somebody added middleware, or a layer around FastAPI's, as OpenTelemetry's instrumentation does."""
-        return bool(self.user_middleware) or not isinstance(self.middleware_stack, ServerErrorMiddleware)
+        """Whether somebody added middleware, or replaced the method that builds the layers, as OpenTelemetry does."""
+        return bool(self.user_middleware) or "build_middleware_stack" in vars(self)
 
 
 def _end_process() -> None:

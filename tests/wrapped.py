@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tests import faulty
@@ -45,10 +46,10 @@ def wrapped() -> ASGIApp:
 
 
 def instrumented() -> FastAPI:
-    """With the doorkeeper around FastAPI's own layers, where OpenTelemetry's instrumentation puts itself."""
+    """With the doorkeeper around FastAPI's own layers, as OpenTelemetry's instrumentation puts itself there."""
     app = faulty.build()
     build = app.build_middleware_stack
-    app.build_middleware_stack = lambda: Doorkeeper(build())  # type: ignore[method-assign]
+    app.build_middleware_stack = lambda: ServerErrorMiddleware(Doorkeeper(build()))  # type: ignore[method-assign]
     return app
 
 

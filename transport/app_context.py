@@ -64,7 +64,7 @@ class AppContext:
     admission: Admission
     metrics: Metrics
     log: FilteringBoundLogger
-    """Connections bind this logger: that costs a tenth of creating one."""
+    """Bound once: that costs a tenth of creating a connection."""
     protocols: WebSocketProtocolFinder
     scheduler: WorkerScheduler
     loop_lag: LoopLag

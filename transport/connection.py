@@ -116,10 +116,7 @@ class Connection:
     async def _serve(self) -> None:
         options = self._options
         self._telemetry.opened(
-            options.call_id,
-            language=options.language,
-            partial_ms=options.partial_ms,
-            hotwords=len(options.hotwords),
+            options.call_id, language=options.language, partial_ms=options.partial_ms, hotwords=len(options.hotwords)
         )
         self._watch_idle()
         try:
@@ -134,22 +131,24 @@ class Connection:
                 await asyncio.wait([self._sender])
             if self._bridge is not None:
                 await asyncio.shield(self._bridge.thread.ended)
-        if self._sender is not None:
-            self._sender.result()
 
     async def _receive_all(self) -> None:
         """Read until the client is gone, or the connection ends."""
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(self._read_seconds) as self._reading:
                 self._client_code = await self._receiver.run(self._open_bridge, self._fail)
-        self._reading = None
+        except TimeoutError:
+            pass  # ended by `_end_reading`
+        finally:
+            self._reading = None
 
     def _end_reading(self) -> None:
-        """End the receive loop, and open no bridge any more."""
-        # If the client is gone, its last messages and its close code may still be unread.
-        self._read_seconds = _CLOSE_SECONDS if self._unreachable else 0.0
-        if self._reading is not None and not self._reading.expired():
-            self._reading.reschedule(asyncio.get_running_loop().time() + self._read_seconds)
+        """End the receive loop, and open no bridge any more. Idempotent."""
+        if self._read_seconds is None:
+            # If the client is gone, its last messages and its close code may still be unread.
+            self._read_seconds = _CLOSE_SECONDS if self._unreachable else 0.0
+            if self._reading is not None:
+                self._reading.reschedule(asyncio.get_running_loop().time() + self._read_seconds)
 
     def _open_bridge(self) -> Bridge | None:
         if self._read_seconds is not None:
@@ -176,6 +175,9 @@ class Connection:
             while (event := await outbound.get()) is not None:
                 if not await self._send(self._dialect.tell(self._stamped(event), time.time())):
                     return
+        except Exception as error:  # noqa: BLE001 - as in `run`
+            self._telemetry.failed(error)
+            self._fail(InternalError())
         finally:
             self._end_reading()
 
@@ -193,9 +195,8 @@ class Connection:
         """Send text messages; False: the client is gone, or does not read."""
         try:
             for message in messages:
-                await self._socket.send_within(
-                    self._context.socket.send_timeout_seconds, {"type": "websocket.send", "text": message}
-                )
+                event = {"type": "websocket.send", "text": message}
+                await self._socket.send_within(self._context.socket.send_timeout_seconds, event)
                 self._last_sent = time.monotonic()
         except TimeoutError:
             self._fail(ClientTooSlow("the client does not read"))

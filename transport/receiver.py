@@ -47,7 +47,7 @@ class AsgiSocket:
             TimeoutError: the client did not read for so long.
         """
         if self.protocol is not None and self.protocol.writable.is_set():
-            await self.send(event)  # does not wait, and a timer for each event costs as much as sending it
+            await self.send(event)  # the client need not read, and a timer would cost as much as the event
         else:
             async with asyncio.timeout(seconds):
                 await self.send(event)

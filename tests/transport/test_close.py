@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from starlette.types import Message
 
 from app import create_app
@@ -37,6 +40,18 @@ class Peer:
             self._last_awaits.set()
 
 
+class Silent(Peer):
+    """It says nothing after its messages."""
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        super().__init__([*messages, {"type": "websocket.disconnect", "code": 1006}])
+
+    @property
+    def said_all(self) -> bool:
+        """Whether the server has read all its messages, and has accepted it."""
+        return len(self._messages) == 1 and len(self.sent) >= 2
+
+
 class Vanished(Peer):
     """It cannot be reached after `ready`: no socket does that on demand."""
 
@@ -47,15 +62,21 @@ class Vanished(Peer):
             raise ConnectionResetError
 
 
-async def visit(peer: Peer) -> str:
-    """The server's metrics after it."""
+@asynccontextmanager
+async def running() -> AsyncIterator[FastAPI]:
+    """A server in this process."""
     ready = threading.Event()
     app = create_app(Settings(backend="mock", references=Path("references")), ready.set)
     async with app.router.lifespan_context(app):
-        context = app.state.context
         await asyncio.to_thread(eventually, ready.is_set)
-        await asyncio.wait_for(app(SCOPE, peer.receive, peer.send), 10)
-        return str(context.metrics.render().decode())
+        yield app
+
+
+async def visit(peer: Peer) -> str:
+    """The server's metrics after it."""
+    async with running() as app:
+        await asyncio.wait_for(app(dict(SCOPE), peer.receive, peer.send), 10)
+        return str(app.state.context.metrics.render().decode())
 
 
 @pytest.fixture(autouse=True)
@@ -83,3 +104,43 @@ def test_a_send_that_fails_does_not_hide_the_clients_own_code(code: int) -> None
     label = code if code == 1000 else "other"
     assert f'stt_closes_total{{by="client",code="{label}"}} 1.0' in metrics
     assert 'stt_closes_total{by="client",code="1006"} 0.0' in metrics
+
+
+AUDIO = {"type": "websocket.receive", "bytes": reference("hello")}
+
+
+@pytest.mark.parametrize("messages", [[], [AUDIO]], ids=["without audio", "with audio"])
+def test_a_cancelled_connection_ends_with_all_it_started(messages: list[Message]) -> None:
+    """uvicorn cancels what is left when its time for a graceful stop is over."""
+
+    async def cancelled() -> tuple[list[dict[str, Any]], int, set[str]]:
+        faults: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+        peer = Silent([{"type": "websocket.connect"}, *messages])
+        async with running() as app:
+            tasks = {task.get_name() for task in asyncio.all_tasks()}
+            served = asyncio.create_task(app(dict(SCOPE), peer.receive, peer.send))
+            while not peer.said_all:  # noqa: ASYNC110 - a script has no event for it
+                await asyncio.sleep(0.01)
+            served.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await served
+            left = {task.get_name() for task in asyncio.all_tasks()} - tasks
+            return faults, app.state.context.admission.sessions, left
+
+    assert asyncio.run(cancelled()) == ([], 0, set())
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("stt-")]
+
+
+def test_a_dialect_that_cannot_tell_an_event_fails_its_own_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client learns that it was the server, and the worker ends."""
+
+    def tell(*_: object) -> Sequence[str]:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("protocol.native.NativeDialect.tell", tell)
+    peer = Silent([{"type": "websocket.connect"}, AUDIO, {"type": "websocket.receive", "text": '{"type":"commit"}'}])
+    metrics = asyncio.run(visit(peer))
+    assert peer.sent[-1] == {"type": "websocket.close", "code": 1011, "reason": "internal error"}
+    assert 'stt_closes_total{by="server",code="1011"} 1.0' in metrics
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("stt-")]
