@@ -132,9 +132,8 @@ def create_app(
             finally:
                 gc_policy.restore()
 
-    websockets = WebSocketEndpoint(dialects)
-    app = _Application(lambda: check(settings), websockets, title="realtime-stt-ws", version=VERSION, lifespan=lifespan)
-    add_routes(app, websockets, dialects)
+    app = _Application(lambda: check(settings), dialects, title="realtime-stt-ws", version=VERSION, lifespan=lifespan)
+    add_routes(app, app.websockets)
     return app
 
 
@@ -187,12 +186,12 @@ class _Application(FastAPI):
     def __init__(
         self,
         check: Callable[[], Settings],
-        websockets: ASGIApp,
+        dialects: Mapping[str, NewDialect],
         **options: Any,  # noqa: ANN401 - FastAPI's own
     ) -> None:
         super().__init__(**options)
         self._check = check
-        self._websockets = websockets
+        self.websockets = WebSocketEndpoint(dialects)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -212,7 +211,7 @@ class _Application(FastAPI):
             send = with_request_id(scope, send)
         else:
             scope["app"] = self
-            serve = Authentication(super().__call__ if self._has_middleware else self._websockets, context)
+            serve = Authentication(super().__call__ if self._has_middleware else self.websockets, context)
         try:
             await serve(scope, receive, send)
         finally:

@@ -27,9 +27,7 @@ class ConnectionTelemetry:
         """`peer` is the client's address, `key` the name of its API key; logged with the handshake's outcome."""
         self.connection_id = os.urandom(6).hex()
         self._metrics = metrics
-        self._log = log
-        self._ids = {"connection_id": self.connection_id}
-        """What each of its log lines has. Binding them to a logger costs more than the lines of a quiet connection."""
+        self._log = log.bind(connection_id=self.connection_id)
         self._peer = {"peer": peer, "user_agent": user_agent[:_LONGEST_USER_AGENT]} | ({"key": key} if key else {})
         self._key = key
         self._audio = (metrics.live_audio, *([metrics.key_audio.labels(key, "websocket")] if key else []))
@@ -47,7 +45,7 @@ class ConnectionTelemetry:
         """The handshake was answered with an HTTP status in place of an upgrade; `counted_as` is the metric's label."""
         self._metrics.refusals.labels(str(status)).inc()
         self._metrics.refusals_by_reason.labels("websocket", counted_as).inc()
-        self._log.info("handshake_refused", **self._ids, status=status, path=path, reason=reason, **self._peer)
+        self._log.info("handshake_refused", status=status, path=path, reason=reason, **self._peer)
 
     def opened(self, call_id: str, **parameters: Any) -> None:  # noqa: ANN401 - whatever the log can print
         """The connection became a session."""
@@ -55,8 +53,8 @@ class ConnectionTelemetry:
         if self._key:
             self._metrics.key_connections.labels(self._key).inc()
         self._note("opened")
-        self._ids["call_id"] = call_id
-        self._log.info("session_opened", **self._ids, **self._peer, **parameters)
+        self._log = self._log.bind(call_id=call_id)
+        self._log.info("session_opened", **self._peer, **parameters)
 
     def queued(self, queue: str, length: int) -> None:
         """A queue (`in_queue` or `out_queue`) reached `length` messages."""
@@ -77,7 +75,7 @@ class ConnectionTelemetry:
         if now - self._drop_logged >= _DROP_LOG_SECONDS:
             self._drop_logged = now
             self._note(f"dropped {self._dropped}")
-            self._log.warning("audio_dropped", **self._ids, dropped_messages=self._dropped)
+            self._log.warning("audio_dropped", dropped_messages=self._dropped)
 
     def partial_dropped(self) -> None:
         """A partial was dropped, because the outbound queue was too full."""
@@ -97,7 +95,7 @@ class ConnectionTelemetry:
         """A warning was sent. The first of each code is logged."""
         if code not in self._warned:
             self._warned.add(code)
-            self._log.warning("client_warned", **self._ids, code=code, fact=fact)
+            self._log.warning("client_warned", code=code, fact=fact)
 
     def decoded(self, seconds: float) -> None:
         """The engine worked `seconds` on a result."""
@@ -116,7 +114,7 @@ class ConnectionTelemetry:
     def failed(self, error: BaseException) -> None:
         """The connection's work failed with `error`."""
         self._note(f"failed {type(error).__name__}")
-        self._log.error("session_failed", **self._ids, exc_info=error)
+        self._log.error("session_failed", exc_info=error)
 
     def closed(self, code: int, message: str, by: Literal["server", "client"]) -> None:
         """The connection ended with this close code, which the server or the client sent (or the client vanished)."""
@@ -129,11 +127,10 @@ class ConnectionTelemetry:
             "audio_seconds": round(self._audio_seconds, 3),
         } | ({"unknown_messages": self._unknown_messages} if self._unknown_messages else {})
         if code in _NORMAL_CLOSES:
-            self._log.info("session_closed", **self._ids, **summary)
+            self._log.info("session_closed", **summary)
             return
         self._log.warning(
             "session_ended_abnormally",
-            **self._ids,
             **summary,
             last_events=list(self._events),
             queue_peaks=dict(self._peaks),

@@ -49,12 +49,9 @@ class Caller:
     """Whether the caller used a token in place of the key."""
 
 
-_ANYBODY = Caller()
-
-
 def caller_of(scope: Scope) -> Caller:
     """Who sent the request, as `Authentication` found out."""
-    caller: Caller = scope.get(CALLER, _ANYBODY)
+    caller: Caller = scope.get(CALLER) or Caller()
     return caller
 
 
@@ -103,7 +100,7 @@ class Keyring:
         if callers:
             return callers[0]
         if not self.required:
-            return _ANYBODY
+            return Caller()
         if not presented:
             raise Unauthorized("an API key is required: send it as `Authorization: Bearer KEY`")
         raise Unauthorized("the API key is not valid, or the token is not valid any more")

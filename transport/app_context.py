@@ -64,7 +64,7 @@ class AppContext:
     admission: Admission
     metrics: Metrics
     log: FilteringBoundLogger
-    """Bound once: that costs a tenth of creating a connection."""
+    """Connections bind this logger: that costs a tenth of creating one."""
     protocols: WebSocketProtocolFinder
     scheduler: WorkerScheduler
     loop_lag: LoopLag

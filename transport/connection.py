@@ -218,13 +218,12 @@ class Connection:
         # A client that waits for the final of its commit has nothing to send.
         waits = self._receiver.commits * self._options.channels > self._commit_finals
         idle, silent = self._receiver.seconds_left(limits, time.monotonic() if waits else self._last_sent)
-        left = min(idle, silent)
-        if 0 < left < math.inf:
-            self._idle_timer = asyncio.get_running_loop().call_later(left, self._watch_idle)
-        elif left == idle <= 0:
+        if idle <= 0:
             self._fail(Idle(f"idle: nothing came for {limits.idle_seconds:g} seconds"))
-        elif left <= 0:
+        elif silent <= 0:
             self._fail(Idle(f"idle: no audio came for {limits.max_silent_seconds:g} seconds"))
+        elif (left := min(idle, silent)) < math.inf:
+            self._idle_timer = asyncio.get_running_loop().call_later(left, self._watch_idle)
 
     def _fail(self, error: ServiceError) -> None:
         """Close with `error`, unless the connection is being closed already.

@@ -8,7 +8,6 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import WebSocketRoute
-from starlette.types import ASGIApp
 
 from protocol.http_messages import Health, HttpError, Readiness, Token, TranscribeParams, Transcript
 from protocol.native_files import NativeFiles
@@ -16,11 +15,12 @@ from transport import openai_http, page
 from transport.health import health_answer, metrics_answer, readiness_answer
 from transport.http_common import report_failure, report_http_exception, upgrade_required
 from transport.tokens import issue_token
+from transport.websocket import WebSocketEndpoint
 
 
-def add_routes(app: FastAPI, websockets: ASGIApp, websocket_paths: Iterable[str]) -> None:
-    """Register every path. `websockets` serves all WebSockets. `app.state.context` is set when the server starts."""
-    _add_refusals(app, websocket_paths)
+def add_routes(app: FastAPI, websockets: WebSocketEndpoint) -> None:
+    """Register every path. `app.state.context` is set when the server starts."""
+    _add_refusals(app, websockets.paths)
     app.router.routes.append(WebSocketRoute("/{path:path}", websockets))
     _add_transcription(app)
     app.router.routes.extend(openai_http.routes())

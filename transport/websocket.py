@@ -6,9 +6,10 @@ another server on 503, and no library takes 4xx for a network failure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from starlette._utils import get_route_path
+from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from observability.connection_telemetry import ConnectionTelemetry
@@ -33,6 +34,11 @@ class WebSocketEndpoint:
     def __init__(self, dialects: Mapping[str, NewDialect]) -> None:
         """`dialects`: path -> codec; all other paths are answered with 404."""
         self._dialects = dialects
+
+    @property
+    def paths(self) -> Collection[str]:
+        """The paths that have a codec."""
+        return self._dialects.keys()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection from its handshake to its close."""
@@ -84,9 +90,7 @@ def _channels(opened: SessionOptions | HttpRefusal | ServiceError) -> int:
 def _read(scope: Scope, connection_id: str, caller: Caller) -> Handshake:
     """The request of an ASGI WebSocket scope."""
     query = scope["query_string"].decode("latin-1")
-    # Of a header that came twice the first counts.
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
-    return Handshake(scope["path"], query, headers, connection_id, caller.session)
+    return Handshake(scope["path"], query, Headers(scope=scope), connection_id, caller.session)
 
 
 def _offered_subprotocols(scope: Scope) -> Sequence[str]:
