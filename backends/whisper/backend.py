@@ -138,14 +138,14 @@ class WhisperBackend:
 
     def _load(self, hardware: Hardware, workers: int) -> _Models:
         final = self._warm(Model(self._options.model, hardware, workers))
-        draft = file = final
-        if hardware.device == "cpu":
-            # Separate threads, so that the operating system runs finals before partials, and both before files.
-            named = self._options.draft_model or self._options.model
-            draft = self._warm(Model(named, hardware, workers, niceness=PARTIAL_NICENESS))
-            file = self._warm(Model(self._options.model, hardware, workers, niceness=FILE_NICENESS))
-        elif self._options.draft_model is not None:
-            draft = self._warm(Model(self._options.draft_model, hardware, workers))
+        # On a CPU, separate threads, so that the operating system runs finals before partials, and both before files.
+        on_cpu = hardware.device == "cpu"
+        file = final.replica(FILE_NICENESS) if on_cpu else final
+        if self._options.draft_model is not None:
+            niceness = PARTIAL_NICENESS if on_cpu else 0
+            draft = self._warm(Model(self._options.draft_model, hardware, workers, niceness=niceness))
+        else:
+            draft = final.replica(PARTIAL_NICENESS) if on_cpu else final
         return _Models(final, draft, file)
 
     def _warm(self, model: Model) -> Model:

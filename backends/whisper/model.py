@@ -102,7 +102,15 @@ def choose_hardware(device: Device, compute_type: str) -> Hardware:
 class Model:
     """One model in memory."""
 
-    def __init__(self, folder: Path, hardware: Hardware, workers: int, *, niceness: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        hardware: Hardware,
+        workers: int,
+        *,
+        niceness: int = 0,
+        silence: Array | None = None,
+    ) -> None:
         """Load `folder`; blocks for a second or more.
 
         Args:
@@ -110,11 +118,14 @@ class Model:
             hardware: from `choose_hardware`.
             workers: decodes at once, a core each.
             niceness: of its threads, 0 to 19 (Linux): higher values run after others when cores are busy.
+            silence: encoder states of 30 s of silence, [1, 1500, d_model], if another model of `folder` has them.
 
         Raises:
             EngineError: the files cannot be loaded.
         """
         self.hardware = hardware
+        self._folder = folder
+        self._workers = workers
         build = partial(
             ctranslate2.models.Whisper,
             str(folder),
@@ -131,10 +142,17 @@ class Model:
         self._extractor = FeatureExtractor(feature_size=self._model.n_mels)
         self.languages = _languages(self._tokens, multilingual=self._model.is_multilingual)
         self.translates = self._model.is_multilingual and not _is_distilled(folder, self._model.n_mels)
-        silence = self._extractor(np.zeros(30 * SAMPLE_RATE, np.float32))[:, :WINDOW_FRAMES]
-        self._silence = self._encode_batch([silence], WINDOW_FRAMES)
+        self._silence = self._encode_silence() if silence is None else silence
         # Measured: base is as accurate with a window of 20 s, and a fifth faster; tiny.en repeated itself.
         self._least_states = 1000 if self._silence.shape[2] == 512 else WINDOW_FRAMES // 2
+
+    def replica(self, niceness: int) -> Model:
+        """Load the same model again, for threads of another niceness; blocks for half a second or more.
+
+        Raises:
+            EngineError: the files cannot be loaded.
+        """
+        return Model(self._folder, self.hardware, self._workers, niceness=niceness, silence=self._silence)
 
     @property
     def multilingual(self) -> bool:
@@ -199,6 +217,9 @@ class Model:
         view = self._model.encode(ctranslate2.StorageView.from_array(batch), to_cpu=True)
         states: Array = np.asarray(view)
         return states
+
+    def _encode_silence(self) -> Array:
+        return self._encode_batch([self.features(np.zeros(30 * SAMPLE_RATE, np.float32))], WINDOW_FRAMES)
 
     def _complete(self, states: Array, least: int) -> Array:
         """Append states of silence from the same positions."""

@@ -53,6 +53,16 @@ def test_what_was_said_is_encoded_and_a_second_more(frames: int, encoded: int) -
     assert encoded_frames(frames, Window.SHORT) == encoded
 
 
+def test_a_replica_encodes_the_same(model: Model) -> None:
+    """It has the same weights, and the model's states of silence."""
+    spectrum = model.features(signal_of("weather"))
+    replica = model.replica(niceness=10)
+    try:
+        assert np.array_equal(model.encode([spectrum], Window.SHORT), replica.encode([spectrum], Window.SHORT))
+    finally:
+        replica.unload()
+
+
 def test_states_of_silence_complete_the_window(model: Model) -> None:
     """Behind what was said lie the states that the whole window has there when it is silent."""
     spectrum = model.features(signal_of("weather"))
