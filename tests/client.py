@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -16,10 +17,15 @@ from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
+from websockets.sync.client import connect as websocket_connect
 from websockets.uri import parse_uri
 
+from tests.patience import PATIENCE_SECONDS
+
 Message = dict[str, Any]
+connect = partial(websocket_connect, open_timeout=PATIENCE_SECONDS)
+"""Opens a connection, on however busy a machine."""
 COMMIT = '{"type":"commit"}'
 
 
@@ -51,7 +57,7 @@ class Client:
         """Send a text message."""
         self.socket.send(json.dumps({"type": kind, **fields}))
 
-    def receive(self, timeout: float = 20) -> Message:
+    def receive(self, timeout: float = PATIENCE_SECONDS) -> Message:
         """The next message."""
         message: Message = json.loads(self.socket.recv(timeout))
         return message
@@ -83,7 +89,7 @@ class Client:
 @contextmanager
 def conversation(url: str, *, origin: str | None = None) -> Iterator[Client]:
     """Connect, and close at the end."""
-    with connect(url, origin=origin, compression=None, max_size=None, close_timeout=5) as connection:  # type: ignore[arg-type]
+    with connect(url, origin=origin, compression=None, max_size=None, close_timeout=5) as connection:
         yield Client(connection)
 
 
@@ -115,7 +121,7 @@ def deaf_client(url: str, headers: Mapping[str, str] = MappingProxyType({})) -> 
         raw.connect((protocol.uri.host, protocol.uri.port))
         raw.sendall(b"".join(protocol.data_to_send()))
         # What a client sends before the answer is there is lost (RFC 6455, section 4.1, forbids it).
-        assert select.select([raw], [], [], 60)[0]
+        assert select.select([raw], [], [], PATIENCE_SECONDS)[0]
 
         def send(pcm: bytes) -> None:
             raw.sendall(Frame(Opcode.BINARY, pcm).serialize(mask=True))

@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 
 from tests.http_client import HTTP
+from tests.patience import PATIENCE_SECONDS
 from tests.processes import descendants
 
 ROOT = Path(__file__).parents[1]
@@ -32,7 +33,7 @@ def free_port() -> int:
         return port
 
 
-def eventually(claim: Any, seconds: float = 60.0) -> Any:  # noqa: ANN401 - whatever the claim returns
+def eventually(claim: Any, seconds: float = PATIENCE_SECONDS) -> Any:  # noqa: ANN401 - whatever the claim returns
     """Poll `claim()` until it is true; returns its value, or fails with the last one."""
     deadline = time.monotonic() + seconds
     while not (value := claim()):
