@@ -28,7 +28,7 @@ from transport.websocket_protocol import MAX_CONTROL_FRAMES, SpeechWebSocketProt
 MAX_UNKNOWN_MESSAGES = 200
 """Messages that the dialect does not know, allowed in a second. Gateways that wrap audio in text send 50."""
 _FULL_POLL_SECONDS = 0.05
-"""Interval at which a full queue is checked for room, and the client for having gone."""
+"""Interval at which the queue of a throttled client is checked for room, and the client for having gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,14 +210,18 @@ class Receiver:
     async def _throttle(self, data: bytes, queue: InboundQueue) -> None:
         """Delay the next read, after the message `data` of a client that is ahead of real time."""
         # Reading slows down before it stops, so that pings behind the audio are answered.
-        pause = queue.throttle_seconds(data)
-        if pause and not self._throttled:
+        if queue.throttle_seconds(data) and not self._throttled:
             self._throttled = True
             self._socket.set_throttled(throttled=True)
         self.is_paused = True
-        await asyncio.sleep(pause)
-        while queue.is_full and not self._socket.closing:  # noqa: ASYNC110 - the worker's thread makes room
-            await asyncio.sleep(_FULL_POLL_SECONDS)
+        # The pause gets shorter as the queue empties.
+        began = time.monotonic()
+        await asyncio.sleep(0)
+        while not self._socket.closing:
+            left = began + queue.throttle_seconds(data) - time.monotonic()
+            if left <= 0 and not queue.is_full:
+                break
+            await asyncio.sleep(_FULL_POLL_SECONDS if queue.is_full else min(left, _FULL_POLL_SECONDS))
         self.is_paused = False
 
     def _take_command(self, command: Command, queue: InboundQueue, now: float) -> None:

@@ -105,11 +105,24 @@ def test_half_an_hour_sent_at_once_is_heard_and_its_pings_are_answered(folder: P
     assert max(visit.memory) - min(visit.memory) < 20_000_000
 
 
+def test_a_pause_ends_when_the_queue_is_empty(folder: Path) -> None:
+    """Not when it was due: after a message of 30 s that fills the queue, that would be in two minutes."""
+    with (
+        Server(folder, {"STT_BACKEND": "mock", "STT_IN_QUEUE_SECONDS": "3"}) as server,
+        session(server.ws(codec="mulaw", sample_rate="8000")) as client,
+    ):
+        client.send(b"\xff" * 480_000, 240_000)
+        client.commit()
+        final = client.receive(100)
+
+    assert final["end_ms"] == 60_000
+
+
 @pytest.mark.parametrize(
     ("settings", "arguments"),
     [
-        ({"STT_IDLE_SECONDS": "1", "STT_MAX_SILENT_SECONDS": "1"}, ()),
-        ({}, ("--ws-ping-interval", "1", "--ws-ping-timeout", "1")),
+        ({"STT_IDLE_SECONDS": "2", "STT_MAX_SILENT_SECONDS": "2"}, ()),
+        ({}, ("--ws-ping-interval", "1", "--ws-ping-timeout", "2")),
     ],
     ids=["idle", "unanswered ping"],
 )
@@ -121,8 +134,8 @@ def test_a_client_that_is_not_read_is_not_given_up(
     with Server.with_fault(folder, "stuck", settings, arguments=arguments) as server, session(server.ws()) as client:
         sender = threading.Thread(target=client.send, args=(UTTERANCE * 40,))
         sender.start()
-        eventually(lambda: server.metric("stt_in_queue_messages") >= 3 * BYTES_PER_SECOND / MESSAGE, 30)
-        time.sleep(2.5)  # longer than the limits
+        eventually(lambda: server.metric("stt_in_queue_messages") >= 3 * BYTES_PER_SECOND / MESSAGE)
+        time.sleep(4)  # longer than the limits
         server.release()
         finals = client.finals(40)
         sender.join()
