@@ -16,7 +16,6 @@ from tests.server import ROOT
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the bench tools need Linux"),
     pytest.mark.slow,
-    pytest.mark.timeout(600),
 ]
 
 SMALL = ["--streams", "2", "--rounds", "1", "--seconds", "1", "--warm", "0.2"]

@@ -12,6 +12,7 @@ import pytest
 
 from bench.common.word_error_rate import rate, score
 from tests.audio import REFERENCES, text_of
+from tests.patience import PATIENCE_SECONDS
 from tests.server import ROOT, Server
 from tests.weights import settings_of
 
@@ -34,7 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @contextmanager
 def _client(server: Server, key: str = KEY) -> Iterator[Any]:
-    with openai.OpenAI(base_url=f"{server.http}/v1", api_key=key, max_retries=0, timeout=100) as client:
+    with openai.OpenAI(base_url=f"{server.http}/v1", api_key=key, max_retries=0, timeout=PATIENCE_SECONDS) as client:
         yield client
 
 
@@ -117,7 +118,7 @@ def test_asynchronously(server: Server) -> None:
     """The asynchronous client, plain and streamed."""
 
     async def ask() -> tuple[str, str]:
-        async with openai.AsyncOpenAI(base_url=f"{server.http}/v1", api_key=KEY, timeout=100) as client:
+        async with openai.AsyncOpenAI(base_url=f"{server.http}/v1", api_key=KEY, timeout=PATIENCE_SECONDS) as client:
             content = ("a.wav", (REFERENCES / f"{SPOKEN}.wav").read_bytes())
             plain = await client.audio.transcriptions.create(file=content, model="whisper-1")
             events = await client.audio.transcriptions.create(file=content, model="whisper-1", stream=True)

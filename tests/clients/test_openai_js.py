@@ -56,7 +56,7 @@ def _run(server: Server, folder: Path, mode: str) -> dict[str, Any]:
     arguments = [f"https://localhost:{server.port}", KEY, str(file), mode]
     command = [str(NODE), "--experimental-websocket", "client.mjs", *arguments]
     environment = os.environ | {"NODE_EXTRA_CA_CERTS": str(folder / "cert.pem")}
-    done = subprocess.run(command, cwd=FOLDER, env=environment, capture_output=True, text=True, timeout=90, check=False)
+    done = subprocess.run(command, cwd=FOLDER, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     printed: dict[str, Any] = {}
     for line in done.stdout.splitlines():

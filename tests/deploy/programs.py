@@ -14,6 +14,6 @@ FROM_NPM = Path(__file__).parent / "node_modules"
 
 def run(*command: str | Path, folder: Path = ROOT, text: str = "") -> str:
     """What a command prints, given `text` as its input; a status other than 0 fails the test."""
-    done = subprocess.run(command, check=False, cwd=folder, input=text, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, check=False, cwd=folder, input=text, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

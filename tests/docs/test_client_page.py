@@ -26,7 +26,6 @@ def test_a_program_of_the_page_prints_the_words(program: str, mock_server: Serve
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
         check=True,
     )
 

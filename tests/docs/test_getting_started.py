@@ -16,6 +16,6 @@ def test_the_python_program_prints_the_final(mock_server: Server) -> None:
     assert found is not None
     program = found[1].replace("ws://localhost:8000", f"ws://127.0.0.1:{mock_server.port}")
     command = [sys.executable, "-c", program, "references/hello.wav"]
-    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
     assert printed.splitlines()[-2:] == [f"final {text_of('hello')}", "finished "]

@@ -39,7 +39,6 @@ def _pids(printed: str) -> list[int]:
 
 @needs_haproxy
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_the_fleet_restarts_what_dies_rolls_out_and_drains(folder: Path) -> None:
     """A killed server comes back, SIGUSR1 replaces every process, and Ctrl-C ends all with the last words sent."""
     log, port = folder / "fleet.log", _five_free_ports()

@@ -48,7 +48,6 @@ def restart_all_under_streams(folder: Path, number: signal.Signals) -> str:
 
 @needs_haproxy
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
 def test_restarts_of_all_servers_cost_no_word(
     folder: Path, number: signal.Signals, capsys: pytest.CaptureFixture[str]

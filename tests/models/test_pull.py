@@ -63,7 +63,7 @@ def start(hub: Hub | None, model_dir: Path, *arguments: str, wheels: Path | None
 
 def run(hub: Hub | None, model_dir: Path, *arguments: str, wheels: Path | None = None) -> tuple[int, str, str]:
     with start(hub, model_dir, *arguments, wheels=wheels) as process:
-        out, err = process.communicate(timeout=100)
+        out, err = process.communicate()
         return process.returncode, out, err
 
 
@@ -203,7 +203,7 @@ def test_two_pulls_at_once_fetch_once(hub: Hub, tmp_path: Path) -> None:
     """The second process waits for the first and finds the model there."""
     both = [start(hub, tmp_path, "pull", NAME) for _ in range(2)]
     for process in both:
-        process.communicate(timeout=100)
+        process.communicate()
 
     assert [process.returncode for process in both] == [0, 0]
     assert len(hub.asked("model.bin")) == 1

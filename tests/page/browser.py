@@ -16,6 +16,7 @@ import httpx
 from websockets.sync.client import connect
 
 from tests.http_client import HTTP
+from tests.patience import PATIENCE_SECONDS
 from tests.server import eventually
 
 CHROMIUM = shutil.which("chromium")
@@ -79,7 +80,7 @@ class Browser:
         self._calls += 1
         self._socket.send(json.dumps({"id": self._calls, "method": method, "params": parameters}))
         while True:
-            message: dict[str, Any] = json.loads(self._socket.recv(60))
+            message: dict[str, Any] = json.loads(self._socket.recv())
             if message.get("id") == self._calls:
                 assert "error" not in message, f"{method}: {message['error']}"
                 result: dict[str, Any] = message["result"]
@@ -97,7 +98,7 @@ class Browser:
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
-    def wait_for(self, expression: str, seconds: float = 60) -> Any:  # noqa: ANN401 - whatever the expression gives
+    def wait_for(self, expression: str, seconds: float = PATIENCE_SECONDS) -> Any:  # noqa: ANN401 - whatever the expression gives
         """The expression's value once it is true."""
         deadline = time.monotonic() + seconds
         while not (value := self.evaluate(expression)):
@@ -157,6 +158,6 @@ class Browser:
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Wait for a browser that was told to close, which ends its own processes; kill one that does not."""
     try:
-        process.wait(60)
+        process.wait()
     except subprocess.TimeoutExpired:
         process.kill()

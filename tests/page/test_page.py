@@ -298,7 +298,7 @@ def axe(request: pytest.FixtureRequest) -> str:
             "--ignore-scripts",
             "axe-core@4",
         ]
-        subprocess.run(command, check=True, timeout=100)
+        subprocess.run(command, check=True)
     return source.read_text()
 
 

@@ -47,7 +47,7 @@ class RestartedServer:
 
     def restart(self, number: signal.Signals) -> None:
         self._server.signal(number)
-        self._server.process.wait(30)
+        self._server.process.wait()
         self._server.__exit__()
         self._server = self._new()
 

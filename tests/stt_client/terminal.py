@@ -16,6 +16,7 @@ from contextlib import suppress
 
 import pyte
 
+from tests.patience import PATIENCE_SECONDS
 from tests.server import ROOT
 
 COLUMNS, LINES = 200, 40
@@ -33,10 +34,8 @@ def command(*arguments: str) -> list[str]:
 
 def piped(settings: Mapping[str, str], *arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     """Run without a terminal."""
-    return subprocess.run(
-        command(*arguments), cwd=ROOT, env=environment(settings), input=given, capture_output=True, timeout=100,
-        check=False,
-    )  # fmt: skip
+    environ = environment(settings)
+    return subprocess.run(command(*arguments), cwd=ROOT, env=environ, input=given, capture_output=True, check=False)
 
 
 class Terminal:
@@ -79,7 +78,7 @@ class Terminal:
         """Type; `\\x03` is Ctrl-C."""
         os.write(self._ours, keys)
 
-    def until(self, seen: Callable[[list[str]], object], seconds: float = 60) -> list[str]:
+    def until(self, seen: Callable[[list[str]], object], seconds: float = PATIENCE_SECONDS) -> list[str]:
         """Read until the screen is as claimed; the screen."""
         deadline = time.monotonic() + seconds
         while not seen(self.lines):
@@ -87,12 +86,12 @@ class Terminal:
             assert self._read(), f"it ended: {self.lines}"
         return self.lines
 
-    def ended(self, seconds: float = 100) -> int:
+    def ended(self, seconds: float = PATIENCE_SECONDS) -> int:
         """Read until the program ends; its exit code."""
         deadline = time.monotonic() + seconds
         while self._read():
             assert time.monotonic() < deadline, self.lines
-        return self._process.wait(60)
+        return self._process.wait()
 
     def _read(self) -> bool:
         """Read what comes within a while; False: nothing will come any more."""

@@ -191,7 +191,6 @@ def test_transcribe_without_a_server_runs_the_engine_itself(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_real_words_on_the_terminal(folder: Path) -> None:
     """With real recognition: a stream's last line, and the same words by the engine in this process."""
     settings = settings_of("tiny.en")
@@ -206,7 +205,6 @@ def test_real_words_on_the_terminal(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.skipif(HUMAN is None, reason="shared speech is not here")
 def test_a_human_voice_on_the_terminal(folder: Path) -> None:
     """A recorded speech, streamed and transcribed to each format at a terminal by a real server: the same words."""

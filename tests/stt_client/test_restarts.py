@@ -14,7 +14,6 @@ from tests.stt_client.restarted_server import RECORDINGS, RestartedServer, check
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_ten_restarts_in_mid_sentence_cost_no_word(folder: Path, number: signal.Signals) -> None:
     """Each sentence in which the server restarts has one final, whole, with the number and times of the stream."""

@@ -12,7 +12,6 @@ from tests.stt_client.restarted_server import RestartedServer, check, converse, 
 from tests.weights import settings_of
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize(
     "restarts", [pytest.param(2, marks=pytest.mark.slow), pytest.param(10, marks=pytest.mark.soak)]

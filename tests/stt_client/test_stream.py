@@ -27,6 +27,7 @@ from stt_client import (
 )
 from tests.audio import reference, silence, text_of
 from tests.certificate import certificate
+from tests.patience import PATIENCE_SECONDS
 from tests.server import Server, eventually, free_port
 from tests.stt_client.scripted_server import Scripted, Step, scripted
 
@@ -109,7 +110,7 @@ def test_a_provisional_final_comes_before_the_error(folder: Path) -> None:
         stream.send(reference("hello")[:48_000])
         assert isinstance(next(stream), Partial)
         server.signal(signal.SIGTERM)
-        server.process.wait(30)
+        server.process.wait()
         events: list[Event] = []
         with pytest.raises(SttError):
             events.extend(iter(stream))
@@ -179,7 +180,7 @@ def test_a_stream_that_is_left_ends_its_threads(mock_server: Server) -> None:
         mine = [thread for thread in threading.enumerate() if thread.name.startswith("stt ")]
         assert mine
     for thread in mine:
-        thread.join(10)
+        thread.join(PATIENCE_SECONDS)
 
     assert not [thread for thread in mine if thread.is_alive()]
 
@@ -220,10 +221,10 @@ def test_commits_are_answered_and_a_finished_stream_takes_no_more(mock_server: S
 @pytest.mark.slow
 def test_a_silent_stream_says_that_it_is_there(folder: Path) -> None:
     """A stream that sends nothing outlives the server's idle limit."""
-    with Server(folder, {"STT_BACKEND": "mock", "STT_IDLE_SECONDS": "1"}) as server:
+    with Server(folder, {"STT_BACKEND": "mock", "STT_IDLE_SECONDS": "2"}) as server:
         with Client(server.http).stream(keepalive_seconds=0.2) as stream:
             stream.send(silence(100))
-            threading.Event().wait(2.5)
+            threading.Event().wait(4)
             stream.send(reference("hello") + silence(800))
             events = [stream.close()]
 

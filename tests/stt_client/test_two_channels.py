@@ -89,7 +89,6 @@ def test_a_file_of_one_channel_is_not_split(mock_server: Server) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(200)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_restarts_in_the_midst_of_two_speakers_cost_no_word(folder: Path, number: signal.Signals) -> None:
     """Each sentence of each channel has one final, though the server restarts while both speak, and while one does."""

@@ -16,6 +16,7 @@ import pytest
 
 from stt_client import Client, Progress, RequestRefused, ServerUnreachable, SttError, Transcript
 from tests.audio import reference, text_of
+from tests.patience import PATIENCE_SECONDS
 from tests.protocol.audio_files import wav
 from tests.server import Server
 
@@ -54,7 +55,7 @@ def scripted_http(*answers: bytes) -> Iterator[tuple[str, list[bytes]]]:
         thread = threading.Thread(target=serve, args=(listener,), daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}", requests
-        thread.join(20)
+        thread.join(PATIENCE_SECONDS)
         assert not thread.is_alive()
 
 

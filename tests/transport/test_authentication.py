@@ -12,11 +12,10 @@ from typing import Any
 import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
 
 from tests.audio import REFERENCES, reference, text_of
 from tests.certificate import certificate
-from tests.client import Client, refused
+from tests.client import Client, connect, refused
 from tests.http_client import HTTP
 from tests.server import Server, eventually
 from transport.api_keys import Keyring, KeysRefused
@@ -158,7 +157,7 @@ def test_a_token_stands_for_its_key(locked_server: Server) -> None:
 
     assert answer.headers["cache-control"] == "no-store"
     assert HTTP.post(url, headers=_bearer(token)).status_code == 403
-    with connect(locked_server.ws(), subprotocols=["stt", f"stt-token.{token}"]):  # type: ignore[list-item] # str is fine
+    with connect(locked_server.ws(), subprotocols=["stt", f"stt-token.{token}"]):
         assert locked_server.metric('stt_key_sessions{key="web"}') >= 1
     assert HTTP.post(url, headers=_bearer(WEB), json={"seconds": 5}).status_code == 422
 
@@ -285,7 +284,7 @@ def test_keys_that_cannot_be_used_are_refused(keys: str, reason: str | None) -> 
 def test_a_refused_start_does_not_show_the_keys(folder: Path) -> None:
     """One sentence that names the setting."""
     with Server(folder, KEYS | {"STT_API_KEYS": "phone=too-short-key"}, script=True, wait=False) as server:
-        status = server.process.wait(60)
+        status = server.process.wait()
         written = server.output()
     assert (status, written.count("\n")) == (1, 1)
     assert written.startswith("STT_API_KEYS=*** cannot be used: the key of phone needs")
@@ -337,7 +336,7 @@ def test_tls_that_cannot_be_used_is_refused(folder: Path, broken: str) -> None:
         (folder / "other").mkdir()
         settings["STT_TLS_KEY"] = str(certificate(folder / "other")[1])
     with Server(folder, settings, script=True, wait=False) as server:
-        status = server.process.wait(60)
+        status = server.process.wait()
         written = server.output()
     assert (status, written.count("\n")) == (1, 1)
     assert written.startswith("STT_TLS_CERT")

@@ -32,7 +32,7 @@ def _events(text: str) -> list[dict[str, Any]]:
 
 
 def _post(server: Server, path: str, content: bytes = HELLO, **data: Any) -> httpx.Response:  # noqa: ANN401 - form fields
-    return HTTP.post(f"{server.http}{path}", files={"file": ("a.wav", content)}, data=data, timeout=30)
+    return HTTP.post(f"{server.http}{path}", files={"file": ("a.wav", content)}, data=data)
 
 
 def test_segments_and_progress_come_as_events(mock_server: Server) -> None:
@@ -59,7 +59,7 @@ def test_events_come_while_the_file_is_decoded(folder: Path) -> None:
     with Server(folder, {"STT_BACKEND": "mock", "STT_HTTP_CONCURRENCY": "1"}) as server:
         url = f"{server.http}/v1/audio/transcriptions"
         files = {"file": ("a.wav", _wav(pcm))}
-        with HTTP.stream("POST", url, files=files, data={"stream": "true"}, timeout=30) as answer:
+        with HTTP.stream("POST", url, files=files, data={"stream": "true"}) as answer:
             lines = answer.iter_lines()
             first = _events(next(lines))[0]
             in_work = server.metric("stt_http_requests_in_progress")

@@ -9,10 +9,10 @@ import pytest
 from starlette.datastructures import Headers
 from starlette.types import Scope
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
 from websockets.typing import Origin
 
 from config import Settings
+from tests.client import connect
 from tests.http_client import HTTP
 from tests.server import Server
 from transport.forwarded import TrustedProxies

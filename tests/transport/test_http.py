@@ -17,6 +17,7 @@ import soundfile
 from protocol.pcm import to_signal
 from tests.audio import REFERENCES, reference, silence, text_of
 from tests.http_client import HTTP
+from tests.patience import PATIENCE_SECONDS
 from tests.processes import runs
 from tests.server import Server, eventually
 
@@ -24,7 +25,7 @@ SENTENCES = sorted(path.stem for path in REFERENCES.glob("*.wav"))
 
 
 def _post(server: Server, content: bytes, query: str = "", name: str = "a.wav") -> httpx.Response:
-    return HTTP.post(f"{server.http}/v1/stt/transcribe{query}", files={"file": (name, content)}, timeout=30)
+    return HTTP.post(f"{server.http}/v1/stt/transcribe{query}", files={"file": (name, content)})
 
 
 def _wav(name: str = "hello") -> bytes:
@@ -206,7 +207,7 @@ def test_limits_of_size_and_length(folder: Path) -> None:
 def _stream(server: Server, chunks: int) -> bytes:
     """Upload 1 KB chunks without a Content-Length; the answer's bytes, read as soon as they come."""
     with socket.create_connection(("127.0.0.1", server.port)) as raw:
-        raw.settimeout(10)
+        raw.settimeout(PATIENCE_SECONDS)
         raw.sendall(
             b"POST /v1/stt/transcribe HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
             b"Content-Type: multipart/form-data; boundary=x\r\n\r\n"
@@ -229,7 +230,7 @@ def test_beyond_the_limit_requests_are_told_when_to_come_back(folder: Path) -> N
         eventually(lambda: server.metric("stt_http_requests_in_progress") == 1)
         refused = _post(server, _wav())
         server.release()
-        first.join(20)
+        first.join()
         again = _post(server, _wav())
 
     assert refused.status_code == 503
@@ -303,7 +304,7 @@ def test_a_crash_of_the_decoder_is_the_file_s_alone(folder: Path) -> None:
         eventually(lambda: server.metric("stt_http_requests_in_progress") == 1)
         os.kill(process, signal.SIGKILL)
         server.release()
-        upload.join(20)
+        upload.join()
         again = _post(server, _wav())
         assert server.answers() == 200
     assert (answers[0].status_code, again.status_code) == (422, 200)
@@ -318,5 +319,5 @@ def test_decoding_processes_end_with_the_server(folder: Path, number: signal.Sig
         assert _post(server, _wav()).status_code == 200
         (process,) = server.processes()
         server.signal(number)
-        server.process.wait(60)
+        server.process.wait()
         eventually(lambda: not runs(process))

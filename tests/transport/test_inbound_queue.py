@@ -16,6 +16,7 @@ from observability.connection_telemetry import ConnectionTelemetry
 from observability.metrics import Metrics
 from protocol.errors import BadRequest, ServerOverloaded
 from protocol.events import Commit
+from tests.patience import PATIENCE_SECONDS
 from tests.server import eventually
 from transport import worker_scheduler
 from transport.inbound_queue import InboundQueue
@@ -66,7 +67,7 @@ async def waiting(queue: InboundQueue, seconds: float, decision: int, end: int =
 
 
 async def ends(thread: threading.Thread) -> None:
-    await asyncio.to_thread(thread.join, 10)
+    await asyncio.to_thread(thread.join, PATIENCE_SECONDS)
     assert not thread.is_alive()
 
 

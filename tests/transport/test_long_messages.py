@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 from protocol.openai_realtime import MAX_MESSAGE_BYTES
-from tests.client import session
+from tests.client import connect, session
 from tests.server import Server, eventually
 from transport.websocket_protocol import MAX_FRAME_BYTES
 
@@ -33,7 +33,7 @@ def _url(server: Server) -> str:
 
 def _committed(socket: ClientConnection) -> bool:
     socket.send('{"type": "input_audio_buffer.commit"}')
-    while not (event := json.loads(socket.recv(60)))["type"].endswith(("completed", "error")):
+    while not (event := json.loads(socket.recv()))["type"].endswith(("completed", "error")):
         pass
     return bool(event["type"].endswith("completed"))
 
@@ -53,7 +53,7 @@ def test_the_longest_message_is_taken(mock_server: Server, fragments: int) -> No
 def _close_code(socket: ClientConnection) -> int | None:
     with suppress(ConnectionClosed):
         while True:
-            socket.recv(20)
+            socket.recv()
     return socket.close_code
 
 
@@ -81,7 +81,7 @@ def test_unfinished_messages_have_a_bound_together(folder: Path) -> None:
         with ExitStack() as stack:
             clients = [stack.enter_context(connect(_url(server), compression=None)) for _ in range(11)]
             for client in clients:
-                client.recv(10)
+                client.recv()
                 _begin_message(client, len(message))
                 with suppress(OSError):  # the last one is refused in the middle
                     client.socket.sendall(message[:-1])

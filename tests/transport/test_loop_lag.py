@@ -8,10 +8,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from websockets.sync.client import connect
 
 from tests.audio import reference, silence
-from tests.client import Client, session
+from tests.client import Client, connect, session
+from tests.patience import PATIENCE_SECONDS
 from tests.server import Server, eventually
 from transport.loop_lag import CHECK_SECONDS, WINDOW_SECONDS, LoopLag
 
@@ -50,7 +50,7 @@ def test_a_blocked_loop_hides_no_delay(folder: Path) -> None:
     """An utterance ends while the loop is blocked for 2 s: its final's `latency_ms` and the gauge have the delay."""
     with Server.with_fault(folder, "none") as server, session(server.ws()) as client:
         client.speak(silence(500) + reference("hello"))
-        with httpx.Client(base_url=server.http, timeout=30) as other:
+        with httpx.Client(base_url=server.http, timeout=PATIENCE_SECONDS) as other:
             holder = threading.Thread(target=other.get, args=("/hold-up",), kwargs={"params": {"seconds": HELD_UP}})
             holder.start()
             client.speak(silence(600))  # the endpoint comes after 500 ms

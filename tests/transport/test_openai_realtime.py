@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import soxr
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 from tests.audio import reference, silence, text_of
+from tests.client import connect
 from tests.http_client import HTTP
 from tests.server import Server
 
@@ -45,7 +46,7 @@ class Client:
     def until(self, kind: str) -> list[dict[str, Any]]:
         events: list[dict[str, Any]] = []
         while not events or events[-1]["type"] != kind:
-            events.append(json.loads(self._socket.recv(20)))
+            events.append(json.loads(self._socket.recv()))
         return events
 
 
@@ -159,8 +160,8 @@ def test_a_client_secret_opens_its_session(mock_server: Server) -> None:
     }
     secret = HTTP.post(url, json=body).json()
     subprotocols = ["realtime", f"openai-insecure-api-key.{secret['value']}"]
-    with connect(f"ws://127.0.0.1:{mock_server.port}/v1/realtime", subprotocols=subprotocols) as socket:  # type: ignore[arg-type] # str is fine
-        created = json.loads(socket.recv(10))
+    with connect(f"ws://127.0.0.1:{mock_server.port}/v1/realtime", subprotocols=subprotocols) as socket:
+        created = json.loads(socket.recv())
         chosen = socket.subprotocol
 
     assert secret["value"].startswith("ek_")

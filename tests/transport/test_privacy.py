@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from websockets.sync.client import connect
 
 from tests.audio import REFERENCES, reference, text_of
-from tests.client import Client
+from tests.client import Client, connect
 from tests.http_client import HTTP
 from tests.server import Server
 
@@ -47,7 +46,7 @@ def _converse(server: Server) -> str:
     url = server.ws(call_id="call-7", hotwords=HOTWORD, ticket="SECRET-QUERY")
     headers = {"Authorization": "Bearer SECRET-TOKEN", "Cookie": "session=SECRET-COOKIE"}
     subprotocols = ["openai-insecure-api-key.SECRET-KEY", "realtime"]
-    with connect(url, additional_headers=headers, subprotocols=subprotocols, compression=None) as socket:  # type: ignore[arg-type]
+    with connect(url, additional_headers=headers, subprotocols=subprotocols, compression=None) as socket:
         client = Client(socket)
         client.send(reference("weather"), 3200)
         client.commit()

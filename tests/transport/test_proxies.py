@@ -21,6 +21,7 @@ from tests.audio import reference, silence, text_of
 from tests.certificate import certificate
 from tests.client import Client
 from tests.nginx import nginx_command
+from tests.patience import PATIENCE_SECONDS
 from tests.programs import program
 from tests.protocol.audio_files import wav
 from tests.server import ROOT, Server, eventually, free_port
@@ -142,9 +143,9 @@ def test_uploads_go_through(address: Address) -> None:
     pcm = reference("weather") + silence(1_000)
     content = wav(np.frombuffer(pcm * 30, "<i2"))
     url = f"{address.origin}/v1/stt/transcribe"
-    answer = httpx.post(url, files={"file": content}, verify=address.trust, timeout=100)
+    answer = httpx.post(url, files={"file": content}, verify=address.trust, timeout=PATIENCE_SECONDS)
     with httpx.stream(
-        "POST", f"{url}?stream=true", files={"file": content}, verify=address.trust, timeout=100
+        "POST", f"{url}?stream=true", files={"file": content}, verify=address.trust, timeout=PATIENCE_SECONDS
     ) as stream:
         segments = [line for line in stream.iter_lines() if '"type":"segment"' in line.replace(" ", "")]
 

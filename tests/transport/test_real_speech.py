@@ -163,7 +163,7 @@ def test_partials_appear_while_people_speak(server: Server) -> None:
 @pytest.mark.parametrize("language", ["de", "zh-CN"])
 def test_other_languages_are_refused_by_name(server: Server, language: str) -> None:
     """A language that is not English gets 1008 and 422 with its name."""
-    uploaded = HTTP.post(f"{server.http}/v1/stt/transcribe?language={language}", files={"file": b"RIFF"}, timeout=30)
+    uploaded = HTTP.post(f"{server.http}/v1/stt/transcribe?language={language}", files={"file": b"RIFF"})
     with conversation(server.ws(language=language)) as client:
         (error,), code = client.rest()
 
@@ -185,7 +185,7 @@ def test_real_speech_is_recognised(server: Server) -> None:
 
 
 def _upload(server: Server, path: Path) -> str:
-    answer = HTTP.post(f"{server.http}/v1/stt/transcribe?language=en-US", files={"file": path.read_bytes()}, timeout=60)
+    answer = HTTP.post(f"{server.http}/v1/stt/transcribe?language=en-US", files={"file": path.read_bytes()})
     text: str = answer.json()["text"]
     return text
 

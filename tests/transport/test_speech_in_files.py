@@ -60,7 +60,6 @@ def words_of(server: Server, form: Format, samples: Samples) -> str:
     answer = HTTP.post(
         f"{server.http}/v1/stt/transcribe?language=en",
         files={"file": (form.file_name, form.encoded(samples))},
-        timeout=100,
     )
     assert answer.status_code == 200, answer.text
     assert answer.json()["warnings"] == []

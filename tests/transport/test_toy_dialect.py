@@ -7,14 +7,13 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
 
 from app import DIALECTS, create_app
 from protocol.dialect import Close, Handshake, HttpRefusal, ServerInfo, SessionOptions, json_refusal
 from protocol.errors import ServiceError
 from protocol.events import Audio, Command, Commit, Event, Final, Finish, Finished, Hypothesis
 from tests.audio import reference, text_of
-from tests.client import refused
+from tests.client import connect, refused
 from tests.server import Server
 
 
@@ -72,9 +71,9 @@ def test_a_dialect_is_one_module_and_one_line(folder: Path) -> None:
     with Server(folder, {"STT_BACKEND": "mock"}, module="tests.transport.test_toy_dialect:build") as server:
         url = f"ws://127.0.0.1:{server.port}/toy"
         refusal = refused(url)
-        with connect(f"{url}?please", subprotocols=["other", "toy"]) as socket:  # type: ignore[list-item] # str is fine
+        with connect(f"{url}?please", subprotocols=["other", "toy"]) as socket:
             assert socket.subprotocol == "toy"
-            assert socket.recv(10) == "HELLO mock"
+            assert socket.recv() == "HELLO mock"
             for first in range(0, len(reference("hello")), 3200):
                 socket.send(reference("hello")[first : first + 3200])
             socket.send("whatever")
@@ -83,12 +82,12 @@ def test_a_dialect_is_one_module_and_one_line(folder: Path) -> None:
             lines = [*socket]
             code = socket.close_code
         with connect(f"{url}?please") as socket:
-            socket.recv(10)
+            socket.recv()
             socket.send(bytes(100_001))
-            assert socket.recv(10) == "OOPS a message may have at most 100000 bytes"
+            assert socket.recv() == "OOPS a message may have at most 100000 bytes"
             closed = None
             try:
-                socket.recv(10)
+                socket.recv()
             except ConnectionClosed as error:
                 closed = error.rcvd
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
 
 from tests.audio import reference, silence
-from tests.client import deaf_client
+from tests.client import connect, deaf_client
 from tests.server import Server, eventually
 
 
@@ -39,7 +38,7 @@ def test_middleware_protects_the_socket_too(folder: Path, build: str) -> None:
         with pytest.raises(InvalidStatus) as refusal, connect(server.ws()):
             pass
         with connect(server.ws(), additional_headers={"x-pass": "yes"}) as client:
-            assert "ready" in str(client.recv(10))
+            assert "ready" in str(client.recv())
         opened = server.metric("stt_connections_total")
     assert refusal.value.response.status_code == 403
     assert opened == 1

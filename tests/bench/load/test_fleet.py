@@ -15,7 +15,6 @@ from tests.server import ROOT
 
 @needs_haproxy
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_the_report_has_gaps_places_and_the_cost_of_the_proxy(tmp_path: Path) -> None:
     """A few streams: all are exact, all places are taken, and the cost is told of both paths."""
     report = tmp_path / "fleet.json"
