@@ -138,14 +138,16 @@ class WhisperBackend:
 
     def _load(self, hardware: Hardware, workers: int) -> _Models:
         final = self._warm(Model(self._options.model, hardware, workers))
-        # On a CPU, separate threads, so that the operating system runs finals before partials, and both before files.
         on_cpu = hardware.device == "cpu"
-        file = final.replica(FILE_NICENESS) if on_cpu else final
+        draft = file = final
+        # On a CPU, separate threads, so that the operating system runs finals before partials, and both before files.
         if self._options.draft_model is not None:
             niceness = PARTIAL_NICENESS if on_cpu else 0
             draft = self._warm(Model(self._options.draft_model, hardware, workers, niceness=niceness))
-        else:
-            draft = final.replica(PARTIAL_NICENESS) if on_cpu else final
+        elif on_cpu:
+            draft = self._warm(final.replica(PARTIAL_NICENESS))
+        if on_cpu:
+            file = final.replica(FILE_NICENESS)  # not warmed up: that would be slow beside other programs
         return _Models(final, draft, file)
 
     def _warm(self, model: Model) -> Model:

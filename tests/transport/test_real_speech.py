@@ -149,15 +149,18 @@ def test_unpaced_audio_has_the_words_of_paced_audio(server: Server) -> None:
 
 
 def test_partials_appear_while_people_speak(server: Server) -> None:
-    """At the speed of speech the first partial comes well before the speaker is done."""
+    """The first partial comes before the speaker is done."""
+    pcm = reference("wind")
     with session(server.ws()) as client:
-        client.speak(reference("wind"))
+        client.command("configure", endpointing=False)
+        client.speak(pcm[: len(pcm) // 2])
+        partial = client.until("partial")[-1]
+        client.speak(pcm[len(pcm) // 2 :])
         client.commit()
-        *partials, final = client.until("final")
+        final = client.until("final")[-1]
 
-    assert len(partials) >= 2
-    assert final["created_at"] - partials[0]["created_at"] > 1
     assert score(text_of("wind"), final["text"]).errors <= 2
+    assert partial["text"].split()[0].lower() == final["text"].split()[0].lower()
 
 
 @pytest.mark.parametrize("language", ["de", "zh-CN"])
