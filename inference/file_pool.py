@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -24,6 +24,8 @@ from protocol.events import WarningCode
 from protocol.file_audio import AudioRejected, AudioTooLong, AudioWarning
 
 _ROOT = Path(__file__).parents[1]
+_CHECK_SECONDS = 0.1
+"""How long a reader waits for its process before it asks again whether to give up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +59,13 @@ class FilePool:
         self._workers: set[_Worker] = set()
         self._closed = False
 
-    def read(self, file: BinaryIO, request: FileRequest) -> Generator[Piece | Progress | FileEnded, None, None]:
+    def read(
+        self, file: BinaryIO, request: FileRequest, check: Callable[[], None] = lambda: None
+    ) -> Generator[Piece | Progress | FileEnded, None, None]:
         """Decode and cut a file in a process of the pool.
 
         Blocks the calling thread; the pipe bounds what is read ahead. Closing the generator before its end ends the
-        process.
+        process. `check` is called while the process takes its time, and raises to give up.
 
         Raises:
             AudioRejected: the file gives no audio, or its process died of it.
@@ -70,7 +74,7 @@ class FilePool:
         worker = self._take()
         done = False
         try:
-            yield from worker.read(file, request)
+            yield from worker.read(file, request, check)
             done = True
         except (AudioRejected, AudioTooLong):
             done = worker.is_alive()
@@ -133,15 +137,17 @@ class _Worker:
         self._socket = ours
         self._connection = Connection(os.dup(ours.fileno()))
 
-    def read(self, file: BinaryIO, request: FileRequest) -> Generator[Piece | Progress | FileEnded, None, None]:
+    def read(
+        self, file: BinaryIO, request: FileRequest, check: Callable[[], None]
+    ) -> Generator[Piece | Progress | FileEnded, None, None]:
         with _on_disk_or_in_memory(file) as passed:
             socket.send_fds(self._socket, [b"f"], [passed.fileno()])
         self._connection.send_bytes(json.dumps(asdict(request)).encode())
         while True:
-            message: dict[str, Any] = json.loads(self._connection.recv_bytes())
+            message: dict[str, Any] = json.loads(self._receive(check))
             match message.pop("kind"):
                 case "piece":
-                    audio = np.frombuffer(self._connection.recv_bytes(), np.float32)
+                    audio = np.frombuffer(self._receive(check), np.float32)
                     yield Piece(**message, audio=audio)
                 case "progress":
                     yield Progress(**message)
@@ -154,6 +160,11 @@ class _Worker:
                     warnings = [AudioWarning(WarningCode(each["code"]), each["message"]) for each in told]
                     yield FileEnded(Segmented(**message), warnings)
                     return
+
+    def _receive(self, check: Callable[[], None]) -> bytes:
+        while not self._connection.poll(_CHECK_SECONDS):
+            check()
+        return self._connection.recv_bytes()
 
     def is_alive(self) -> bool:
         return self._process.poll() is None

@@ -236,23 +236,23 @@ class Admission:
     async def drain(self, seconds: float) -> None:
         """Admit nothing more. Let sessions send their last finals, and requests finish, within `seconds`.
 
-        What has not ended `DRAIN_RESERVE_SECONDS` before is told to, and always has that long to answer.
+        What has not ended `DRAIN_RESERVE_SECONDS` before is told to end, and then has that long to answer, also where
+        this process is so short of CPU that the time is over by then.
         """
         self._draining = True
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
         reserve = min(DRAIN_RESERVE_SECONDS, seconds / 2)
+        deadline = loop.time() + seconds - reserve
         for _ in range(_READ_ITERATIONS):
             await asyncio.sleep(0)
         for session in list(self._sessions):
             session.drain()
-        if not await self._wait_until_empty(deadline - reserve):
+        if not await self._wait_until_empty(deadline):
             for session in list(self._sessions):
                 session.finish_now()
             for request in self._requests:
                 request.cancel()
-            # On a machine so busy that this comes late, they still get the reserve to answer in.
-            await self._wait_until_empty(max(deadline, loop.time() + reserve))
+            await self._wait_until_empty(loop.time() + reserve)
 
     async def _wait_until_empty(self, deadline: float) -> bool:
         try:

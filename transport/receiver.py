@@ -27,7 +27,7 @@ from transport.websocket_protocol import MAX_CONTROL_FRAMES, SpeechWebSocketProt
 
 MAX_UNKNOWN_MESSAGES = 200
 """Messages that the dialect does not know, allowed in a second. Gateways that wrap audio in text send 50."""
-_FULL_POLL_SECONDS = 0.05
+_THROTTLE_POLL_SECONDS = 0.05
 """Interval at which the queue of a throttled client is checked for room, and the client for having gone."""
 
 
@@ -221,7 +221,7 @@ class Receiver:
             left = began + queue.throttle_seconds(data) - time.monotonic()
             if left <= 0 and not queue.is_full:
                 break
-            await asyncio.sleep(_FULL_POLL_SECONDS if queue.is_full else min(left, _FULL_POLL_SECONDS))
+            await asyncio.sleep(_THROTTLE_POLL_SECONDS if queue.is_full else min(left, _THROTTLE_POLL_SECONDS))
         self.is_paused = False
 
     def _take_command(self, command: Command, queue: InboundQueue, now: float) -> None:

@@ -29,8 +29,8 @@ from protocol.errors import (
     ServiceError,
 )
 from protocol.file_audio import AudioRejected, AudioTooLong
-from protocol.file_dialect import FileDialect, FileOptions, FileProgress, FileTranscript, NewFileDialect
-from protocol.http_messages import CONNECTION_ID_HEADER, Segment
+from protocol.file_dialect import FileDialect, FileOptions, FileProgress, FileSegment, FileTranscript, NewFileDialect
+from protocol.http_messages import CONNECTION_ID_HEADER
 from protocol.languages import primary_subtag
 from transport.api_keys import caller_of
 from transport.app_context import AppContext
@@ -51,7 +51,7 @@ _KEEP_ALIVE_SECONDS = 15.0
 
 _SENT = Response()
 """Placeholder for an answer that was sent already."""
-_Report = Callable[[Segment | FileProgress], None]
+_Report = Callable[[FileSegment | FileProgress], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +172,7 @@ class Transcriber:
             language=decoded.language or work.options.language,
             warnings=decoded.warnings,
             latency_ms=round((time.monotonic() - uploaded) * 1000),
+            channels=decoded.channels,
         )
         work.exchange.log.info("transcription_done", audio_ms=transcript.duration_ms, latency_ms=transcript.latency_ms)
         return transcript
@@ -220,7 +221,7 @@ class Transcriber:
             live=False,
         )
         try:
-            with closing(self._files.read(work.upload.file, request)) as pieces:
+            with closing(self._files.read(work.upload.file, request, work.cancellation.check)) as pieces:
                 return transcribe(
                     pieces, lambda: backend.stream(options), backend.batch_width, work.cancellation, report
                 )
@@ -236,17 +237,17 @@ class _Reports:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         # Unbounded, but never larger than the transcript, which is in memory anyway.
-        self._queue: asyncio.Queue[Segment | FileProgress | None] = asyncio.Queue()
+        self._queue: asyncio.Queue[FileSegment | FileProgress | None] = asyncio.Queue()
         self.ended = False
         """Whether all reports were taken, and no more will come."""
 
-    def put(self, event: Segment | FileProgress) -> None:
+    def put(self, event: FileSegment | FileProgress) -> None:
         self._loop.call_soon_threadsafe(self._queue.put_nowait, event)
 
     def end(self) -> None:
         self._queue.put_nowait(None)
 
-    async def next(self, seconds: float) -> Segment | FileProgress | None:
+    async def next(self, seconds: float) -> FileSegment | FileProgress | None:
         """The next report; None: there was none for `seconds`, or `ended`."""
         try:
             async with asyncio.timeout(seconds):
