@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from transport.forwarded import TrustedProxies
 from transport.gc_policy import GcPolicy
 from transport.http_common import Cors, with_prefix, with_request_id
 from transport.loop_lag import LoopLag
+from transport.refusals import refusal_at
 from transport.routes import add_routes
 from transport.shutdown import GracefulShutdown
 from transport.transcriber import STATUSES, Transcriber
@@ -207,11 +209,12 @@ class _Application(FastAPI):
         context: AppContext = self.state.context
         scope = with_prefix(self.state.trusted_proxies.original(scope), self.state.path_prefix)
         if scope["type"] == "http":
-            serve: ASGIApp = Cors(Authentication(super().__call__, context), context.check_origin)
+            serve: ASGIApp = Cors(Authentication(super().__call__, context, refusal_at), context.check_origin)
             send = with_request_id(scope, send)
         else:
             scope["app"] = self
-            serve = Authentication(super().__call__ if self._has_middleware else self.websockets, context)
+            inner = super().__call__ if self._has_middleware else self.websockets
+            serve = Authentication(inner, context, partial(self.websockets.refusal, context))
         try:
             await serve(scope, receive, send)
         finally:

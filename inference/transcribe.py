@@ -12,11 +12,9 @@ from backends.base import ASRResult, ASRStream
 from inference.file_pieces import Piece, Progress, Segmented
 from inference.file_pool import FileEnded
 from inference.utterance_pipeline import shifted_words
-from protocol.events import WarningCode
-from protocol.file_dialect import FileProgress
-from protocol.http_messages import Segment, WarningItem
+from protocol import events
+from protocol.file_dialect import FileProgress, FileSegment
 from protocol.pcm import ms
-from protocol.timed_word import timed_words
 
 
 class Cancelled(Exception):
@@ -43,12 +41,14 @@ class CancellationToken:
 class DecodedFile:
     """The result of a file."""
 
-    segments: list[Segment]
+    segments: list[FileSegment]
     duration_ms: int
     language: str | None
     """The most frequent language among the segments; None if the engine cannot tell."""
     inference_seconds: float
-    warnings: list[WarningItem] = field(default_factory=list)
+    warnings: list[events.Warning] = field(default_factory=list)
+    channels: int = 1
+    """Channels that were transcribed apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def transcribe(
     open_stream: Callable[[], ASRStream],
     width: int,
     cancellation: CancellationToken,
-    report: Callable[[Segment | FileProgress], None] = lambda _: None,
+    report: Callable[[FileSegment | FileProgress], None] = lambda _: None,
 ) -> DecodedFile:
     """Decode the pieces of a file, at most `width` at once.
 
@@ -78,7 +78,7 @@ def transcribe(
         Whatever `pieces` raises.
     """
     work: deque[_Decoding] = deque()
-    done: list[tuple[Segment, ASRResult]] = []
+    done: list[tuple[FileSegment, ASRResult]] = []
     ended = FileEnded(Segmented(0, 0, 0.0), [])
 
     def collect(most: int) -> None:
@@ -102,7 +102,7 @@ def transcribe(
     finally:
         for decoding in work:
             decoding.stream.cancel()
-    return _assemble(done, ended, split=ended.segmented.channels > 1)
+    return _assemble(done, ended)
 
 
 def _begin(piece: Piece, stream: ASRStream) -> _Decoding:
@@ -117,27 +117,25 @@ def _wait_until_at_most(work: Collection[_Decoding], most: int, cancellation: Ca
         wait(decoding, timeout=0.1, return_when=FIRST_COMPLETED)
 
 
-def _collect(decoding: _Decoding) -> tuple[Segment, ASRResult]:
+def _collect(decoding: _Decoding) -> tuple[FileSegment, ASRResult]:
     """The result of a decoded piece, without its audio and stream."""
     piece = decoding.piece
     try:
         result = decoding.result.result()
     except CancelledError as error:
         raise Cancelled from error
-    segment = Segment(
+    segment = FileSegment(
         start_ms=ms(piece.voiced_start),
         end_ms=ms(piece.voiced_end),
         text=result.text,
-        words=timed_words(shifted_words(result, ms(piece.start))),
+        words=shifted_words(result, ms(piece.start)),
         channel=piece.channel,
     )
     return segment, result
 
 
-def _assemble(done: list[tuple[Segment, ASRResult]], ended: FileEnded, *, split: bool) -> DecodedFile:
-    segments = [
-        segment if split else segment.model_copy(update={"channel": None}) for segment, _ in done if segment.text
-    ]
+def _assemble(done: list[tuple[FileSegment, ASRResult]], ended: FileEnded) -> DecodedFile:
+    segments = [segment for segment, _ in done if segment.text]
     segments.sort(key=lambda segment: segment.start_ms)
     languages = Counter(result.language for _, result in done if result.text and result.language)
     return DecodedFile(
@@ -145,14 +143,15 @@ def _assemble(done: list[tuple[Segment, ASRResult]], ended: FileEnded, *, split:
         duration_ms=ms(ended.segmented.samples),
         language=languages.most_common(1)[0][0] if languages else None,
         inference_seconds=sum(result.inference_seconds for _, result in done),
+        channels=max(1, ended.segmented.channels),
         warnings=_warnings(ended, spoken=bool(done)),
     )
 
 
-def _warnings(ended: FileEnded, *, spoken: bool) -> list[WarningItem]:
-    found = [WarningItem(code=each.code, message=each.message) for each in ended.warnings]
+def _warnings(ended: FileEnded, *, spoken: bool) -> list[events.Warning]:
+    found = [events.Warning(each.code, each.message) for each in ended.warnings]
     if not spoken:
-        found.append(WarningItem(code=WarningCode.NO_SPEECH, message=_no_speech(ended.segmented)))
+        found.append(events.Warning(events.WarningCode.NO_SPEECH, _no_speech(ended.segmented)))
     return found
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from urllib.parse import parse_qsl
 
 KEY_SUBPROTOCOLS = ("openai-insecure-api-key.", "stt-token.")
-"""Prefixes of subprotocols that carry a key: browsers cannot set headers on a WebSocket."""
+"""Prefixes of subprotocols that carry a key, in lower case: browsers cannot set headers on a WebSocket."""
 KEY_FOLLOWS = frozenset({"token", "bearer"})
 """Subprotocols after which a key follows as the next one."""
 _SCHEMES = frozenset({"bearer", "token"})
@@ -29,10 +29,14 @@ def presented_keys(authorization: str, query: str, subprotocols: Sequence[str], 
     return tuple(filter(None, keys))
 
 
-def carries_key(subprotocols: Sequence[str], index: int) -> bool:
-    """Whether the subprotocol at `index` is or holds a key, so that it must not be chosen."""
+def without_keys(subprotocols: Sequence[str]) -> list[str]:
+    """The subprotocols that neither are nor hold a key, so that one of them may be chosen."""
+    return [each for index, each in enumerate(subprotocols) if not _carries_key(subprotocols, index)]
+
+
+def _carries_key(subprotocols: Sequence[str], index: int) -> bool:
     follows = index > 0 and subprotocols[index - 1].lower() in KEY_FOLLOWS
-    return follows or subprotocols[index].startswith(KEY_SUBPROTOCOLS)
+    return follows or subprotocols[index].lower().startswith(KEY_SUBPROTOCOLS)
 
 
 def _authorization_keys(header: str) -> Sequence[str]:
@@ -55,8 +59,7 @@ def _basic_keys(value: str) -> Sequence[str]:
 def _subprotocol_keys(subprotocols: Sequence[str]) -> Sequence[str]:
     keys = []
     for index, each in enumerate(subprotocols):
-        if not carries_key(subprotocols, index):
-            continue
-        prefix = next((prefix for prefix in KEY_SUBPROTOCOLS if each.startswith(prefix)), "")
-        keys.append(each.removeprefix(prefix))
+        if _carries_key(subprotocols, index):
+            prefix = next((prefix for prefix in KEY_SUBPROTOCOLS if each.lower().startswith(prefix)), "")
+            keys.append(each[len(prefix) :])
     return keys

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from protocol.credentials import carries_key
 from protocol.errors import KeyLimitReached, ServerBusy, ServiceError, Unauthorized
 from protocol.events import Audio, Command, Event
 from protocol.http_messages import RETRY_AFTER_SECONDS, HttpError
@@ -128,11 +127,17 @@ class Dialect(Protocol):
         ...
 
     def refusal(self, error: ServiceError) -> HttpRefusal:
-        """The answer if the server refuses the handshake: a foreign origin, a full server, a drain."""
+        """The answer if the server refuses the handshake: a wrong key, a foreign origin, a full server, a drain.
+
+        It may be asked without `open`.
+        """
         ...
 
     def subprotocol(self, offered: Sequence[str]) -> str | None:
-        """Choose one of the WebSocket subprotocols that the client offered."""
+        """Choose one of the WebSocket subprotocols that the client offered; None: the first of them.
+
+        `offered` has none that carries a key. A browser fails if none of its offers is chosen.
+        """
         ...
 
     def hello(self, now: float) -> Sequence[OutboundMessage]:
@@ -175,8 +180,3 @@ def refusal_headers(error: ServiceError) -> Mapping[str, str]:
     if error.http_status in (ServerBusy.http_status, KeyLimitReached.http_status):
         return {"retry-after": str(RETRY_AFTER_SECONDS)}
     return {"www-authenticate": "Bearer"} if isinstance(error, Unauthorized) else {}
-
-
-def first_without_key(offered: Sequence[str]) -> str | None:
-    """The first subprotocol offered that does not carry a key: a browser fails if none of its offers is chosen."""
-    return next((each for index, each in enumerate(offered) if not carries_key(offered, index)), None)

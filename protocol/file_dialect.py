@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from protocol import events
 from protocol.channels import ChannelMode
 from protocol.dialect import HttpRefusal, ServerInfo
 from protocol.errors import ServiceError
-from protocol.http_messages import Segment, WarningItem
 from protocol.languages import AUTO
 from protocol.unspaced_scripts import join_texts
 
@@ -41,6 +41,20 @@ class FileOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class FileSegment:
+    """One utterance of a file."""
+
+    start_ms: int
+    """First voiced sample."""
+    end_ms: int
+    """End of the last voiced sample."""
+    text: str
+    words: tuple[events.Word, ...] | None = None
+    """Words with times; None: the engine gives none."""
+    channel: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class FileProgress:
     """How far a file has been decoded."""
 
@@ -51,13 +65,15 @@ class FileProgress:
 class FileTranscript:
     """The result of a transcription."""
 
-    segments: list[Segment]
+    segments: Sequence[FileSegment]
     duration_ms: int
     language: str
     """The most frequent language among the segments; the language asked for where the engine cannot tell."""
-    warnings: list[WarningItem]
+    warnings: Sequence[events.Warning]
     latency_ms: int
     """From the upload's last byte, in ms."""
+    channels: int = 1
+    """Channels that were transcribed apart."""
 
     @property
     def text(self) -> str:
@@ -92,7 +108,7 @@ class FileDialect(Protocol):
         """The whole answer."""
         ...
 
-    def report(self, event: Segment | FileProgress) -> Sequence[str]:
+    def report(self, event: FileSegment | FileProgress) -> Sequence[str]:
         """Data of the server-sent events that report `event`, while the file is decoded."""
         ...
 

@@ -17,7 +17,6 @@ from protocol.dialect import (
     OutboundMessage,
     ServerInfo,
     SessionOptions,
-    first_without_key,
     json_refusal,
 )
 from protocol.errors import BadRequest, CloseCode, ServiceError
@@ -75,9 +74,9 @@ class NativeDialect:
         """The body of our HTTP errors."""
         return json_refusal(error)
 
-    def subprotocol(self, offered: Sequence[str]) -> str | None:
-        """Choose any: this dialect has no subprotocol of its own."""
-        return first_without_key(offered)
+    def subprotocol(self, offered: Sequence[str]) -> str | None:  # noqa: ARG002 - any
+        """This dialect has no subprotocol of its own."""
+        return None
 
     def hello(self, now: float) -> Sequence[OutboundMessage]:
         """`ready`."""

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from protocol.channels import ChannelMode
 from protocol.dialect import HttpRefusal, ServerInfo, json_refusal
 from protocol.errors import BadRequest, ServiceError
-from protocol.file_dialect import FileOptions, FileProgress, FileTranscript, HttpAnswer
+from protocol.file_dialect import FileOptions, FileProgress, FileSegment, FileTranscript, HttpAnswer
 from protocol.http_messages import (
     ErrorEvent,
     ProgressEvent,
@@ -20,9 +20,11 @@ from protocol.http_messages import (
     TranscribeParams,
     Transcript,
     TranscriptEvent,
+    WarningItem,
 )
 from protocol.languages import require_supported
 from protocol.native_client_messages import explain
+from protocol.timed_word import timed_words
 
 
 class NativeFiles:
@@ -68,12 +70,11 @@ class NativeFiles:
         """`Transcript`."""
         return HttpAnswer(_json(Transcript(**_fields(transcript))))
 
-    def report(self, event: Segment | FileProgress) -> Sequence[str]:
+    def report(self, event: FileSegment | FileProgress) -> Sequence[str]:
         """`SegmentEvent` or `ProgressEvent`."""
         if isinstance(event, FileProgress):
             return (_json(ProgressEvent(position_ms=event.position_ms)),)
-        channel = event.channel if self._splits else None
-        return (_json(SegmentEvent(**{**dict(event), "channel": channel})),)
+        return (_json(SegmentEvent(**_segment_fields(event, split=self._splits))),)
 
     def finish(self, transcript: FileTranscript) -> Sequence[str]:
         """`TranscriptEvent`."""
@@ -85,8 +86,25 @@ class NativeFiles:
 
 
 def _fields(transcript: FileTranscript) -> dict[str, Any]:
-    names = ("text", "duration_ms", "latency_ms", "language", "segments", "warnings")
-    return {name: getattr(transcript, name) for name in names}
+    split = transcript.channels > 1
+    return {
+        "text": transcript.text,
+        "duration_ms": transcript.duration_ms,
+        "latency_ms": transcript.latency_ms,
+        "language": transcript.language,
+        "segments": [Segment(**_segment_fields(each, split=split)) for each in transcript.segments],
+        "warnings": [WarningItem(code=each.code, message=each.message) for each in transcript.warnings],
+    }
+
+
+def _segment_fields(segment: FileSegment, *, split: bool) -> dict[str, Any]:
+    return {
+        "start_ms": segment.start_ms,
+        "end_ms": segment.end_ms,
+        "text": segment.text,
+        "words": timed_words(segment.words),
+        "channel": segment.channel if split else None,
+    }
 
 
 def _json(model: BaseModel) -> str:

@@ -10,8 +10,7 @@ from typing import Any
 
 from protocol.dialect import HttpRefusal, ServerInfo
 from protocol.errors import ServiceError
-from protocol.file_dialect import FileOptions, FileProgress, FileTranscript, HttpAnswer
-from protocol.http_messages import Segment
+from protocol.file_dialect import FileOptions, FileProgress, FileSegment, FileTranscript, HttpAnswer
 from protocol.language_names import language_name
 from protocol.languages import AUTO
 from protocol.openai_errors import error_body, openai_error, openai_refusal
@@ -61,7 +60,7 @@ class OpenAiFiles:
             case "json":
                 return HttpAnswer(_json({"text": transcript.text, **_metadata(transcript)}))
 
-    def report(self, event: Segment | FileProgress) -> Sequence[str]:
+    def report(self, event: FileSegment | FileProgress) -> Sequence[str]:
         """`transcript.text.delta` for each segment."""
         if isinstance(event, FileProgress):
             return ()
@@ -125,7 +124,7 @@ def _verbose(transcript: FileTranscript, form: TranscriptionForm, task: str) -> 
     return {**answer, "usage": usage(transcript.duration_ms)}
 
 
-def _segment(number: int, segment: Segment, temperature: float) -> dict[str, Any]:
+def _segment(number: int, segment: FileSegment, temperature: float) -> dict[str, Any]:
     encoded = segment.text.encode()
     return {
         "id": number,

@@ -19,7 +19,6 @@ from protocol.dialect import (
     OutboundMessage,
     ServerInfo,
     SessionOptions,
-    first_without_key,
 )
 from protocol.errors import BadRequest, CloseCode, Idle, PayloadTooLarge, ServiceError
 from protocol.openai_audio import AudioDecoder, NotBase64
@@ -82,7 +81,7 @@ class OpenAiRealtime:
 
     def subprotocol(self, offered: Sequence[str]) -> str | None:
         """`realtime`, which browsers offer beside the subprotocol with the key."""
-        return first_without_key(offered)
+        return "realtime" if "realtime" in offered else None
 
     def hello(self, now: float) -> Sequence[OutboundMessage]:  # noqa: ARG002 - sessions do not expire
         """`session.created`, which some clients wait for."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import structlog
-from starlette._utils import get_route_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from protocol.credentials import presented_keys
+from protocol.dialect import HttpRefusal
 from protocol.errors import ServiceError
 from transport.api_keys import CALLER, Caller
 from transport.app_context import AppContext
-from transport.http_common import header
-from transport.refusals import refusal_at, refusal_response
+from transport.http_common import header, route_path
+from transport.refusals import refusal_response
 from transport.websocket import new_telemetry, refuse_handshake
 
 _PUBLIC = frozenset({"/", "/health", "/health/ready", "/health/live"})
@@ -21,12 +22,17 @@ _PUBLIC_FOLDER = "/page/"
 """Files of the page, which asks for the key."""
 
 
+Refusal = Callable[[str, ServiceError], HttpRefusal]
+
+
 class Authentication:
     """ASGI middleware: answers 401 where the key is missing or wrong, and puts the caller into the scope."""
 
-    def __init__(self, app: ASGIApp, context: AppContext) -> None:
+    def __init__(self, app: ASGIApp, context: AppContext, refusal: Refusal) -> None:
+        """`refusal` says the answer in the dialect of a path, which is without the server's prefix."""
         self._app = app
         self._context = context
+        self._refusal = refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -39,7 +45,7 @@ class Authentication:
 
     def _caller(self, scope: Scope) -> Caller:
         access = self._context.access
-        if scope["type"] == "http" and _is_public(get_route_path(scope), metrics=not access.metrics_key_required):
+        if scope["type"] == "http" and _is_public(route_path(scope), metrics=not access.metrics_key_required):
             return Caller()
         presented = presented_keys(
             header(scope, b"authorization"),
@@ -50,8 +56,8 @@ class Authentication:
         return access.keys.identify(presented, time.time())
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send, error: ServiceError) -> None:
-        path = get_route_path(scope)
-        refusal = refusal_at(path, error)
+        path = route_path(scope)
+        refusal = self._refusal(path, error)
         if scope["type"] == "websocket":
             await receive()
             await refuse_handshake(scope, send, refusal, new_telemetry(scope, self._context), error.reason)

@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Callable, Mapping
 
 import structlog
-from starlette._utils import get_route_path
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -33,12 +32,12 @@ async def report_http_exception(request: Request, error: Exception) -> Response:
     }
     structlog.get_logger().info("request_refused", status=error.status_code, method=request.method, path=path)
     message = messages.get(error.status_code, str(error.detail))
-    return error_response(get_route_path(request.scope), error.status_code, message, allowed)
+    return error_response(route_path(request.scope), error.status_code, message, allowed)
 
 
 async def report_failure(request: Request, _: Exception) -> Response:
     """Answer 500; the exception is logged by the server."""
-    return error_response(get_route_path(request.scope), 500, "internal error")
+    return error_response(route_path(request.scope), 500, "internal error")
 
 
 def upgrade_required(request: Request) -> Response:
@@ -48,7 +47,7 @@ def upgrade_required(request: Request) -> Response:
         f"{request.url.path} is a WebSocket, and the request has no Upgrade header; a proxy in between must pass it on"
     )
     headers = {"upgrade": "websocket", "connection": "upgrade"}
-    return error_response(get_route_path(request.scope), 426, message, headers)
+    return error_response(route_path(request.scope), 426, message, headers)
 
 
 def peer_address(scope: Scope) -> str:
@@ -60,6 +59,12 @@ def peer_address(scope: Scope) -> str:
 def header(scope: Scope, name: bytes) -> str:
     """A header of the request; empty without it. `name` in lower case, as all names are in ASGI."""
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
+
+
+def route_path(scope: Scope) -> str:
+    """The request's path without the prefix that a proxy, or a server around this one, has put before it."""
+    path, prefix = str(scope["path"]), str(scope.get("root_path", ""))
+    return path[len(prefix) :] if prefix and f"{path}/".startswith(f"{prefix}/") else path
 
 
 def with_prefix(scope: Scope, prefix: str) -> Scope:
@@ -104,7 +109,7 @@ class Cors:
 
 def _preflight(scope: Scope, origin: str, headers: Headers, refusal: ServiceError | None) -> Response:
     if refusal is not None:
-        return error_response(get_route_path(scope), refusal.http_status, str(refusal), {"vary": "Origin"})
+        return error_response(route_path(scope), refusal.http_status, str(refusal), {"vary": "Origin"})
     allowed = {
         "access-control-allow-origin": origin,
         "access-control-allow-methods": "GET, HEAD, POST",
@@ -117,7 +122,7 @@ def _preflight(scope: Scope, origin: str, headers: Headers, refusal: ServiceErro
 
 def with_request_id(scope: Scope, send: Send) -> Send:
     """Wrap `send` so that answers on OpenAI's paths have `x-request-id`, which OpenAI's clients show with an error."""
-    if not is_openai_path(get_route_path(scope)):
+    if not is_openai_path(route_path(scope)):
         return send
 
     async def send_with_id(message: Message) -> None:

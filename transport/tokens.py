@@ -8,12 +8,13 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from protocol.dialect import json_refusal
 from protocol.errors import BadRequest, PayloadTooLarge, ServiceError
 from protocol.http_messages import Token, TokenRequest
 from protocol.native_client_messages import explain
 from transport.api_keys import caller_of
 from transport.app_context import AppContext
-from transport.refusals import refusal_at, refusal_response
+from transport.refusals import refusal_response
 
 _MAX_BODY_BYTES = 16_384
 
@@ -25,9 +26,9 @@ async def issue_token(request: Request) -> Response:
         wanted = TokenRequest.model_validate_json(await read_body(request) or b"{}")
         token, expires = context.access.keys.issue(caller_of(request.scope), wanted.seconds, {}, time.time())
     except ValidationError as error:
-        return refusal_response(refusal_at(request.url.path, BadRequest(explain(error.errors()[0]))))
+        return refusal_response(json_refusal(BadRequest(explain(error.errors()[0]))))
     except ServiceError as error:
-        return refusal_response(refusal_at(request.url.path, error))
+        return refusal_response(json_refusal(error))
     answer = Token(token=token, expires_at=expires).model_dump()
     return JSONResponse(answer, headers={"cache-control": "no-store"})
 

@@ -6,20 +6,20 @@ another server on 503, and no library takes 4xx for a network failure.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
-from starlette._utils import get_route_path
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from observability.connection_telemetry import ConnectionTelemetry
+from protocol.credentials import without_keys
 from protocol.dialect import Dialect, Handshake, HttpRefusal, NewDialect, SessionOptions
 from protocol.errors import NotFound, RefusalReason, ServiceError
 from protocol.http_messages import CONNECTION_ID_HEADER
 from transport.api_keys import Caller, caller_of
 from transport.app_context import AppContext
 from transport.connection import Connection
-from transport.http_common import header, peer_address
+from transport.http_common import header, peer_address, route_path
 from transport.receiver import AsgiSocket
 from transport.refusals import refusal_at
 from transport.websocket_events import EXTENSION
@@ -46,10 +46,10 @@ class WebSocketEndpoint:
         await receive()
         caller = caller_of(scope)
         telemetry = new_telemetry(scope, context, caller.name)
-        path = get_route_path(scope)
+        path = route_path(scope)
         if path not in self._dialects:
             error = NotFound(f"there is no WebSocket at {scope['path']}")
-            await refuse_handshake(scope, send, refusal_at(path, error), telemetry, error.reason)
+            await refuse_handshake(scope, send, self.refusal(context, path, error), telemetry, error.reason)
             return
         request = _read(scope, telemetry.connection_id, caller)
         dialect = self._dialects[path](context.server_info())
@@ -63,10 +63,16 @@ class WebSocketEndpoint:
             with context.admission.session(connection, caller.name, _channels(opened)):
                 if isinstance(opened, HttpRefusal):
                     await refuse_handshake(scope, send, opened, telemetry, RefusalReason.BAD_REQUEST)
-                elif await _accept(send, dialect.subprotocol(_offered_subprotocols(scope)), telemetry.connection_id):
+                elif await _accept(send, _subprotocol(dialect, scope), telemetry.connection_id):
                     await connection.run(opened)
         except ServiceError as error:
             await refuse_handshake(scope, send, dialect.refusal(error), telemetry, error.reason)
+
+    def refusal(self, context: AppContext, path: str, error: ServiceError) -> HttpRefusal:
+        """The answer that refuses a handshake in the dialect of `path`, which is without the server's prefix."""
+        if path in self._dialects:
+            return self._dialects[path](context.server_info()).refusal(error)
+        return refusal_at(path, error)
 
 
 def new_telemetry(scope: Scope, context: AppContext, key: str = "") -> ConnectionTelemetry:
@@ -93,10 +99,11 @@ def _read(scope: Scope, connection_id: str, caller: Caller) -> Handshake:
     return Handshake(scope["path"], query, Headers(scope=scope), connection_id, caller.session)
 
 
-def _offered_subprotocols(scope: Scope) -> Sequence[str]:
-    """The subprotocols that the client offered, in its order. They may carry API keys: never log them."""
-    offered: Sequence[str] = scope.get("subprotocols") or ()
-    return offered
+def _subprotocol(dialect: Dialect, scope: Scope) -> str | None:
+    """The subprotocol to answer with: the dialect's choice, else the first; None: the client offered none."""
+    offered = without_keys(scope.get("subprotocols") or ())
+    chosen = dialect.subprotocol(offered)
+    return chosen if chosen in offered else next(iter(offered), None)
 
 
 async def _accept(send: Send, subprotocol: str | None, connection_id: str) -> bool:

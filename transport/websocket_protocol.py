@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence, Sized
 from typing import Any
 
 from uvicorn import Config
-from uvicorn._types import ASGIReceiveEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
@@ -100,7 +99,7 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
             self._extensions = self.scope["extensions"]
             self._extensions[EXTENSION] = self
 
-    async def receive(self) -> ASGIReceiveEvent:
+    async def receive(self) -> Any:  # noqa: ANN401 - uvicorn's type is private
         """See uvicorn, which reads the socket again as soon as the application has all messages."""
         self._waiting -= self._read_size
         self._read_size = 0

@@ -16,6 +16,7 @@ from inference.file_pool import FileEnded
 from inference.segmenter import SegmenterOptions
 from inference.transcribe import CancellationToken, Cancelled, DecodedFile, transcribe
 from protocol.events import WarningCode
+from protocol.file_dialect import FileSegment
 from protocol.pcm import Signal, to_signal
 from tests.inference.fakes import Engine, FakeStream, draw, pipeline_of
 
@@ -97,10 +98,7 @@ def test_segments() -> None:
     """Every utterance with text is a segment, timed by its voice; the length is that of the whole audio."""
     said = [ASRResult("one", "en", inference_seconds=0.5), ASRResult(""), ASRResult("three", "en", inference_seconds=1)]
     transcript = run(Answering(*said), "." * 10 + UTTERANCE * 2 + "VVV")
-    assert [segment.model_dump(exclude_none=True) for segment in transcript.segments] == [
-        {"start_ms": 200, "end_ms": 300, "text": "one"},
-        {"start_ms": 1400, "end_ms": 1460, "text": "three"},
-    ]
+    assert transcript.segments == [FileSegment(200, 300, "one"), FileSegment(1400, 1460, "three")]
     assert (transcript.duration_ms, transcript.language, transcript.inference_seconds) == (1460, "en", 1.5)
 
 

@@ -337,9 +337,16 @@ def test_an_unknown_path_is_not_found(mock_server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("offered", "chosen"), [(["a", "b"], "a"), (["openai-insecure-api-key.secret", "realtime"], "realtime")]
+    ("offered", "chosen"),
+    [
+        (["a", "b"], "a"),
+        (["openai-insecure-api-key.secret", "realtime"], "realtime"),
+        (["OpenAI-Insecure-API-Key.secret", "realtime"], "realtime"),
+        (["token", "secret"], "token"),
+        (["stt-token.secret"], None),
+    ],
 )
-def test_an_offered_subprotocol_is_answered(mock_server: Server, offered: list[str], chosen: str) -> None:
+def test_an_offered_subprotocol_is_answered(mock_server: Server, offered: list[str], chosen: str | None) -> None:
     """The first one that carries no key; a key is neither answered nor logged."""
     with connect(mock_server.ws(), subprotocols=offered) as socket:
         assert socket.subprotocol == chosen

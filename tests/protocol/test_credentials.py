@@ -6,8 +6,7 @@ import base64
 
 import pytest
 
-from protocol.credentials import presented_keys
-from protocol.dialect import first_without_key
+from protocol.credentials import presented_keys, without_keys
 
 BASIC = base64.b64encode(b"anybody:KEY").decode()
 BASIC_USER = base64.b64encode(b"KEY:").decode()
@@ -25,13 +24,15 @@ BASIC_USER = base64.b64encode(b"KEY:").decode()
         ("", ("token", "KEY")),
         ("", ("bearer", "KEY", "x-deepgram-session-id", "1")),
         ("", ("stt", "stt-token.KEY")),
+        ("", ("realtime", "OpenAI-Insecure-API-Key.KEY")),
+        ("", ("stt", "STT-Token.KEY")),
     ],
 )
 def test_a_key_is_found_wherever_clients_put_it(authorization: str, subprotocols: tuple[str, ...]) -> None:
     """Each known form gives the key, and no form is chosen as the subprotocol that carries it."""
     assert presented_keys(authorization, "", subprotocols, in_query=False) == ("KEY",)
-    assert "KEY" not in (first_without_key(subprotocols) or "")
-    assert first_without_key(subprotocols) == (subprotocols[0] if subprotocols else None)
+    assert not any("KEY" in each for each in without_keys(subprotocols))
+    assert without_keys(subprotocols)[:1] == list(subprotocols[:1])
 
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Basic !", "Basic /w==", "Digest KEY", "KEY"])

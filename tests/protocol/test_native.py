@@ -68,21 +68,6 @@ def test_wrong_parameters(query: str, reason: str) -> None:
     assert (message["type"], message["code"], message["message"], close.code) == ("error", 1008, reason, 1008)
 
 
-@pytest.mark.parametrize(
-    ("offered", "chosen"),
-    [
-        ([], None),
-        (["a", "b"], "a"),
-        (["realtime", "openai-insecure-api-key.x"], "realtime"),
-        (["openai-insecure-api-key.x", "realtime"], "realtime"),
-        (["openai-insecure-api-key.x"], None),
-    ],
-)
-def test_subprotocol(offered: list[str], chosen: str | None) -> None:
-    """The first one offered is chosen, unless it carries a key."""
-    assert opened().subprotocol(offered) == chosen
-
-
 def test_hello() -> None:
     """`ready` has every setting in effect."""
     (ready,) = map(json.loads, opened("hotwords=a&vad_silence_ms=700&events=speech").hello(1.5))

@@ -9,19 +9,18 @@ import pytest
 
 from protocol.dialect import ServerInfo
 from protocol.errors import BadRequest, InternalError, KeyLimitReached, RefusalReason, ServerBusy, Unauthorized
-from protocol.file_dialect import FileOptions, FileProgress, FileTranscript
-from protocol.http_messages import Segment
+from protocol.events import Word
+from protocol.file_dialect import FileOptions, FileProgress, FileSegment, FileTranscript
 from protocol.openai_errors import BadParameter
 from protocol.openai_files import OpenAiFiles, OpenAiTranslations
-from protocol.timed_word import TimedWord
 
 SERVER = ServerInfo("whisper", frozenset({"en", "de"}), True, True, 500, 300.0, translates=True)
 PLAIN = ServerInfo("mock", None, False, False, 500, 300.0)
-WORDS = [TimedWord(word="Hello", start_ms=100, end_ms=400, confidence=0.9)]
+WORDS = (Word("Hello", 100, 400, 0.9),)
 TRANSCRIPT = FileTranscript(
     [
-        Segment(start_ms=100, end_ms=400, text="Hello", words=WORDS),
-        Segment(start_ms=900, end_ms=1300, text="world."),
+        FileSegment(start_ms=100, end_ms=400, text="Hello", words=WORDS),
+        FileSegment(start_ms=900, end_ms=1300, text="world."),
     ],
     1_400,
     "en",

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from websockets.exceptions import ConnectionClosed
 
 from app import DIALECTS, create_app
-from protocol.dialect import Close, Handshake, HttpRefusal, ServerInfo, SessionOptions, json_refusal
+from protocol.dialect import Close, Handshake, HttpRefusal, ServerInfo, SessionOptions
 from protocol.errors import ServiceError
 from protocol.events import Audio, Command, Commit, Event, Final, Finish, Finished, Hypothesis
 from tests.audio import reference, text_of
@@ -29,7 +29,7 @@ class ToyDialect:
         return SessionOptions() if handshake.query == "please" else HttpRefusal(402, "say please", "text/plain")
 
     def refusal(self, error: ServiceError) -> HttpRefusal:
-        return json_refusal(error)
+        return HttpRefusal(error.http_status, f"NO {error}", "text/plain")
 
     def subprotocol(self, offered: Sequence[str]) -> str | None:
         return "toy" if "toy" in offered else None
@@ -64,6 +64,20 @@ class ToyDialect:
 def build() -> FastAPI:
     """For `uvicorn --factory`."""
     return create_app(dialects={**DIALECTS, "/toy": ToyDialect})
+
+
+def test_a_dialect_refuses_in_its_own_words_and_chooses_no_key(folder: Path) -> None:
+    """Also what is refused before it reads the request; a choice that was not offered is none."""
+    settings = {"STT_BACKEND": "mock", "STT_API_KEYS": "phone=secret-of-a-phone-0123"}
+    with Server(folder, settings, module="tests.transport.test_toy_dialect:build") as server:
+        url = f"ws://127.0.0.1:{server.port}/toy?please"
+        refusal = refused(url)
+        offered = ["OpenAI-Insecure-API-Key.secret-of-a-phone-0123", "first", "second"]
+        with connect(url, subprotocols=offered) as socket:  # type: ignore[list-item,unused-ignore]
+            chosen = socket.subprotocol
+
+    assert (refusal.status_code, refusal.body[:3]) == (401, b"NO ")
+    assert chosen == "first"
 
 
 def test_a_dialect_is_one_module_and_one_line(folder: Path) -> None:

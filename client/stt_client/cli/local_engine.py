@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -115,6 +116,6 @@ class LocalEngine:
             text=join_texts(segment.text for segment in result.segments),
             duration_ms=result.duration_ms,
             language=result.language or language,
-            segments=tuple(Segment.model_validate(segment.model_dump()) for segment in result.segments),
+            segments=tuple(Segment.model_validate({**asdict(each), "channel": None}) for each in result.segments),
             warnings=tuple(TranscriptWarning(code=each.code, message=each.message) for each in result.warnings),
         )
