@@ -159,4 +159,4 @@ def _no_speech(segmented: Segmented) -> str:
     loudest = f"no speech was found: the loudest 20 ms have an RMS of {segmented.loudest:.0f} of 32768"
     if segmented.threshold is None:
         return loudest
-    return f"{loudest}, and only {segmented.threshold:.0f} counts as voice (vad_threshold)"
+    return f"{loudest}, and only {segmented.threshold:.0f} counts as voice (the detector's threshold)"

@@ -207,7 +207,7 @@ class UtterancePipeline:
         return events.Warning(
             WarningCode.TOO_QUIET,
             f"5 s of audio sound like speech that is too quiet: the loudest 20 ms have an RMS of {loudest:.0f}, and "
-            f"only {self._vad.threshold or 0:.0f} counts as voice (vad_threshold)",
+            f"only {self._vad.threshold or 0:.0f} counts as voice (the detector's threshold)",
         )
 
     def _apply(self, actions: list[Action]) -> list[UtteranceEvent]:

@@ -1,9 +1,11 @@
 """Voice activity detection by energy: a frame is voiced when it is loud enough above the noise floor.
 
 The noise floor is found by minimum statistics (R. Martin, "Noise power spectral density estimation based on optimal
-smoothing and minimum statistics", 2001): speech has short gaps and background noise has none, so the second smallest
-loudness of the last seconds is the noise. Here the minimum is taken over whole frames of the full band and over 5 s in
-place of Martin's 1.5 s: a note held for 4 s must not become the floor, and a fan may take 5 s to become it.
+smoothing and minimum statistics", 2001). Speech has short gaps, and background noise has none. So the second smallest
+loudness of the last seconds is that of the noise.
+
+Here the minimum is taken over whole frames of the full band, and over 5 s in place of Martin's 1.5 s. A note held for
+4 s must not become the floor. A fan may take 5 s to become it.
 """
 
 from __future__ import annotations

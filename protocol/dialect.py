@@ -34,7 +34,7 @@ class ServerInfo:
     silence_ms: int
     """The server's own setting: silence in ms that ends an utterance."""
     vad_threshold: float
-    """The server's own setting: RMS in 16-bit units below which nothing is voice."""
+    """The server's own setting: audio with a lower RMS, in 16-bit units, is no voice."""
     translates: bool = False
     """Whether the engine can translate into English."""
     may_check: Callable[[], bool] = lambda: True
@@ -72,7 +72,7 @@ class SessionOptions:
     silence_ms: int | None = None
     """Silence in ms that ends an utterance."""
     vad_threshold: float | None = None
-    """RMS in 16-bit units below which nothing is voice."""
+    """Audio with a lower RMS, in 16-bit units, is no voice."""
     words: bool = False
     """Whether finals shall have their words with times."""
     endpointing: bool = True
@@ -80,8 +80,10 @@ class SessionOptions:
     context: str = ""
     """Text that came before the speech or describes it."""
     every_turn: bool = False
-    """Whether each end of an utterance is reported by a `SpeechStopped` and a `Final`, in the same order, even if
-    nothing was said. Else finals without text are left out, and `SpeechStopped` if a slow client has no room for it."""
+    """Whether every utterance ends with a `SpeechStopped` and a `Final`, in the same order, even if nothing was said.
+
+    If not, finals without text are left out, and so is a `SpeechStopped` that a slow client has no room for.
+    """
     levels: bool = False
     """Whether `Level` is reported."""
     channels: int = 1

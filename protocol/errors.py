@@ -19,7 +19,7 @@ class CloseCode(IntEnum):
     TOO_BIG = 1009
     """A message over 256 KiB, or over 24 MiB on `/v1/realtime`."""
     INTERNAL = 1011
-    """The server failed; the log has the connection's id."""
+    """The server failed; the log has the connection's id. Or a ping was not answered for 20 s."""
     RESTARTING = 1012
     """The server is restarting: connect again."""
     TRY_LATER = 1013

@@ -14,19 +14,19 @@ class Reason(StrEnum):
     """Why an utterance ended."""
 
     ENDPOINT = "endpoint"
-    """The speaker was silent for `vad_silence_ms`."""
+    """The speaker was silent for as long as ends an utterance."""
     COMMIT = "commit"
-    """The client sent `commit`."""
+    """The client committed the utterance."""
     MAX_LENGTH = "max_length"
     """The utterance reached STT_VAD_MAX_SEGMENT_MS and was cut at a quiet point."""
     STALLED = "stalled"
     """The client sent no more audio in the middle of the utterance, and none was on its way."""
     FINISH = "finish"
-    """The client sent `finish`."""
+    """The client finished the session."""
     DRAIN = "drain"
     """The server is restarting."""
     CLOSING = "closing"
-    """The server is closing the connection for another reason, which the `error` message that follows names."""
+    """The server is closing the connection for another reason, which the error that follows names."""
 
 
 class WarningCode(StrEnum):
@@ -37,7 +37,7 @@ class WarningCode(StrEnum):
     UNKNOWN_MESSAGE = "unknown_message"
     """The client sent text that is no message of this protocol. It is ignored; only the first is reported."""
     CONFIGURE_REFUSED = "configure_refused"
-    """A `configure` message had a value that the server cannot use; the settings stay as they were."""
+    """A change of settings had a value that the server cannot use; the settings stay as they were."""
     TOO_QUIET = "too_quiet"
     """Live audio sounds like speech but lies below the detector's threshold; the message says how loud it is. It comes
     once."""
@@ -45,8 +45,8 @@ class WarningCode(StrEnum):
     """Opus packets, Ogg pages or WebM clusters were lost or cannot be read; the rest is transcribed. A packet that
     cannot be decoded counts as silence. Only the first fault is reported."""
     WRONG_LABEL = "wrong_label"
-    """The audio is probably not what the query says; the message names the likely mistake. The audio is processed all
-    the same. It comes once."""
+    """The audio is probably not what the client declared; the message names the likely mistake. The audio is processed
+    all the same. It comes once."""
     TRUNCATED = "truncated"
     """A file holds less audio than it declares; what it holds was transcribed."""
     INCOMPLETE = "incomplete"
@@ -94,7 +94,7 @@ class Configure:
     endpointing: bool | None = None
     """Whether silence ends an utterance at all."""
     vad_threshold: float | None = None
-    """RMS in 16-bit units below which nothing is voice; at once, not from the next utterance on."""
+    """Audio with a lower RMS, in 16-bit units, is no voice. It counts at once, not from the next utterance on."""
     context: str | None = None
     """Text that came before the speech or describes it."""
 
@@ -210,7 +210,8 @@ class Final:
     first_token_ms: int
     """From the arrival of the first voiced sample to the first text; 0 if there was none."""
     ended: float
-    """Arrival of what ended the utterance (the last needed sample, or the command), monotonic seconds."""
+    """When the last sample of the silence that ended the utterance came, or the command that ended it, monotonic
+    seconds."""
     latency_ms: int = 0
     """From `ended` until the final was sent; set by the send loop."""
     words: tuple[Word, ...] | None = None

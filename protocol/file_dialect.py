@@ -34,7 +34,7 @@ class FileOptions:
     silence_ms: int | None = None
     """Silence in ms that ends a segment."""
     vad_threshold: float | None = None
-    """RMS in 16-bit units below which nothing is voice."""
+    """Audio with a lower RMS, in 16-bit units, is no voice."""
     channel_mode: ChannelMode = ChannelMode.MIX
     stream: bool = False
     """Whether the answer shall be server-sent events."""

@@ -10,7 +10,7 @@ from protocol.access_tokens import DEFAULT_SECONDS, MAX_SECONDS, MIN_SECONDS
 from protocol.channels import ChannelMode
 from protocol.events import WarningCode
 from protocol.languages import AUTO
-from protocol.native_client_messages import Hotwords, Language, SilenceMs, Threshold
+from protocol.native_client_messages import SEPARATED_BY_COMMAS, Hotwords, Language, SilenceMs, Threshold
 from protocol.timed_word import TimedWord
 
 RETRY_AFTER_SECONDS = 5
@@ -115,7 +115,7 @@ class TranscribeParams(BaseModel):
 
     language: Language = AUTO
     """`auto`, or a BCP-47 tag of which the primary subtag counts."""
-    hotwords: Hotwords = ()
+    hotwords: Annotated[Hotwords, SEPARATED_BY_COMMAS] = ()
     """Words to expect, separated by commas: at most 100 of at most 64 characters."""
     vad_silence_ms: SilenceMs | None = None
     """Silence in ms that ends an utterance, 100 to 5000; STT_VAD_SILENCE_MS if it is not given."""
@@ -172,7 +172,7 @@ class Readiness(BaseModel):
 
     status: Literal["ready", "loading", "dead", "draining", "full", "saturated"]
     """`ready` with status 200; anything else with 503: a new session would be refused now. `saturated`: the engine is
-    more than 5 s behind live audio."""
+    at least 5 s behind live audio."""
     sessions: int
     """Open WebSocket sessions; one of two channels counts as two."""
     max_sessions: int

@@ -18,6 +18,7 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+from pydantic.config import JsonDict
 from pydantic_core import ErrorDetails
 
 from protocol.errors import BadRequest
@@ -55,6 +56,16 @@ Hotwords = Annotated[
     Field(max_length=MAX_HOTWORDS),
     BeforeValidator(_split_words),
 ]
+
+
+def _by_commas(schema: JsonDict) -> None:
+    schema.pop("items", None)
+    schema.pop("maxItems", None)
+    schema.update(type="string", default="")
+
+
+SEPARATED_BY_COMMAS = Field(json_schema_extra=_by_commas)
+"""For a list in a query: one string in the JSON schema, as it is sent."""
 SilenceMs = Annotated[int, Field(ge=100, le=5_000)]
 Threshold = Annotated[float, Field(ge=0, le=32768, allow_inf_nan=False)]
 
@@ -81,7 +92,7 @@ class ConnectParams(BaseModel):
     """Shortest time in ms between two partials, 100 to 10000."""
     language: Language = AUTO
     """`auto`, or a BCP-47 tag of which the primary subtag counts."""
-    hotwords: Hotwords = ()
+    hotwords: Annotated[Hotwords, SEPARATED_BY_COMMAS] = ()
     """Words to expect, separated by commas: at most 100 of at most 64 characters."""
     vad_silence_ms: SilenceMs | None = None
     """Silence in ms that ends an utterance, 100 to 5000; STT_VAD_SILENCE_MS if it is not given."""
@@ -90,7 +101,7 @@ class ConnectParams(BaseModel):
     ignores it."""
     words: bool = False
     """`true`: finals have `words`, where the engine can time them; it costs some latency."""
-    events: Annotated[tuple[Literal["speech", "level"], ...], BeforeValidator(_split_words)] = ()
+    events: Annotated[tuple[Literal["speech", "level"], ...], BeforeValidator(_split_words), SEPARATED_BY_COMMAS] = ()
     """More messages to send, separated by commas: `speech` adds `speech_started` and `speech_stopped`, `level` adds
     `level`."""
 

@@ -27,7 +27,7 @@ def silence_ms(turn_detection: Mapping[str, Any], server: ServerInfo) -> int | N
 
 
 def vad_threshold(value: float | None, server: ServerInfo) -> float | None:
-    """RMS in 16-bit units below which nothing is voice; None: the server's own."""
+    """Audio with a lower RMS, in 16-bit units, is no voice; None: the server's own setting."""
     if value is None or value == DEFAULT_THRESHOLD:
         return None
     return min(_MAX_RMS, server.vad_threshold * value / DEFAULT_THRESHOLD)

@@ -29,7 +29,7 @@ SATURATED_SECONDS = 5.0
 
 ServiceStatus = Literal["loading", "ok", "dead", "draining"]
 Readiness = Literal["ready", "loading", "dead", "draining", "full", "saturated"]
-_SATURATED = f"saturated: the engine is more than {SATURATED_SECONDS:g} s behind live audio"
+_SATURATED = f"saturated: the engine is at least {SATURATED_SECONDS:g} s behind live audio"
 
 
 class Session(Protocol):

@@ -24,11 +24,11 @@ from transport.websocket_events import COUNT, EXTENSION, FLOOD_EVENT, KEEPALIVE_
 from transport.websocket_frames import BINARY, CLOSE, CONTROL, FIN, PING, PONG, TEXT, audio_messages, payload_at, unmask
 
 MAX_JOINED_BYTES = 8 * 1024
-"""Most bytes of joined messages: 256 ms of 16 kHz mono. A client ahead of real time pauses after each event, and the
-pause must stay short, so that its pings are answered."""
+"""Most bytes of joined messages: 256 ms at 16 kHz. Of a client ahead of real time, reading pauses after each event. The
+pause must stay short, so that the client's pings are answered."""
 MAX_PAUSED_BYTES = 16 * 1024
-"""Most bytes in a read after which reading pauses: half of the receive buffer. Beyond, the client is ahead of real time
-or sends floats of 48 kHz, and a pause would fill the buffer and hold it up."""
+"""Most bytes of a read after which reading pauses: half of the receive buffer. A client that sends more is ahead of
+real time, or sends floats at 48 kHz. A pause would fill the buffer, and the client would have to wait."""
 MAX_FRAME_BYTES = 1 << 20
 """Longest message with all its fragments, unless the application allows more. A longer one is refused with 1009."""
 FRAGMENT_BYTES = 256

@@ -23,8 +23,10 @@ class WebSocketProtocolFinder:
             self._warned = True
             self._log.warning(
                 "plain_websocket_protocol",
-                lost="audio costs more CPU; control frames are not limited; a message may have as many bytes as the "
-                "server's --ws-max-size; a client that does not read counts as a session until it leaves",
+                lost="audio costs more CPU; control frames and the memory of long messages are not limited; a message "
+                "may have as many bytes as --ws-max-size; a client that does not read counts as a session until it "
+                "leaves; pings do not keep a client from being idle; no utterance ends as stalled; a throttled client "
+                "whose pong is late is closed with 1011",
                 use="--ws transport.websocket_protocol:SpeechWebSocketProtocol",
             )
         return found

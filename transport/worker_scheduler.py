@@ -16,15 +16,18 @@ from typing import Protocol
 MAX_AWAKE = 2
 """Workers that are awake at once."""
 TICK_SECONDS = 0.02
-"""Interval at which paused sockets are read. A worker that runs for longer (most take 0.2 ms) no longer counts as
-awake: it may be waiting for its client."""
+"""Interval at which paused sockets are read.
+
+It is also how long a worker counts as awake. Most run for 0.2 ms; one that runs longer may be waiting for its client.
+"""
 _BATCHING_SESSIONS = 25
 """Number of sessions from which on sockets are read on ticks, and workers wait for more audio."""
 _READ_SECONDS_PER_SESSION, _MAX_READ_SECONDS = 0.001, 0.1
-"""Pause of a socket after it was read, so that several messages are read at once; by the number of sessions."""
+"""How long a socket is not read after it was read, for each session, and at most. Several messages are then read at
+once."""
 _EARLY_SECONDS = TICK_SECONDS / 4
-"""How much shorter the pause may be. A socket is read a little after a tick: without this, audio of 40 ms would be read
-on the third tick from there, though it has come at the second."""
+"""How much earlier a socket may be read than its pause ends. Sockets are read a little after a tick. Audio that comes
+every 40 ms would otherwise be read at every third tick, and not at every second."""
 
 
 class WaitingQueue(Protocol):

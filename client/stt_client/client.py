@@ -90,7 +90,7 @@ class AsyncClient:
             hotwords: words to expect.
             partial_ms: least time between two partials.
             vad_silence_ms: silence that ends an utterance; None: the server's own setting.
-            vad_threshold: RMS in 16-bit units below which nothing is voice; None: the server's own setting.
+            vad_threshold: audio with a lower RMS, in 16-bit units, is no voice; None: the server's own setting.
             words: whether finals shall have their words with times.
             events: more events to send: `speech` (`SpeechStarted`, `SpeechStopped`), `level` (`Level`).
             call_id: name of the conversation in the server's log; None: a random one.
