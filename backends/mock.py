@@ -58,18 +58,18 @@ class References:
 
     def match(self, rms: Signal) -> int | None:
         """Row nearest to `rms` (16-bit units, [frames], the first one voiced); None: none is near."""
-        heard = _loudness(rms[: self.loudness.shape[1]])
-        distance = self.loudness[:, : len(heard)] - heard
+        loudness = _loudness(rms[: self.loudness.shape[1]])
+        distance = self.loudness[:, : len(loudness)] - loudness
         np.abs(distance, out=distance)
-        distance *= self.inside[:, : len(heard)]  # frames after a recording's end belong to the next utterance
-        mean = distance.sum(axis=1) / np.minimum(self.lengths, len(heard))
+        distance *= self.inside[:, : len(loudness)]  # frames after a recording's end belong to the next utterance
+        mean = distance.sum(axis=1) / np.minimum(self.lengths, len(loudness))
         row = int(mean.argmin())
         return row if mean[row] <= MATCH_DB else None
 
     def fits(self, row: int, rms: Signal) -> bool:
         """Whether `row` is near to `rms` (16-bit units, [frames], the first one voiced)."""
-        heard = _loudness(rms[: self.lengths[row]])
-        return bool(np.abs(self.loudness[row, : len(heard)] - heard).mean() <= MATCH_DB)
+        loudness = _loudness(rms[: self.lengths[row]])
+        return bool(np.abs(self.loudness[row, : len(loudness)] - loudness).mean() <= MATCH_DB)
 
     def words(self, rms: Signal, match: Callable[[Signal], int | None], *, ended: bool) -> list[str]:
         """Words in `rms` (16-bit units, [frames]), each recording found by `match`.

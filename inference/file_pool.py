@@ -156,8 +156,8 @@ class _Worker:
                 case "too_long":
                     raise AudioTooLong(message["message"])
                 case _:
-                    told = message.pop("warnings")
-                    warnings = [AudioWarning(WarningCode(each["code"]), each["message"]) for each in told]
+                    listed = message.pop("warnings")
+                    warnings = [AudioWarning(WarningCode(each["code"]), each["message"]) for each in listed]
                     yield FileEnded(Segmented(**message), warnings)
                     return
 

@@ -125,9 +125,9 @@ def _pitch(power: npt.NDArray[np.floating], rate: int) -> tuple[npt.NDArray[np.f
 
 def _centre(power: npt.NDArray[np.floating], frequencies: npt.NDArray[np.floating]) -> float:
     """Logarithm of the Hz around which the spectrum lies, each frame counting the same."""
-    heard = (frequencies >= 90) & (frequencies <= 8_000)
-    mean = (power / power.sum(axis=1, keepdims=True)).mean(axis=0)[heard]
-    return float(np.log(frequencies[heard]) @ mean / mean.sum())
+    audible = (frequencies >= 90) & (frequencies <= 8_000)
+    mean = (power / power.sum(axis=1, keepdims=True)).mean(axis=0)[audible]
+    return float(np.log(frequencies[audible]) @ mean / mean.sum())
 
 
 def _band_levels(spectra: _Spectra, edges: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
@@ -145,8 +145,8 @@ def _rise_and_fall(levels: npt.NDArray[np.floating]) -> bool:
         return False
     modulation = (np.abs(rfft(levels * np.hanning(len(levels))[:, np.newaxis], axis=0)) ** 2).sum(axis=1)
     at = rfftfreq(len(levels), _HOP_SECONDS)
-    heard = (at > _MODULATION_HZ[0]) & (at < _MODULATION_HZ[1])
-    return float(np.log(at[heard]) @ modulation[heard] / modulation[heard].sum()) < _MAX_TEMPO
+    audible = (at > _MODULATION_HZ[0]) & (at < _MODULATION_HZ[1])
+    return float(np.log(at[audible]) @ modulation[audible] / modulation[audible].sum()) < _MAX_TEMPO
 
 
 def _changes(levels: npt.NDArray[np.floating], is_loud: npt.NDArray[np.bool_]) -> npt.NDArray[np.floating]:

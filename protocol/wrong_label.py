@@ -24,10 +24,10 @@ CHECKED_SECONDS = 4.0
 QUIET = 0.01
 """Level, as a share of full scale, up to which audio is too quiet to check."""
 
-_Reading = Literal[PcmCodec, "big-endian", "shifted"]
+_Interpretation = Literal[PcmCodec, "big-endian", "shifted"]
 """A format in which bytes may be read; the last two are mistakes with `pcm_s16le`."""
-_S16_READINGS: Sequence[_Reading] = ("big-endian", "shifted", *PCM_CODECS)
-_IN_WORDS: Mapping[_Reading, str] = MappingProxyType(
+_S16_INTERPRETATIONS: Sequence[_Interpretation] = ("big-endian", "shifted", *PCM_CODECS)
+_DESCRIPTIONS: Mapping[_Interpretation, str] = MappingProxyType(
     {"big-endian": "big-endian", "shifted": "shifted by one byte (one is missing, or one is too many)"}
 )
 _G711: Sequence[PcmCodec] = ("mulaw", "alaw")
@@ -129,37 +129,39 @@ def _mistakes(data: bytes, codec: PcmCodec, rough: float) -> Iterator[str | None
         yield _smoother(_G711, data, codec, rough)
     is_noise = _ROUGH < rough < _ROUGHEST and _level(decode_samples(data, codec)) > _LOUD
     if is_noise or rough == _INVALID_ROUGHNESS:
-        readings = _S16_READINGS if codec == "pcm_s16le" else PCM_CODECS
-        yield _smoother(readings, data, codec, min(_SMOOTH, rough / _SMOOTHER))
+        interpretations = _S16_INTERPRETATIONS if codec == "pcm_s16le" else PCM_CODECS
+        yield _smoother(interpretations, data, codec, min(_SMOOTH, rough / _SMOOTHER))
 
 
-def _smoother(readings: Sequence[_Reading], data: bytes, codec: PcmCodec, limit: float) -> str | None:
+def _smoother(interpretations: Sequence[_Interpretation], data: bytes, codec: PcmCodec, limit: float) -> str | None:
     """Describe the format in which the bytes are smoothest, if their roughness in it is less than `limit`."""
-    roughness = {reading: _roughness_as(reading, data) for reading in readings}
-    smooth = {reading: rough for reading, rough in roughness.items() if rough is not None and rough < limit}
+    roughness = {each: _roughness_as(each, data) for each in interpretations}
+    smooth = {
+        interpretation: rough for interpretation, rough in roughness.items() if rough is not None and rough < limit
+    }
     if not smooth:
         return None
-    reading = min(smooth, key=lambda each: smooth[each])
-    return f"the samples look {_IN_WORDS.get(reading, f'like {reading}')}, not like {codec}"
+    interpretation = min(smooth, key=lambda each: smooth[each])
+    return f"the samples look {_DESCRIPTIONS.get(interpretation, f'like {interpretation}')}, not like {codec}"
 
 
-def _roughness_as(reading: _Reading, data: bytes) -> float | None:
+def _roughness_as(interpretation: _Interpretation, data: bytes) -> float | None:
     """Roughness of the bytes in a format; None: they are no sound in it."""
-    signal = _read_as(reading, data[: len(data) // 4 * 4])
+    signal = _read_as(interpretation, data[: len(data) // 4 * 4])
     return _roughness(signal) if signal is not None and _is_sound(signal) else None
 
 
-def _read_as(reading: _Reading, data: bytes) -> Signal | None:
-    match reading:
+def _read_as(interpretation: _Interpretation, data: bytes) -> Signal | None:
+    match interpretation:
         case "big-endian":
             return to_signal(np.frombuffer(data, ">i2"))
         case "shifted":
             return decode_samples(data[1:-1], "pcm_s16le")
         case "pcm_f32le":
-            signal = decode_samples(data, reading)
+            signal = decode_samples(data, interpretation)
             return signal if _are_real_floats(signal) else None
         case _:
-            return decode_samples(data, reading)
+            return decode_samples(data, interpretation)
 
 
 def _are_real_floats(signal: Signal) -> bool:

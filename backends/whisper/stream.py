@@ -160,16 +160,16 @@ class WhisperStream:
 
     def _take_hypothesis(self, outcome: Outcome, span: _Span) -> bool:
         """Keep a hypothesis for `partial`; returns whether it is new."""
-        said, (start, end) = outcome.transcript, span
+        transcript, (start, end) = outcome.transcript, span
         closed = [self._finals.get(each) for each in self._recording.spans(end)[:-1]]
-        if not said.text or None in closed or end <= self._covered_samples:
+        if not transcript.text or None in closed or end <= self._covered_samples:
             return False  # no text, or an earlier span has none yet, or a newer hypothesis overtook it
         self._covered_samples = end
         if end - start >= KNOWN_LANGUAGE_SECONDS * SAMPLE_RATE:
-            self._language = said.language
+            self._language = transcript.language
         texts = [each.transcript.text for each in closed if each is not None]
-        text = " ".join(filter(None, [*texts, said.text]))
-        self._unread_hypothesis = ASRResult(text, said.language, inference_seconds=outcome.seconds)
+        text = " ".join(filter(None, [*texts, transcript.text]))
+        self._unread_hypothesis = ASRResult(text, transcript.language, inference_seconds=outcome.seconds)
         self._has_text = True
         return True
 
@@ -267,12 +267,12 @@ class WhisperStream:
             self._future.set_result(result)
 
     def _result(self, outcomes: dict[_Span, Outcome]) -> ASRResult:
-        said = [outcome.transcript for outcome in outcomes.values()]
-        heard = next((each.language for each in said if each.text), self._options.language)
+        transcripts = [outcome.transcript for outcome in outcomes.values()]
+        language = next((each.language for each in transcripts if each.text), self._options.language)
         timed = [_later(word, span) for span, each in outcomes.items() for word in each.transcript.words or ()]
         words = tuple(timed) if self._options.words else None
-        text = " ".join(each.text for each in said if each.text)
-        return ASRResult(text, heard, words, sum(outcome.seconds for outcome in outcomes.values()))
+        text = " ".join(each.text for each in transcripts if each.text)
+        return ASRResult(text, language, words, sum(outcome.seconds for outcome in outcomes.values()))
 
     def _drop_partial(self) -> None:
         if self._partial is not None:

@@ -64,8 +64,8 @@ class Decoded:
     @property
     def hallucination(self) -> bool:
         """Whether the text was invented for noise."""
-        heard = self.hypothesis
-        return is_hallucination(self.text, self.language, heard.no_speech_prob, heard.mean_log_prob)
+        hypothesis = self.hypothesis
+        return is_hallucination(self.text, self.language, hypothesis.no_speech_prob, hypothesis.mean_log_prob)
 
 
 def decode_partials(model: Model, requests: Sequence[Request]) -> list[Transcript]:
