@@ -47,11 +47,8 @@ class LiveRun:
 
     def parts(self) -> list[tuple[Part, list[Utterance]]]:
         """Each recording that was played to its end, with its utterances."""
-        return [
-            pair
-            for one, playlist in zip(self.spoken, self.playlists, strict=True)
-            for pair in transcript.by_part(one, playlist.parts)
-        ]
+        groups = map(transcript.by_part, self.spoken, (each.parts for each in self.playlists))
+        return [pair for group in groups for pair in group]
 
 
 async def play(

@@ -24,7 +24,7 @@ from bench.common.report import Row, conditions, parser, print_report, say
 from bench.common.server_process import APP, ServerProcess, server_settings
 from bench.common.stats import median
 from bench.common.websocket_client import MAX_CONNECTING, ConnectionRefused, connect
-from bench.load.turns import BARE_SOCKET, take_own_core
+from bench.load.server_comparison import BARE_SOCKET, take_own_core
 
 MEDIANS = ("per_second", "cpu_ms", "core", "generator")
 TARGETS = {"bare": BARE_SOCKET, "server": APP}

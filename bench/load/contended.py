@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bench.common.report import parser
-from bench.load.turns import Target, add_arguments, measure
+from bench.load.server_comparison import Target, add_arguments, compare
 
 NICENESS = 5
 _SPIN = "import os\nos.sched_setaffinity(0, [{core}])\nos.nice({niceness})\nwhile os.getppid() == {parent}: pass"
@@ -42,4 +42,4 @@ def main(arguments: Sequence[str]) -> None:
     given = made.parse_args(arguments)
     before = [Target("before", root=given.against)] if given.against else []
     with busy_cores(cores[: given.busy]):
-        measure("load contended", [*before, Target("server")], given, cores, niceness=NICENESS)
+        compare("load contended", [*before, Target("server")], given, cores, niceness=NICENESS)

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.common.report import parser
-from bench.load.turns import BARE_SOCKET, Target, add_arguments, measure, take_own_core
+from bench.load.server_comparison import BARE_SOCKET, Target, add_arguments, compare, take_own_core
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -29,4 +29,4 @@ def main(arguments: Sequence[str]) -> None:
     given = made.parse_args(arguments)
     bare = Target("baseline", BARE_SOCKET, silent=True)
     baseline = Target("baseline", root=given.against) if given.against else bare
-    measure("load overhead", [baseline, Target("server")], given, take_own_core())
+    compare("load overhead", [baseline, Target("server")], given, take_own_core())

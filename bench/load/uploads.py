@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context
 
 import httpx
@@ -21,7 +22,7 @@ import httpx
 from bench.common.recordings import GAP_MS, concatenate, load, wav
 from bench.common.report import parser
 from bench.common.server_process import HTTP_TIMEOUT_SECONDS, ROOT, ServerProcess
-from bench.load.turns import Target, add_arguments, measure, take_own_core
+from bench.load.server_comparison import Target, add_arguments, compare, take_own_core
 
 
 @contextmanager
@@ -64,5 +65,5 @@ def main(arguments: Sequence[str]) -> None:
     given = made.parse_args(arguments)
     given.set = ["MAX_UPLOAD_BYTES=1000000000", *given.set]
     cores = take_own_core()
-    beside = Target("uploads", beside=lambda server: uploading(server, given.uploads, given.file_seconds, cores))
-    measure("load uploads", [Target("alone"), beside], given, cores)
+    uploads = partial(uploading, clients=given.uploads, seconds=given.file_seconds, cores=cores)
+    compare("load uploads", [Target("alone"), Target("uploads", background_load=uploads)], given, cores)

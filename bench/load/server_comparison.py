@@ -26,7 +26,7 @@ class Target:
     arguments: Sequence[str] = APP
     root: Path = ROOT  # its checkout
     silent: bool = False  # whether it sends nothing
-    beside: Callable[[ServerProcess], AbstractContextManager[None]] = lambda _: nullcontext()
+    background_load: Callable[[ServerProcess], AbstractContextManager[None]] = lambda _: nullcontext()
     """What goes on while it is measured."""
 
 
@@ -34,7 +34,7 @@ BARE_SOCKET = ("-m", "uvicorn", "bench.load.bare_socket:app")
 
 
 def add_arguments(made: argparse.ArgumentParser, streams: list[int], *, rounds: int, seconds: float) -> None:
-    """The options of `measure`, with these defaults."""
+    """The options of `compare`, with these defaults."""
     made.add_argument("--streams", type=integers, default=streams, metavar="N,N", help=f"live streams ({streams})")
     made.add_argument("--rounds", type=int, default=rounds, help=f"windows of each ({rounds})")
     made.add_argument("--seconds", type=float, default=seconds, help=f"length of a window ({seconds:g})")
@@ -87,7 +87,7 @@ def _endpoints(windows: Sequence[Level]) -> Summary:
     return summary([value for each in windows for value in each.endpoints])
 
 
-def measure(
+def compare(
     command: str, targets: Sequence[Target], given: argparse.Namespace, cores: Sequence[int], *, niceness: int = 0
 ) -> None:
     """Measure all targets with the mock engine, print the table and write the JSON.
@@ -107,7 +107,7 @@ def measure(
         say(f"{streams} streams, round {number + 1} of {given.rounds}: {target.name}")
         with (
             ServerProcess(target.arguments, settings, cores, root=target.root, niceness=niceness) as server,
-            target.beside(server),
+            target.background_load(server),
         ):
             measured[streams, target.name].append(meter.measure(server, streams, silent_server=target.silent))
     rows = [row(name, mine, measured[streams, targets[0].name]) for (streams, name), mine in measured.items()]
