@@ -24,7 +24,7 @@ import uvloop
 
 from bench.common.live_load import play, times_of
 from bench.common.recordings import Recording, in_order, load
-from bench.common.report import Row, conditions, parser, print_report, say, words
+from bench.common.report import Row, argument_parser, print_progress, print_report, run_conditions, words
 from bench.common.server_process import APP, ROOT, ServerProcess, server_settings
 from bench.common.stats import summary
 from bench.common.transcript import joined
@@ -67,9 +67,9 @@ def percentiles(times: Mapping[str, Sequence[float]]) -> dict[str, object]:
     return {f"{name} {each}": values[each] for name, values in told.items() for each in ("p50", "p95")}
 
 
-def streamed(server: ServerProcess, recordings: Sequence[Recording], given: argparse.Namespace) -> Result:
+def streamed(server: ServerProcess, recordings: Sequence[Recording], args: argparse.Namespace) -> Result:
     """One speaker streams all recordings."""
-    done = uvloop.run(play(server, [in_order(recordings)], language=given.ask, seed=given.seed, speed=given.speed))
+    done = uvloop.run(play(server, [in_order(recordings)], language=args.ask, seed=args.seed, speed=args.speed))
     utterances = done.utterances()
     revised, shown = sum(each.revised_words for each in utterances), sum(each.words for each in utterances)
     columns = {"utterances": len(utterances), "revised": round(revised / max(1, shown), 2), "dropped": done.dropped}
@@ -93,28 +93,28 @@ def uploaded(server: ServerProcess, recordings: Sequence[Recording], language: s
 
 def main() -> None:
     """Run the command."""
-    made = parser("accuracy", __doc__)
-    made.add_argument("--backend", default="mock", help="engine (mock)")
-    made.add_argument("--folder", type=Path, default=ROOT / "references", help="recordings (references/)")
-    made.add_argument("--language", type=words, default=[], metavar="L,L", help="of the recordings (all)")
-    made.add_argument("--only", choices=["single"], help="leave out long, composed and paused recordings")
-    made.add_argument("--speed", type=float, default=1.0, help="2 is twice as fast as live (1)")
-    made.add_argument("--cores", type=int, metavar="N", help="use so many cores for the server (all)")
-    given = made.parse_args()
-    given.ask = given.language[0] if len(given.language) == 1 else "auto"
-    recordings = [each for each in load(given.folder, given.language, single=given.only == "single") if each.text]
-    settings = server_settings(given.backend, 8, given.set)
-    cores = sorted(os.sched_getaffinity(0))[: given.cores]
-    ran = conditions("accuracy", settings, server=cores)
+    parser = argument_parser("accuracy", __doc__)
+    parser.add_argument("--backend", default="mock", help="engine (mock)")
+    parser.add_argument("--folder", type=Path, default=ROOT / "references", help="recordings (references/)")
+    parser.add_argument("--language", type=words, default=[], metavar="L,L", help="of the recordings (all)")
+    parser.add_argument("--only", choices=["single"], help="leave out long, composed and paused recordings")
+    parser.add_argument("--speed", type=float, default=1.0, help="2 is twice as fast as live (1)")
+    parser.add_argument("--cores", type=int, metavar="N", help="use so many cores for the server (all)")
+    args = parser.parse_args()
+    args.ask = args.language[0] if len(args.language) == 1 else "auto"
+    recordings = [each for each in load(args.folder, args.language, single=args.only == "single") if each.text]
+    settings = server_settings(args.backend, 8, args.set)
+    cores = sorted(os.sched_getaffinity(0))[: args.cores]
+    conditions = run_conditions("accuracy", settings, server=cores)
     with ServerProcess(APP, settings, cores) as server:
-        say("streamed")
-        results = [streamed(server, recordings, given)]
-        say("uploaded")
-        results.append(uploaded(server, recordings, given.ask))
+        print_progress("streamed")
+        results = [streamed(server, recordings, args)]
+        print_progress("uploaded")
+        results.append(uploaded(server, recordings, args.ask))
     print(f"{len(recordings)} recordings, {sum(each.seconds for each in recordings):.0f} s\n")
     rows = [row for each in results for row in each.rows()]
     problems = [f"{each.way}: {problem}" for each in results for problem in each.problems]
-    print_report(given, ran, rows, problems, results=[each.as_json() for each in results])
+    print_report(args, conditions, rows, problems, results=[each.as_json() for each in results])
 
 
 if __name__ == "__main__":

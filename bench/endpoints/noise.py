@@ -24,7 +24,7 @@ from typing import Any
 from bench.common.noisy_scenes import NOISES, STEADY, Scene, halves, noises, scenes
 from bench.common.offline_segmentation import Detector, Segmentation, covered, detectors_by_name, matched, segment
 from bench.common.recordings import load
-from bench.common.report import Row, conditions, integers, parser, say, table, words, write_json
+from bench.common.report import Row, argument_parser, integers, print_progress, run_conditions, table, words, write_json
 from bench.common.server_process import ROOT
 from bench.common.stats import median, rounded
 from protocol.pcm import FRAME_SAMPLES, Signal, ms, samples_of
@@ -107,29 +107,31 @@ def _columns(cells: Sequence[Cell]) -> dict[str, object]:
     }
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> None:
     """Run the command."""
-    made = parser("endpoints noise", __doc__)
-    made.add_argument("--folder", type=Path, help="recordings besides references/")
-    made.add_argument("--half", choices=["tune", "report"], default="report", help="of the speakers (report)")
-    made.add_argument("--detectors", type=words, default=["fixed", "energy"], help="silero too (fixed,energy)")
-    made.add_argument("--noises", type=words, default=NOISES, metavar="N,N", help=f"({','.join(NOISES)})")
-    made.add_argument("--ratios", type=integers, default=[20, 10, 5, 0], metavar="DB,DB", help="SNR (20,10,5,0)")
-    made.add_argument("--levels", type=integers, default=[-6, -12, -18, -24, -30], metavar="DB,DB", help="peaks, dBFS")
-    given = made.parse_args(arguments)
-    recordings = load(ROOT / "references") + (load(given.folder) if given.folder else [])
+    parser = argument_parser("endpoints noise", __doc__)
+    parser.add_argument("--folder", type=Path, help="recordings besides references/")
+    parser.add_argument("--half", choices=["tune", "report"], default="report", help="of the speakers (report)")
+    parser.add_argument("--detectors", type=words, default=["fixed", "energy"], help="silero too (fixed,energy)")
+    parser.add_argument("--noises", type=words, default=NOISES, metavar="N,N", help=f"({','.join(NOISES)})")
+    parser.add_argument("--ratios", type=integers, default=[20, 10, 5, 0], metavar="DB,DB", help="SNR (20,10,5,0)")
+    parser.add_argument(
+        "--levels", type=integers, default=[-6, -12, -18, -24, -30], metavar="DB,DB", help="peaks, dBFS"
+    )
+    args = parser.parse_args(argv)
+    recordings = load(ROOT / "references") + (load(args.folder) if args.folder else [])
     tune, report = halves(recordings)
-    chosen, others = (tune, report) if given.half == "tune" else (report, tune)
+    chosen, others = (tune, report) if args.half == "tune" else (report, tune)
     all_scenes = scenes(chosen)
-    detectors = detectors_by_name(given.detectors)
-    ran = conditions("endpoints noise", {}) | {"recordings": [each.name for each in chosen]}
+    detectors = detectors_by_name(args.detectors)
+    conditions = run_conditions("endpoints noise", {}) | {"recordings": [each.name for each in chosen]}
     cells: list[Cell] = []
     for number, scene in enumerate(all_scenes):
-        say(f"scene {number + 1} of {len(all_scenes)}")
+        print_progress(f"scene {number + 1} of {len(all_scenes)}")
         every = noises(len(scene.signal), number, others)
-        kinds = {name: every[name] for name in every if name in given.noises}
-        cells += measure(scene, detectors, kinds, given.ratios, given.levels)
-    print(f"{given.half} half: {len(all_scenes)} scenes, {sum(each.seconds for each in all_scenes) / 60:.1f} minutes")
+        kinds = {name: every[name] for name in every if name in args.noises}
+        cells += measure(scene, detectors, kinds, args.ratios, args.levels)
+    print(f"{args.half} half: {len(all_scenes)} scenes, {sum(each.seconds for each in all_scenes) / 60:.1f} minutes")
     clean, noisy = [[each for each in cells if (each["noise"] == CLEAN) == wanted] for wanted in (True, False)]
     steady = [each for each in noisy if each["noise"] in STEADY]
     for title, some, names in (
@@ -140,4 +142,4 @@ def main(arguments: Sequence[str]) -> None:
     ):
         if some:
             print(f"\n{title}\n{table(summed(some, *names))}")
-    write_json(given, ran | {"cells": cells})
+    write_json(args, conditions | {"cells": cells})

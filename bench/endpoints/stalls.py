@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.common.recordings import read_pcm
-from bench.common.report import Row, conditions, integers, parser, print_report, say
+from bench.common.report import Row, argument_parser, integers, print_progress, print_report, run_conditions
 from bench.common.server_process import APP, ROOT, ServerProcess, server_settings
 from bench.common.stats import median
 from protocol.pcm import BYTES_PER_SECOND
@@ -90,23 +90,23 @@ def row(case: str, held_ms: int, runs: Sequence[list[str]]) -> Row:
     return {"case": case, "held_ms": held_ms, "cut": f"{sum(len(each) > 1 for each in runs)}/{len(runs)}", "ms": None}
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> None:
     """Run the command."""
-    made = parser("endpoints stalls", __doc__)
-    made.add_argument("--rounds", type=int, default=5, help="of each case (5)")
-    made.add_argument("--held", type=integers, default=[1000], help="ms that the page's script is held up (1000)")
-    given = made.parse_args(arguments)
-    settings = server_settings("mock", 64, [*given.set, "ALLOWED_ORIGINS=*"])
-    ran = conditions("endpoints stalls", settings)
+    parser = argument_parser("endpoints stalls", __doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="of each case (5)")
+    parser.add_argument("--held", type=integers, default=[1000], help="ms that the page's script is held up (1000)")
+    args = parser.parse_args(argv)
+    settings = server_settings("mock", 64, [*args.set, "ALLOWED_ORIGINS=*"])
+    conditions = run_conditions("endpoints stalls", settings)
     pcm = read_pcm(ROOT / "references" / "weather.wav")
-    rounds, rows = range(given.rounds), list[Row]()
+    rounds, rows = range(args.rounds), list[Row]()
     with ServerProcess(APP, settings, os.sched_getaffinity(0)) as server:
-        say("muted")
+        print_progress("muted")
         times = [muted(server.port, pcm) for _ in rounds]
         rows.append({"case": "muted", "held_ms": None, "cut": None, "ms": round(median(times) or 0)})
-        say("network")
+        print_progress("network")
         rows.append(row("network", _NETWORK_MS, [late_network(server.port, pcm) for _ in rounds]))
-        for held in given.held if CHROMIUM else []:
-            say(f"browser {held} ms")
+        for held in args.held if CHROMIUM else []:
+            print_progress(f"browser {held} ms")
             rows.append(row("browser", held, [busy_page(server.port, pcm, held) for _ in rounds]))
-    print_report(given, ran, rows, [] if CHROMIUM else ["browser: not measured, Chromium is not installed"])
+    print_report(args, conditions, rows, [] if CHROMIUM else ["browser: not measured, Chromium is not installed"])

@@ -17,43 +17,43 @@ from pathlib import Path
 
 from bench.common.live_load import LevelMeter
 from bench.common.recordings import GAP_MS, concatenate, load
-from bench.common.report import Row, conditions, integers, parser, print_report, say
+from bench.common.report import Row, argument_parser, integers, print_progress, print_report, run_conditions
 from bench.common.server_process import APP, ROOT, ServerProcess, server_settings
 
 WARM_SECONDS = 5.0
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> None:
     """Run the command."""
-    made = parser("engine cost", __doc__)
-    made.add_argument("--backend", default="mock", help="engine (mock)")
-    made.add_argument("--streams", type=integers, default=[1], metavar="N,N", help="live streams (1)")
-    made.add_argument("--seconds", type=float, default=60.0, help="length of each window (60)")
-    made.add_argument("--file-seconds", type=float, default=120.0, help="length of the uploaded file (120)")
-    made.add_argument("--folder", type=Path, default=ROOT / "references", help="recordings (references/)")
-    made.add_argument("--language", default="en", help="language of the recordings (en)")
-    made.add_argument("--cores", type=integers, metavar="N,N", help="the server's cores, from 0 (all)")
-    given = made.parse_args(arguments)
-    cores = given.cores or sorted(os.sched_getaffinity(0))
-    recordings = [each for each in load(given.folder, [given.language], single=True) if each.text]
-    file = concatenate(recordings, given.file_seconds, GAP_MS)
+    parser = argument_parser("engine cost", __doc__)
+    parser.add_argument("--backend", default="mock", help="engine (mock)")
+    parser.add_argument("--streams", type=integers, default=[1], metavar="N,N", help="live streams (1)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="length of each window (60)")
+    parser.add_argument("--file-seconds", type=float, default=120.0, help="length of the uploaded file (120)")
+    parser.add_argument("--folder", type=Path, default=ROOT / "references", help="recordings (references/)")
+    parser.add_argument("--language", default="en", help="language of the recordings (en)")
+    parser.add_argument("--cores", type=integers, metavar="N,N", help="the server's cores, from 0 (all)")
+    args = parser.parse_args(argv)
+    cores = args.cores or sorted(os.sched_getaffinity(0))
+    recordings = [each for each in load(args.folder, [args.language], single=True) if each.text]
+    file = concatenate(recordings, args.file_seconds, GAP_MS)
     length = sum(each.seconds + GAP_MS / 1000 for each in recordings)
     speech = sum(each.voiced_seconds() for each in recordings) / length
     rows, problems = list[Row](), list[str]()
-    sessions = max(given.streams) + 8
-    ran = conditions("engine cost", server_settings(given.backend, sessions, given.set), server=cores)
-    meter = LevelMeter(recordings, given.seconds, WARM_SECONDS, given.seed, given.language)
+    sessions = max(args.streams) + 8
+    conditions = run_conditions("engine cost", server_settings(args.backend, sessions, args.set), server=cores)
+    meter = LevelMeter(recordings, args.seconds, WARM_SECONDS, args.seed, args.language)
     mock_cpu: dict[int, float] = {}
-    for backend in dict.fromkeys(["mock", given.backend]):
-        say(backend)
-        with ServerProcess(APP, server_settings(backend, sessions, given.set), cores) as server:
-            levels = [meter.measure(server, streams) for streams in given.streams]
+    for backend in dict.fromkeys(["mock", args.backend]):
+        print_progress(backend)
+        with ServerProcess(APP, server_settings(backend, sessions, args.set), cores) as server:
+            levels = [meter.measure(server, streams) for streams in args.streams]
             before = server.usage()
-            server.transcribe(file, given.language).raise_for_status()
+            server.transcribe(file, args.language).raise_for_status()
             spent = server.usage() - before
             once = {
-                "file_cpu": round(spent.cpu / given.file_seconds, 3),
-                "file_speed": round(given.file_seconds / spent.seconds, 1),
+                "file_cpu": round(spent.cpu / args.file_seconds, 3),
+                "file_speed": round(args.file_seconds / spent.seconds, 1),
                 "start_s": round(server.start_seconds, 1),
                 "rss_mb": server.rss_bytes() // 10**6,
             }
@@ -66,4 +66,4 @@ def main(arguments: Sequence[str]) -> None:
             rows.append({"backend": backend, "streams": level.streams} | live | once)
             problems += [f"{backend}, {level.streams} streams: {each}" for each in level.problems]
     print(f"Speech {speech:.0%} of the time")
-    print_report(given, ran, rows, problems, speech=speech)
+    print_report(args, conditions, rows, problems, speech=speech)

@@ -26,7 +26,7 @@ import httpx
 
 from bench.common.live_load import Level, LevelMeter
 from bench.common.recordings import Recording, concatenate, load
-from bench.common.report import Row, conditions, integers, parser
+from bench.common.report import Row, argument_parser, integers, run_conditions
 from bench.common.server_process import ROOT, ServerProcess, server_settings
 from bench.common.stats import rounded, summary
 from bench.load.ramp import add_arguments, climb, report
@@ -96,21 +96,21 @@ def utterances(recordings: Sequence[Recording], seconds: Sequence[int]) -> list[
     return made
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> None:
     """Run the command."""
-    made = parser("engine qwen3-capacity", __doc__)
-    add_arguments(made, 10.0)
-    made.add_argument("--shape", choices=GPU_MEMORY, default="1.7b", help="size of the model (1.7b)")
-    made.add_argument("--utterances", type=integers, default=[3, 6, 12, 20], metavar="N,N", help="s (3,6,12,20)")
-    given = made.parse_args(arguments)
+    parser = argument_parser("engine qwen3-capacity", __doc__)
+    add_arguments(parser, 10.0)
+    parser.add_argument("--shape", choices=GPU_MEMORY, default="1.7b", help="size of the model (1.7b)")
+    parser.add_argument("--utterances", type=integers, default=[3, 6, 12, 20], metavar="N,N", help="s (3,6,12,20)")
+    args = parser.parse_args(argv)
     cores = sorted(os.sched_getaffinity(0))
-    recordings = utterances(load(ROOT / "references", ["en"], single=True), given.utterances)
+    recordings = utterances(load(ROOT / "references", ["en"], single=True), args.utterances)
     decodes: dict[int, dict[str, Any]] = {}
-    with model_folder(given.shape) as folder:
-        settings = {"STT_VLLM_MODEL": str(folder), "STT_VLLM_GPU_MEMORY": str(GPU_MEMORY[given.shape])}
-        settings |= server_settings("qwen3", max(given.most, *given.levels, 0) + 8, given.set)
-        ran = conditions("engine qwen3-capacity", settings, server=cores, load=cores)
-        meter = LevelMeter(recordings, given.seconds, given.warm, given.seed)
+    with model_folder(args.shape) as folder:
+        settings = {"STT_VLLM_MODEL": str(folder), "STT_VLLM_GPU_MEMORY": str(GPU_MEMORY[args.shape])}
+        settings |= server_settings("qwen3", max(args.most, *args.levels, 0) + 8, args.set)
+        conditions = run_conditions("engine qwen3-capacity", settings, server=cores, load=cores)
+        meter = LevelMeter(recordings, args.seconds, args.warm, args.seed)
         with ServerProcess(SERVER, settings | {"HF_HUB_OFFLINE": "1"}, cores) as server:
 
             def measure(streams: int) -> Level:
@@ -118,9 +118,9 @@ def main(arguments: Sequence[str]) -> None:
                 answer = httpx.get(f"{server.url}/bench/decodes", timeout=30)
                 first, last = level.window
                 inside = [each for each in answer.json() if first < each["ended"] <= last]
-                decodes[streams] = summarise(inside, given.seconds, streams)
+                decodes[streams] = summarise(inside, args.seconds, streams)
                 return level
 
-            levels = climb(measure, given)
+            levels = climb(measure, args)
     rows = [row(level, decodes[streams]) for streams, level in levels.items()]
-    report(given, ran, levels, rows, shape=given.shape, decodes=[decodes[each] for each in levels])
+    report(args, conditions, levels, rows, shape=args.shape, decodes=[decodes[each] for each in levels])

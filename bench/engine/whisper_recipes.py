@@ -22,7 +22,7 @@ from backends.whisper.transcription import Request, decode_finals, decode_once
 from bench.common.noisy_scenes import pink
 from bench.common.offline_segmentation import segment
 from bench.common.recordings import Recording, load
-from bench.common.report import Row, conditions, parser, print_report, say, words
+from bench.common.report import Row, argument_parser, print_progress, print_report, run_conditions, words
 from bench.common.word_error_rate import describe, score
 from inference.vad import EnergyVad, VadOptions
 from protocol.pcm import SAMPLE_RATE, Signal, to_signal
@@ -46,27 +46,27 @@ RECIPES: dict[str, Recipe] = {
 
 def main() -> None:
     """Run the command."""
-    made = parser("engine.whisper_recipes", __doc__)
-    made.add_argument("--folder", type=Path, required=True)
-    made.add_argument("--model", default="base")
-    made.add_argument("--languages", type=words, default=["en"], metavar="L,L", help="of the recordings (en)")
-    made.add_argument("--noise-db", type=float, help="speech over pink noise; without: as recorded")
-    given = made.parse_args()
-    model = Model(Path(os.environ["STT_MODEL_DIR"]) / given.model, choose_hardware("auto", "auto"), 1)
-    recordings = [each for each in load(given.folder, given.languages, single=True) if each.text]
-    spoken = {recording: _utterances(recording, given.noise_db) for recording in recordings}
+    parser = argument_parser("engine.whisper_recipes", __doc__)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--model", default="base")
+    parser.add_argument("--languages", type=words, default=["en"], metavar="L,L", help="of the recordings (en)")
+    parser.add_argument("--noise-db", type=float, help="speech over pink noise; without: as recorded")
+    args = parser.parse_args()
+    model = Model(Path(os.environ["STT_MODEL_DIR"]) / args.model, choose_hardware("auto", "auto"), 1)
+    recordings = [each for each in load(args.folder, args.languages, single=True) if each.text]
+    spoken = {recording: _utterances(recording, args.noise_db) for recording in recordings}
     seconds = sum(len(signal) for each in spoken.values() for signal in each) / SAMPLE_RATE
-    print(f"{given.model}, {sum(map(len, spoken.values()))} utterances, {seconds:.0f} s of speech")
-    ran = conditions("engine.whisper_recipes", {"model": given.model, "noise_db": str(given.noise_db)})
+    print(f"{args.model}, {sum(map(len, spoken.values()))} utterances, {seconds:.0f} s of speech")
+    conditions = run_conditions("engine.whisper_recipes", {"model": args.model, "noise_db": str(args.noise_db)})
     rows = list[Row]()
     for name, recipe in RECIPES.items():
-        say(name)
+        print_progress(name)
         began = time.process_time()
         texts = {each: _transcribe(model, recipe, each, cuts) for each, cuts in spoken.items()}
         cpu = (time.process_time() - began) / seconds
         scores = [score(each.text, text, each.language) for each, text in texts.items()]
         rows.append({"decode": name, "cpu": round(cpu, 3), **describe(scores)})
-    print_report(given, ran, rows)
+    print_report(args, conditions, rows)
 
 
 def _utterances(recording: Recording, noise_db: float | None) -> list[Signal]:

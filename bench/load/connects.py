@@ -20,7 +20,7 @@ from typing import Any
 import uvloop
 
 from bench.common.paced_sender import MAX_CPU
-from bench.common.report import Row, conditions, parser, print_report, say
+from bench.common.report import Row, argument_parser, print_progress, print_report, run_conditions
 from bench.common.server_process import APP, ServerProcess, server_settings
 from bench.common.stats import median
 from bench.common.websocket_client import MAX_CONNECTING, ConnectionRefused, connect
@@ -97,19 +97,19 @@ def summarise(windows: Sequence[Window]) -> Sequence[Row]:
     return rows
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> None:
     """Run the command."""
-    made = parser("load connects", __doc__)
-    made.add_argument("--rounds", type=int, default=5, help="windows of each (5)")
-    made.add_argument("--seconds", type=float, default=4.0, help="length of a window (4)")
-    given = made.parse_args(arguments)
+    parser = argument_parser("load connects", __doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="windows of each (5)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of a window (4)")
+    args = parser.parse_args(argv)
     cores = take_own_core()
-    settings = server_settings("mock", MAX_CONNECTING + 8, given.set)
-    ran = conditions("load connects", settings, server=cores, load=sorted(os.sched_getaffinity(0)))
+    settings = server_settings("mock", MAX_CONNECTING + 8, args.set)
+    conditions = run_conditions("load connects", settings, server=cores, load=sorted(os.sched_getaffinity(0)))
     windows = list[Window]()
-    for number, target in product(range(given.rounds), TARGETS):
-        say(f"round {number + 1} of {given.rounds}: {target}")
+    for number, target in product(range(args.rounds), TARGETS):
+        print_progress(f"round {number + 1} of {args.rounds}: {target}")
         with ServerProcess(TARGETS[target], settings, cores) as server:
-            windows.append(uvloop.run(measure(server, target, given.seconds)))
+            windows.append(uvloop.run(measure(server, target, args.seconds)))
     problems = [line for each in windows for line in each.problems()]
-    print_report(given, ran, summarise(windows), problems, windows=[asdict(each) for each in windows])
+    print_report(args, conditions, summarise(windows), problems, windows=[asdict(each) for each in windows])

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from bench.common.report import parser
+from bench.common.report import argument_parser
 from bench.load.server_comparison import Target, add_arguments, compare
 
 NICENESS = 5
@@ -32,14 +32,14 @@ def busy_cores(cores: Sequence[int]) -> Iterator[None]:
         yield
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> None:
     """Run the command."""
-    made = parser("load contended", __doc__)
-    add_arguments(made, [20, 100, 150, 200], rounds=2, seconds=6.0)
-    made.add_argument("--against", type=Path, metavar="DIR", help="checkout of another version, to compare with")
+    parser = argument_parser("load contended", __doc__)
+    add_arguments(parser, [20, 100, 150, 200], rounds=2, seconds=6.0)
+    parser.add_argument("--against", type=Path, metavar="DIR", help="checkout of another version, to compare with")
     cores = sorted(os.sched_getaffinity(0))
-    made.add_argument("--busy", type=int, default=len(cores), help="number of busy cores (all)")
-    given = made.parse_args(arguments)
-    before = [Target("before", root=given.against)] if given.against else []
-    with busy_cores(cores[: given.busy]):
-        compare("load contended", [*before, Target("server")], given, cores, niceness=NICENESS)
+    parser.add_argument("--busy", type=int, default=len(cores), help="number of busy cores (all)")
+    args = parser.parse_args(argv)
+    before = [Target("before", root=args.against)] if args.against else []
+    with busy_cores(cores[: args.busy]):
+        compare("load contended", [*before, Target("server")], args, cores, niceness=NICENESS)

@@ -18,7 +18,7 @@ import numpy as np
 import soxr
 
 from bench.common.recordings import load
-from bench.common.report import Row, conditions, parser, print_report
+from bench.common.report import Row, argument_parser, print_report, run_conditions
 from bench.common.server_process import ROOT
 from bench.common.stats import median
 from protocol.pcm import SAMPLE_RATE, Signal, to_signal
@@ -80,15 +80,15 @@ def cpu_ms(take: Callable[[bytes], object], messages: Sequence[bytes]) -> list[f
     return times
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> None:
     """Run the command."""
-    made = parser("load conversion", __doc__)
-    made.add_argument("--rounds", type=int, default=5, help="measurements of each format (5)")
-    given = made.parse_args(arguments)
+    parser = argument_parser("load conversion", __doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each format (5)")
+    args = parser.parse_args(argv)
     rows: list[Row] = []
     for name, source, seconds, messages in streams():
-        cpu = [sum(cpu_ms(converter(source), messages)) / seconds for _ in range(given.rounds)]
-        checks = [cpu_ms(check(source), messages[:300]) for _ in range(given.rounds)]
+        cpu = [sum(cpu_ms(converter(source), messages)) / seconds for _ in range(args.rounds)]
+        checks = [cpu_ms(check(source), messages[:300]) for _ in range(args.rounds)]
         columns = {"cpu_ms": cpu, "check_ms": list(map(sum, checks)), "part_ms": list(map(max, checks))}
         rows.append({"format": name} | {name: round(median(each) or 0, 2) for name, each in columns.items()})
-    print_report(given, conditions("load conversion", {}), rows)
+    print_report(args, run_conditions("load conversion", {}), rows)

@@ -22,7 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.common.recordings import load
-from bench.common.report import Row, conditions, parser, say, table, write_json
+from bench.common.report import Row, argument_parser, print_progress, run_conditions, table, write_json
 from bench.common.server_process import ROOT, cpu_seconds, server_settings
 from bench.common.stats import percentile, rounded
 from stt_client import AsyncClient, SttError
@@ -35,7 +35,7 @@ REFUSED_SECONDS = 4.0  # how long a stream without a place tries
 
 def restarts(fleet: Fleet, streams: int, number: signal.Signals) -> Row:
     """Restart all servers by the signal under live streams."""
-    say(f"restarts by {number.name}")
+    print_progress(f"restarts by {number.name}")
     recordings = load(ROOT / "references", single=True)
     calls = asyncio.run(converse_during(lambda: fleet.restart_all(number), [fleet.url], streams, recordings))
     gaps = [gap * 1000 for call in calls for gap in call.gaps]
@@ -56,7 +56,7 @@ def restarts(fleet: Fleet, streams: int, number: signal.Signals) -> Row:
 def cost(fleet: Fleet, streams: int, seconds: float, *, proxied: bool) -> Row:
     """CPU of the servers and the proxy while streams speak for `seconds`."""
     name = "HAProxy" if proxied else "direct"
-    say(f"cost: {name}")
+    print_progress(f"cost: {name}")
     pids = [fleet.proxy_pid, *(server.process.pid for server in fleet.servers)]
     urls = [fleet.url] if proxied else [server.url for server in fleet.servers]
     before = list(map(cpu_seconds, pids))
@@ -69,7 +69,7 @@ def cost(fleet: Fleet, streams: int, seconds: float, *, proxied: bool) -> Row:
 
 async def fill(url: str, places: Sequence[int]) -> Row:
     """Open more streams at once than there are places, and hold those that got one until all others were refused."""
-    say("places")
+    print_progress("places")
     done, asked = asyncio.Event(), sum(places) + TOO_MANY
     placed = refused = 0
 
@@ -90,21 +90,21 @@ async def fill(url: str, places: Sequence[int]) -> Row:
     return {"places": " + ".join(map(str, places)), "asked": asked, "placed": placed, "refused": refused}
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> None:
     """Run the command."""
-    made = parser("load fleet", __doc__)
-    made.add_argument("--streams", type=int, default=100, help="streams at once (100)")
-    made.add_argument("--seconds", type=float, default=10.0, help="of speech, for the CPU (10)")
-    given = made.parse_args(arguments)
-    settings = server_settings("mock", given.streams + 8, given.set)
-    ran = conditions("load fleet", settings)
-    places = [given.streams // 6, given.streams // 3, given.streams // 2]
+    parser = argument_parser("load fleet", __doc__)
+    parser.add_argument("--streams", type=int, default=100, help="streams at once (100)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of speech, for the CPU (10)")
+    args = parser.parse_args(argv)
+    settings = server_settings("mock", args.streams + 8, args.set)
+    conditions = run_conditions("load fleet", settings)
+    places = [args.streams // 6, args.streams // 3, args.streams // 2]
     unequal = [settings | {"STT_MAX_SESSIONS": str(each)} for each in places]
     with TemporaryDirectory(prefix="bench-") as folder:
         with Fleet(Path(folder), FleetPorts.free(), [settings] * SERVERS) as fleet:
-            costs = [cost(fleet, given.streams, given.seconds, proxied=proxied) for proxied in (False, True)]
-            restarted = [restarts(fleet, given.streams, number) for number in (signal.SIGTERM, signal.SIGKILL)]
+            costs = [cost(fleet, args.streams, args.seconds, proxied=proxied) for proxied in (False, True)]
+            restarted = [restarts(fleet, args.streams, number) for number in (signal.SIGTERM, signal.SIGKILL)]
         with Fleet(Path(folder), FleetPorts.free(), unequal) as fleet:
             filled = [asyncio.run(fill(fleet.url, places))]
     print("\n\n".join(map(table, (restarted, costs, filled))))
-    write_json(given, ran | {"restarts": restarted, "cost": costs, "places": filled})
+    write_json(args, conditions | {"restarts": restarted, "cost": costs, "places": filled})

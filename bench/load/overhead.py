@@ -17,16 +17,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.common.report import parser
+from bench.common.report import argument_parser
 from bench.load.server_comparison import BARE_SOCKET, Target, add_arguments, compare, take_own_core
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> None:
     """Run the command."""
-    made = parser("load overhead", __doc__)
-    add_arguments(made, [50, 100, 200, 300], rounds=5, seconds=6.0)
-    made.add_argument("--against", type=Path, metavar="DIR", help="checkout of another version, to compare with")
-    given = made.parse_args(arguments)
+    parser = argument_parser("load overhead", __doc__)
+    add_arguments(parser, [50, 100, 200, 300], rounds=5, seconds=6.0)
+    parser.add_argument("--against", type=Path, metavar="DIR", help="checkout of another version, to compare with")
+    args = parser.parse_args(argv)
     bare = Target("baseline", BARE_SOCKET, silent=True)
-    baseline = Target("baseline", root=given.against) if given.against else bare
-    compare("load overhead", [baseline, Target("server")], given, take_own_core())
+    baseline = Target("baseline", root=args.against) if args.against else bare
+    compare("load overhead", [baseline, Target("server")], args, take_own_core())

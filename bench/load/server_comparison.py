@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.common.live_load import Level, LevelMeter
 from bench.common.recordings import load
-from bench.common.report import Row, conditions, integers, print_report, say
+from bench.common.report import Row, integers, print_progress, print_report, run_conditions
 from bench.common.server_process import APP, ROOT, ServerProcess, server_settings
 from bench.common.stats import Summary, median, rounded, summary
 
@@ -33,12 +33,12 @@ class Target:
 BARE_SOCKET = ("-m", "uvicorn", "bench.load.bare_socket:app")
 
 
-def add_arguments(made: argparse.ArgumentParser, streams: list[int], *, rounds: int, seconds: float) -> None:
+def add_arguments(parser: argparse.ArgumentParser, streams: list[int], *, rounds: int, seconds: float) -> None:
     """The options of `compare`, with these defaults."""
-    made.add_argument("--streams", type=integers, default=streams, metavar="N,N", help=f"live streams ({streams})")
-    made.add_argument("--rounds", type=int, default=rounds, help=f"windows of each ({rounds})")
-    made.add_argument("--seconds", type=float, default=seconds, help=f"length of a window ({seconds:g})")
-    made.add_argument("--warm", type=float, default=3.0, help="speech before each window, in seconds (3)")
+    parser.add_argument("--streams", type=integers, default=streams, metavar="N,N", help=f"live streams ({streams})")
+    parser.add_argument("--rounds", type=int, default=rounds, help=f"windows of each ({rounds})")
+    parser.add_argument("--seconds", type=float, default=seconds, help=f"length of a window ({seconds:g})")
+    parser.add_argument("--warm", type=float, default=3.0, help="speech before each window, in seconds (3)")
 
 
 def take_own_core() -> list[int]:
@@ -88,23 +88,23 @@ def _endpoints(windows: Sequence[Level]) -> Summary:
 
 
 def compare(
-    command: str, targets: Sequence[Target], given: argparse.Namespace, cores: Sequence[int], *, niceness: int = 0
+    command: str, targets: Sequence[Target], args: argparse.Namespace, cores: Sequence[int], *, niceness: int = 0
 ) -> None:
     """Measure all targets with the mock engine, print the table and write the JSON.
 
     Args:
         command: for the report, such as `load overhead`.
         targets: ratios are to the first.
-        given: the values of `add_arguments` and of `parser`.
+        args: the values of `add_arguments` and of `argument_parser`.
         cores: of the servers.
         niceness: of the servers, added to that of this process.
     """
-    settings = server_settings("mock", max(given.streams) + 8, given.set)
-    ran = conditions(command, settings, server=cores, load=sorted(os.sched_getaffinity(0)))
-    meter = LevelMeter(load(ROOT / "references", single=True), given.seconds, given.warm, given.seed)
+    settings = server_settings("mock", max(args.streams) + 8, args.set)
+    conditions = run_conditions(command, settings, server=cores, load=sorted(os.sched_getaffinity(0)))
+    meter = LevelMeter(load(ROOT / "references", single=True), args.seconds, args.warm, args.seed)
     measured = defaultdict[tuple[int, str], list[Level]](list)
-    for streams, number, target in product(given.streams, range(given.rounds), targets):
-        say(f"{streams} streams, round {number + 1} of {given.rounds}: {target.name}")
+    for streams, number, target in product(args.streams, range(args.rounds), targets):
+        print_progress(f"{streams} streams, round {number + 1} of {args.rounds}: {target.name}")
         with (
             ServerProcess(target.arguments, settings, cores, root=target.root, niceness=niceness) as server,
             target.background_load(server),
@@ -113,4 +113,4 @@ def compare(
     rows = [row(name, mine, measured[streams, targets[0].name]) for (streams, name), mine in measured.items()]
     named = [(name, level) for (_, name), mine in measured.items() for level in mine]
     problems = [f"{name}, {level.streams} streams: {each}" for name, level in named for each in level.problems]
-    print_report(given, ran, rows, problems, windows=[{"target": name} | asdict(level) for name, level in named])
+    print_report(args, conditions, rows, problems, windows=[{"target": name} | asdict(level) for name, level in named])

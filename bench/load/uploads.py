@@ -20,7 +20,7 @@ from multiprocessing import get_context
 import httpx
 
 from bench.common.recordings import GAP_MS, concatenate, load, wav
-from bench.common.report import parser
+from bench.common.report import argument_parser
 from bench.common.server_process import HTTP_TIMEOUT_SECONDS, ROOT, ServerProcess
 from bench.load.server_comparison import Target, add_arguments, compare, take_own_core
 
@@ -56,14 +56,14 @@ def upload_for_ever(url: str, clients: int, seconds: float, cores: set[int]) -> 
         list(threads.map(upload, range(clients)))
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> None:
     """Run the command."""
-    made = parser("load uploads", __doc__)
-    add_arguments(made, [20], rounds=3, seconds=8.0)
-    made.add_argument("--uploads", type=int, default=4, help="uploads at once (4)")
-    made.add_argument("--file-seconds", type=float, default=3600.0, help="length of an uploaded file (3600)")
-    given = made.parse_args(arguments)
-    given.set = ["MAX_UPLOAD_BYTES=1000000000", *given.set]
+    parser = argument_parser("load uploads", __doc__)
+    add_arguments(parser, [20], rounds=3, seconds=8.0)
+    parser.add_argument("--uploads", type=int, default=4, help="uploads at once (4)")
+    parser.add_argument("--file-seconds", type=float, default=3600.0, help="length of an uploaded file (3600)")
+    args = parser.parse_args(argv)
+    args.set = ["MAX_UPLOAD_BYTES=1000000000", *args.set]
     cores = take_own_core()
-    uploads = partial(uploading, clients=given.uploads, seconds=given.file_seconds, cores=cores)
-    compare("load uploads", [Target("alone"), Target("uploads", background_load=uploads)], given, cores)
+    uploads = partial(uploading, clients=args.uploads, seconds=args.file_seconds, cores=cores)
+    compare("load uploads", [Target("alone"), Target("uploads", background_load=uploads)], args, cores)
