@@ -22,7 +22,7 @@ from backends.qwen3.options import Qwen3Options
 from backends.qwen3.prompt import build_template, roll_back
 from backends.qwen3.schedule import UNFIXED_REFRESHES, UNFIXED_SAMPLES
 from backends.qwen3.vllm_model import Clip, DecodeRequest, VllmModel
-from bench.common.word_error_rate import edits
+from bench.common.word_error_rate import edit_distance
 from references.tiny_training_data import TRAINING_SEEDS
 from tests.qwen3.tones import RATE, Signal, SpeakingStyle, Speech, background_noise, random_speech
 
@@ -95,7 +95,7 @@ async def print_error_rates(transcriber: Transcriber, count: int) -> None:
 
 def word_error_rate(speeches: Sequence[Speech], texts: Sequence[str]) -> float:
     """Return the number of errors in all texts, divided by the number of words."""
-    errors = sum(edits(speech.words, text.split()) for speech, text in zip(speeches, texts, strict=True))
+    errors = sum(edit_distance(speech.words, text.split()) for speech, text in zip(speeches, texts, strict=True))
     return errors / sum(len(speech.words) for speech in speeches)
 
 

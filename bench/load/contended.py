@@ -1,4 +1,4 @@
-"""Delays of a server whose cores are kept busy by other processes, next to another version of it (--against).
+"""Delays of a server whose cores are kept busy by other processes, compared with another version (--against).
 
 One process spins on each core, and the server may use all cores. Server and spinning processes have the same niceness.
 The generator has a better one, so that its own lateness is not measured. The columns are those of `overhead`.
@@ -22,7 +22,7 @@ _SPIN = "import os\nos.sched_setaffinity(0, [{core}])\nos.nice({niceness})\nwhil
 
 @contextmanager
 def busy_cores(cores: Sequence[int]) -> Iterator[None]:
-    """One process spins on each of `cores` until the context, or this process, ends."""
+    """Run a busy process on each of `cores` until the context, or this process, ends."""
     with ExitStack() as stack:
         for core in cores:
             code = _SPIN.format(core=core, niceness=NICENESS, parent=os.getpid())

@@ -1,4 +1,4 @@
-"""Capacity: how many live speakers a server carries within a limit of delay.
+"""Capacity: the number of live streams that a server carries within a limit of delay.
 
 A level is a number of live streams on a fresh server. It passes if p95 of endpoint to final, seen by the client, is at
 most --limit-ms, nothing was dropped and nothing failed. Without --levels the number doubles until a level fails; then
@@ -20,29 +20,29 @@ from bench.common.report import Row, argument_parser, integers, print_progress, 
 from bench.common.server_process import APP, ROOT, ServerProcess, server_settings
 from bench.common.stats import rounded
 
-CLOSE_ENOUGH = 1.1  # the search ends when the lowest failed level is at most so many times the highest passed one
+CLOSE_ENOUGH = 1.1  # the search ends when the lowest failed level is at most this multiple of the highest passed one
 
 
 def next_level(passed: Mapping[int, bool], most: int) -> int | None:
-    """The number of streams to try next, given which levels passed; None: the capacity is found."""
-    good = max((level for level, fine in passed.items() if fine), default=0)
-    bad = min((level for level, fine in passed.items() if not fine), default=None)
-    if bad is None:
-        following = min(max(1, good * 2), most)
-        return following if following > good else None
-    if bad - good <= 1 or bad <= good * CLOSE_ENOUGH:
+    """Return the number of streams to try next, given which levels passed; None if the capacity is found."""
+    highest_passed = max((level for level, ok in passed.items() if ok), default=0)
+    lowest_failed = min((level for level, ok in passed.items() if not ok), default=None)
+    if lowest_failed is None:
+        doubled = min(max(1, highest_passed * 2), most)
+        return doubled if doubled > highest_passed else None
+    if lowest_failed - highest_passed <= 1 or lowest_failed <= highest_passed * CLOSE_ENOUGH:
         return None
-    return (good + bad) // 2
+    return (highest_passed + lowest_failed) // 2
 
 
 def capacity(passed: Mapping[int, bool]) -> int:
-    """The highest passed level below the lowest failed one; 0 without one."""
-    failed = min((streams for streams, fine in passed.items() if not fine), default=float("inf"))
-    return max((streams for streams, fine in passed.items() if fine and streams < failed), default=0)
+    """Return the highest passed level below the lowest failed one; 0 without such a level."""
+    lowest_failed = min((streams for streams, ok in passed.items() if not ok), default=float("inf"))
+    return max((streams for streams, ok in passed.items() if ok and streams < lowest_failed), default=0)
 
 
 def add_arguments(parser: argparse.ArgumentParser, warm_seconds: float) -> None:
-    """The options of `climb` and of the levels' length."""
+    """Add the options of `measure_levels` and of `LevelMeter`."""
     parser.add_argument("--levels", type=integers, default=[], metavar="N,N", help="streams (search for the capacity)")
     parser.add_argument("--most", type=int, default=512, help="most streams to try (512)")
     parser.add_argument("--limit-ms", type=float, default=500.0, help="limit of p95 of endpoint to final (500)")
@@ -50,31 +50,31 @@ def add_arguments(parser: argparse.ArgumentParser, warm_seconds: float) -> None:
     parser.add_argument("--warm", type=float, default=warm_seconds, help=f"seconds of warm-up ({warm_seconds:g})")
 
 
-def climb(measure: Callable[[int], Level], args: argparse.Namespace) -> dict[int, Level]:
-    """Measure the given levels, or search for the capacity; the levels by their number of streams."""
-    measured, remaining = dict[int, Level](), list(args.levels)
+def measure_levels(measure: Callable[[int], Level], args: argparse.Namespace) -> dict[int, Level]:
+    """Measure the levels of `args`, or search for the capacity. Returns the levels by their number of streams."""
+    levels, remaining = dict[int, Level](), list(args.levels)
     while True:
-        passed = {streams: level.passed(args.limit_ms) for streams, level in measured.items()}
+        passed = {streams: level.passed(args.limit_ms) for streams, level in levels.items()}
         streams = next_level(passed, args.most) if not args.levels else remaining.pop(0) if remaining else None
         if streams is None:
-            return dict(sorted(measured.items()))
+            return dict(sorted(levels.items()))
         print_progress(f"{streams} streams")
-        measured[streams] = measure(streams)
+        levels[streams] = measure(streams)
 
 
 def report(
     args: argparse.Namespace, conditions: Row, levels: Mapping[int, Level], rows: Sequence[Row], **measured: object
 ) -> None:
     """Print the capacity and the table, and write the JSON, as `print_report` does."""
-    carried = capacity({streams: level.passed(args.limit_ms) for streams, level in levels.items()})
-    print(f"Capacity with p95 of endpoint to final <= {args.limit_ms:g} ms: {carried} streams. Times in ms.\n")
+    max_streams = capacity({streams: level.passed(args.limit_ms) for streams, level in levels.items()})
+    print(f"Capacity with p95 of endpoint to final <= {args.limit_ms:g} ms: {max_streams} streams. Times in ms.\n")
     problems = [f"{streams} streams: {each}" for streams, level in levels.items() for each in level.problems]
-    told = {"limit_ms": args.limit_ms, "capacity": carried, "levels": [asdict(each) for each in levels.values()]}
-    print_report(args, conditions, rows, problems, **told, **measured)
+    results = {"limit_ms": args.limit_ms, "capacity": max_streams, "levels": [asdict(each) for each in levels.values()]}
+    print_report(args, conditions, rows, problems, **results, **measured)
 
 
 def row(level: Level, limit_ms: float) -> Row:
-    """One line of the table."""
+    """Return a row of the table."""
     return {
         "streams": level.streams,
         "ok": "yes" if level.passed(limit_ms) else "NO",
@@ -113,5 +113,5 @@ def main(argv: Sequence[str]) -> None:
         with ServerProcess(APP, settings, args.cores) as server:
             return meter.measure(server, streams)
 
-    levels = climb(measure, args)
+    levels = measure_levels(measure, args)
     report(args, conditions, levels, [row(level, args.limit_ms) for level in levels.values()])
