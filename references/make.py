@@ -1,6 +1,6 @@
 """Make this folder's recordings with flite: `python references/make.py`, by hand, when a sentence changes.
 
-Needs Debian's `flite` on the PATH. The same flite writes the same bytes every time.
+It needs Debian's `flite` on the PATH. The same flite writes the same bytes every time.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ import numpy.typing as npt
 
 HERE = Path(__file__).resolve().parent
 RATE = 16_000
-"""Hz: what kal16 and rms speak at, so nothing is resampled."""
-FRAME = 320
-"""Samples in 20 ms."""
+"""Sample rate in Hz. The voices kal16 and rms have the same, so nothing is resampled."""
+FRAME_SAMPLES = 320
+"""Number of samples in 20 ms."""
 VOICED_RMS = 300.0
-"""16-bit units: the loudness at which the server's energy detector hears speech."""
+"""RMS in 16-bit units from which the server's energy detector finds speech by default."""
 PEAK = 16_384.0
-"""16-bit units: -6 dBFS."""
+"""Peak of the speech in 16-bit units: -6 dBFS."""
 NOISE_RMS = 10.0
-"""16-bit units: a quiet room, so that no silence is digital zero."""
-LEAD = 5 * FRAME
-"""Samples kept before the first voiced frame: a soft consonant begins below the threshold."""
-TAIL = 7 * FRAME
-"""Samples kept after the last voiced frame: a last consonant dies away below it."""
-PAUSE = RATE * 800 // 1000
-"""Samples between two utterances of one recording: longer than any endpoint the server is asked to find."""
+"""RMS of the noise in 16-bit units, as in a quiet room. No silence is digital zero."""
+LEAD_SAMPLES = 5 * FRAME_SAMPLES
+"""Number of samples kept before the first voiced frame, because a soft consonant begins below the threshold."""
+TAIL_SAMPLES = 7 * FRAME_SAMPLES
+"""Number of samples kept after the last voiced frame, because a last consonant fades below the threshold."""
+PAUSE_SAMPLES = RATE * 800 // 1000
+"""Number of samples between two utterances of a recording: more than the 500 ms that end an utterance by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What one recording says."""
+    """A recording to make."""
 
     voice: str
-    """A flite voice of 16 kHz."""
+    """Name of a flite voice with 16 kHz."""
     lines: tuple[str, ...]
-    """One utterance each."""
+    """The text of each utterance."""
 
 
 RECORDINGS = {
@@ -69,8 +69,8 @@ RECORDINGS = {
 }
 
 
-def speak(flite: str, voice: str, line: str) -> npt.NDArray[np.float64]:
-    """Speech for `line`, trimmed, its peak at PEAK: float64 [n] in 16-bit units."""
+def synthesize(flite: str, voice: str, line: str) -> npt.NDArray[np.float64]:
+    """Return speech for `line`, trimmed and with its peak at PEAK: float64 [n] in 16-bit units."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "line.wav")
         subprocess.run([flite, "-voice", voice, "-t", f"{line}.", "-o", str(path)], check=True)  # noqa: S603 -- the arguments are this file's
@@ -78,18 +78,18 @@ def speak(flite: str, voice: str, line: str) -> npt.NDArray[np.float64]:
             if (wav.getframerate(), wav.getnchannels(), wav.getsampwidth()) != (RATE, 1, 2):
                 raise SystemExit(f"{voice} does not speak 16 kHz mono PCM16")
             speech = np.frombuffer(wav.readframes(wav.getnframes()), "<i2").astype(np.float64)
-    # silence on both sides, so that the margins below exist whatever flite left there
+    # The padding ensures that LEAD_SAMPLES and TAIL_SAMPLES exist, whatever silence flite left.
     speech = np.pad(speech * (PEAK / np.abs(speech).max()), RATE)
-    frames = speech[: len(speech) // FRAME * FRAME].reshape(-1, FRAME)
+    frames = speech[: len(speech) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
     voiced = np.flatnonzero(np.sqrt((frames**2).mean(axis=1)) >= VOICED_RMS)
-    return speech[int(voiced[0]) * FRAME - LEAD : (int(voiced[-1]) + 1) * FRAME + TAIL]
+    return speech[int(voiced[0]) * FRAME_SAMPLES - LEAD_SAMPLES : (int(voiced[-1]) + 1) * FRAME_SAMPLES + TAIL_SAMPLES]
 
 
-def record(flite: str, name: str, recording: Recording) -> None:
+def write_recording(flite: str, name: str, recording: Recording) -> None:
     """Write `name`.wav and `name`.txt."""
-    pieces = [speak(flite, recording.voice, line) for line in recording.lines]
-    for place in range(len(pieces) - 1, 0, -1):
-        pieces.insert(place, np.zeros(PAUSE))
+    pieces = [synthesize(flite, recording.voice, line) for line in recording.lines]
+    for index in range(len(pieces) - 1, 0, -1):
+        pieces.insert(index, np.zeros(PAUSE_SAMPLES))
     speech = np.concatenate(pieces)
     noise = np.random.default_rng(zlib.crc32(name.encode())).normal(0.0, NOISE_RMS, len(speech))
     with wave.open(str(HERE / f"{name}.wav"), "wb") as wav:
@@ -101,12 +101,12 @@ def record(flite: str, name: str, recording: Recording) -> None:
 
 
 def main() -> None:
-    """Write every recording anew."""
+    """Write all recordings."""
     flite = shutil.which("flite")
     if flite is None:
         raise SystemExit("flite is not installed: apt-get install flite")
     for name, recording in RECORDINGS.items():
-        record(flite, name, recording)
+        write_recording(flite, name, recording)
 
 
 if __name__ == "__main__":

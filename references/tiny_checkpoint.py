@@ -1,7 +1,7 @@
-"""The files of the tiny checkpoint: its shape, its vocabulary, and how its tensors are called.
+"""Writes the files of the tiny checkpoint: configuration, tokenizer and weights.
 
-The folder has the layout of Qwen/Qwen3-ASR-1.7B (`thinker_config`, tensors named `thinker.*`), so that an engine which
-loads that model loads this one.
+The folder has the layout of Qwen/Qwen3-ASR-1.7B (`thinker_config`, tensors named `thinker.*`), so an engine that loads
+that model also loads this one.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from backends.qwen3.languages import NAMES
 from tests.qwen3.tones import RATE, WORDS
 
-SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|audio_start|>", "<|audio_end|>", "<|audio_pad|>")
-PAD, _, END, AUDIO_START, AUDIO_END, AUDIO = SPECIAL
-TAG = "<asr_text>"
-"""Not special in the real vocabulary either: it is written out when a text is decoded."""
-SPELT = ("system", "user", "assistant", "language", " English", " None", *(f" {word}" for word in WORDS))
-"""What is one token, without its blank too; all else is bytes."""
+SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|audio_start|>", "<|audio_end|>", "<|audio_pad|>")
+PAD_TOKEN, _, END_TOKEN, AUDIO_START_TOKEN, AUDIO_END_TOKEN, AUDIO_TOKEN = SPECIAL_TOKENS
+TEXT_TAG = "<asr_text>"
+"""It is no special token, as in the real vocabulary: the text of decoded tokens contains it."""
+WORD_TOKENS = ("system", "user", "assistant", "language", " English", " None", *(f" {word}" for word in WORDS))
+"""Each of these is one token, with and without the leading space. All other text is encoded as bytes."""
 
-ENCODER = {
+ENCODER_CONFIG = {
     "num_mel_bins": 128,
     "d_model": 64,
     "encoder_layers": 2,
@@ -41,8 +41,8 @@ ENCODER = {
     "attention_dropout": 0,
     "activation_dropout": 0,
 }
-"""128 mel bins, chunks of 2 * 50 frames and windows of 800 are the real model's; the rest is as small as will do."""
-DECODER = {
+"""The mel bins, chunks of 2 * 50 frames and windows of 800 frames are the real model's. The other sizes are smaller."""
+DECODER_CONFIG = {
     "hidden_size": 128,
     "intermediate_size": 128,
     "num_hidden_layers": 4,
@@ -58,67 +58,72 @@ DECODER = {
     "use_cache": True,
 }
 ROPE_THETA = 10_000.0
-"""The real model's is a million; half a minute of tones needs no such reach."""
+"""The real model has a million, which half a minute of tones does not need."""
 _MROPE_SECTIONS = (6, 5, 5)
-"""Pairs of a head's dimensions that turn with time, height and width, 16 in all. In audio the three are the same."""
+"""Numbers of rotary dimension pairs for time, height and width. For audio these three positions are equal."""
 
-_RENAMED = {
+_TENSOR_PREFIXES = {
     "model.audio_tower.": "thinker.audio_tower.",
     "model.multi_modal_projector.linear_1.": "thinker.audio_tower.proj1.",
     "model.multi_modal_projector.linear_2.": "thinker.audio_tower.proj2.",
     "model.language_model.": "thinker.model.",
     "lm_head.": "thinker.lm_head.",
 }
-"""How transformers' tensors begin -> how Qwen's do."""
+"""Maps the prefixes of tensor names in transformers to those in Qwen's checkpoint."""
 
 
 def vocabulary() -> Tokenizer:
-    """Tokens: 256 bytes, what makes SPELT of them, and the markup."""
+    """Return a byte-level BPE tokenizer with the words of WORD_TOKENS and the special tokens."""
     tokens = sorted(pre_tokenizers.ByteLevel.alphabet())
     merges: dict[tuple[str, str], None] = {}
-    for text in SPELT:
+    for text in WORD_TOKENS:
         word = text.strip()
         merges |= dict.fromkeys((word[:end], word[end]) for end in range(1, len(word)))
         if text != word:
-            merges["Ġ", word] = None  # byte-level vocabularies write a blank so
+            merges["Ġ", word] = None  # A byte-level vocabulary writes a space like this.
     tokens += ["".join(merge) for merge in merges]
     tokenizer = Tokenizer(models.BPE({token: number for number, token in enumerate(tokens)}, list(merges)))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
-    tokenizer.add_tokens([AddedToken(TAG, special=False, normalized=False)])
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
+    tokenizer.add_tokens([AddedToken(TEXT_TAG, special=False, normalized=False)])
     return tokenizer
 
 
 def write(folder: Path, tokenizer: Tokenizer, weights: Mapping[str, torch.Tensor]) -> None:
-    """Write the checkpoint, in bfloat16. `weights`: as transformers names them."""
+    """Write the checkpoint in bfloat16. The `weights` have their names in transformers."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     ids = tokenizer.get_vocab()
-    ends = [ids[END], ids[PAD]]
+    ends = [ids[END_TOKEN], ids[PAD_TOKEN]]
     for name, values in (
         ("config", _config(ids)),
-        ("generation_config", {"do_sample": False, "eos_token_id": ends, "pad_token_id": ids[PAD]}),
+        ("generation_config", {"do_sample": False, "eos_token_id": ends, "pad_token_id": ids[PAD_TOKEN]}),
         ("preprocessor_config", _preprocessor_config()),
         ("tokenizer_config", _tokenizer_config(ids)),
     ):
         (folder / f"{name}.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     renamed = {}
     for name, tensor in weights.items():
-        ((old, new),) = ((old, new) for old, new in _RENAMED.items() if name.startswith(old))
+        ((old, new),) = ((old, new) for old, new in _TENSOR_PREFIXES.items() if name.startswith(old))
         renamed[new + name.removeprefix(old)] = tensor.detach().to(torch.bfloat16).contiguous()
     save_file(renamed, str(folder / "model.safetensors"), metadata={"format": "pt"})
 
 
 def _config(ids: Mapping[str, int]) -> dict[str, Any]:
-    encoder = {"model_type": "qwen3_asr_audio_encoder", "max_source_positions": 1500, "conv_chunksize": 500, **ENCODER}
+    encoder = {
+        "model_type": "qwen3_asr_audio_encoder",
+        "max_source_positions": 1500,
+        "conv_chunksize": 500,
+        **ENCODER_CONFIG,
+    }
     rope = {"rope_type": "default", "type": "default", "mrope_interleaved": True, "interleaved": True}
     decoder = {
         "model_type": "qwen3",
         "vocab_size": len(ids),
         "rope_theta": ROPE_THETA,
         "rope_scaling": {"mrope_section": _MROPE_SECTIONS, **rope},
-        **DECODER,
+        **DECODER_CONFIG,
     }
     return {
         "architectures": ["Qwen3ASRForConditionalGeneration"],
@@ -128,9 +133,9 @@ def _config(ids: Mapping[str, int]) -> dict[str, Any]:
             "model_type": "qwen3_asr",
             "audio_config": encoder,
             "text_config": decoder,
-            "audio_token_id": ids[AUDIO],
-            "audio_start_token_id": ids[AUDIO_START],
-            "audio_end_token_id": ids[AUDIO_END],
+            "audio_token_id": ids[AUDIO_TOKEN],
+            "audio_start_token_id": ids[AUDIO_START_TOKEN],
+            "audio_end_token_id": ids[AUDIO_END_TOKEN],
             "dtype": "bfloat16",
         },
     }
@@ -140,7 +145,7 @@ def _preprocessor_config() -> dict[str, Any]:
     return {
         "feature_extractor_type": "WhisperFeatureExtractor",
         "processor_class": "Qwen3ASRProcessor",
-        "feature_size": ENCODER["num_mel_bins"],
+        "feature_size": ENCODER_CONFIG["num_mel_bins"],
         "sampling_rate": RATE,
         "hop_length": 160,
         "n_fft": 400,
@@ -155,22 +160,25 @@ def _preprocessor_config() -> dict[str, Any]:
 
 
 def _tokenizer_config(ids: Mapping[str, int]) -> dict[str, Any]:
-    audio = {"audio_token": AUDIO, "audio_bos_token": AUDIO_START, "audio_eos_token": AUDIO_END}
+    audio = {"audio_token": AUDIO_TOKEN, "audio_bos_token": AUDIO_START_TOKEN, "audio_eos_token": AUDIO_END_TOKEN}
     flags = {"lstrip": False, "rstrip": False, "normalized": False, "single_word": False}
-    markup = {str(ids[token]): {"content": token, "special": token != TAG, **flags} for token in (*SPECIAL, TAG)}
+    added_tokens = {
+        str(ids[token]): {"content": token, "special": token != TEXT_TAG, **flags}
+        for token in (*SPECIAL_TOKENS, TEXT_TAG)
+    }
     return {
         "tokenizer_class": "Qwen2Tokenizer",
         "add_bos_token": False,
         "add_prefix_space": False,
-        "added_tokens_decoder": markup,
-        "additional_special_tokens": SPECIAL[1:],
+        "added_tokens_decoder": added_tokens,
+        "additional_special_tokens": SPECIAL_TOKENS[1:],
         "bos_token": None,
         "clean_up_tokenization_spaces": False,
-        "eos_token": END,
+        "eos_token": END_TOKEN,
         "errors": "replace",
         "extra_special_tokens": audio,
-        "model_max_length": DECODER["max_position_embeddings"],
-        "pad_token": PAD,
+        "model_max_length": DECODER_CONFIG["max_position_embeddings"],
+        "pad_token": PAD_TOKEN,
         "split_special_tokens": False,
         "unk_token": None,
         **audio,

@@ -1,7 +1,7 @@
 """Train the tiny checkpoint: `python -m references.train_tiny_qwen3 references/tiny-qwen3-asr`, by hand.
 
-Needs the environment of `make test-engine`, and a quarter of an hour on one core. The same machine and versions write
-the same bytes every time.
+It needs the environment of `make test-engine`, and takes a quarter of an hour on one core. The same machine and
+versions write the same bytes every time.
 """
 
 from __future__ import annotations
@@ -18,94 +18,96 @@ import torch
 from torch import nn
 
 from references import tiny_checkpoint
-from references.tiny_lessons import Batch, Teacher
-from references.tiny_model import Pupil
+from references.tiny_model import TrainingModel
+from references.tiny_training_data import Batch, BatchGenerator
 
-AUDIO_SECONDS = 48.0
-"""In a batch."""
-MOST_LESSONS = 32
-"""In a batch."""
-SHORTEST = 1.0
-"""Seconds of a lesson."""
-LONGEST = 20.0
-"""Seconds of a lesson, once the pupil is used to shorter ones."""
-WARM_UP = 50
-"""Steps until the learning rate is at its peak."""
-DECAY = 0.4
-"""Last part of a term, in which the learning rate falls to nothing."""
+MAX_BATCH_SECONDS = 48.0
+MAX_BATCH_SIZE = 32
+MIN_EXAMPLE_SECONDS = 1.0
+MAX_EXAMPLE_SECONDS = 20.0
+WARM_UP_STEPS = 50
+"""The learning rate rises to its peak during these steps."""
+DECAY_FRACTION = 0.4
+"""The learning rate falls to zero during this last part of a phase."""
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
-    """One subject, taught for some time."""
+class Phase:
+    """A phase of the training, which trains one part of the model."""
 
     name: str
     steps: int
-    rate: float
-    """Peak of the learning rate."""
-    ramp: float
-    """First part of the term, in which lessons grow from short to long."""
+    peak_learning_rate: float
+    curriculum_fraction: float
+    """The longest examples grow from short to long during this first part of the phase."""
 
-    def longest(self, step: int) -> float:
-        """Seconds that a lesson may last."""
-        return SHORTEST + (LONGEST - SHORTEST) * min(1.0, (step + WARM_UP) / (self.steps * self.ramp + WARM_UP))
+    def max_example_seconds(self, step: int) -> float:
+        """Return the length that examples may have in a step."""
+        return MIN_EXAMPLE_SECONDS + (MAX_EXAMPLE_SECONDS - MIN_EXAMPLE_SECONDS) * min(
+            1.0, (step + WARM_UP_STEPS) / (self.steps * self.curriculum_fraction + WARM_UP_STEPS)
+        )
 
-    def rate_at(self, step: int) -> float:
-        """Learning rate of a step."""
-        return self.rate * min(1.0, (step + 1) / WARM_UP, (1 - step / self.steps) / DECAY)
-
-
-HEARING = Term("hearing", 400, 3e-3, ramp=0.25)
-WRITING = Term("writing", 2400, 2e-3, ramp=0.4)
-"""The ear is left as it is meanwhile: that takes half of the work out of a step."""
+    def learning_rate(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        return self.peak_learning_rate * min(1.0, (step + 1) / WARM_UP_STEPS, (1 - step / self.steps) / DECAY_FRACTION)
 
 
-def teach(term: Term, teacher: Teacher, pupil: list[nn.Parameter], loss_of: Callable[[Batch], torch.Tensor]) -> None:
-    """Change the `pupil` so that the loss falls, batch by batch."""
-    optimiser = torch.optim.AdamW(pupil, betas=(0.9, 0.98), weight_decay=0.01)
+ENCODER_PHASE = Phase("encoder", 400, 3e-3, curriculum_fraction=0.25)
+DECODER_PHASE = Phase("decoder", 2400, 2e-3, curriculum_fraction=0.4)
+"""The encoder is frozen in this phase, because a step then takes half of the time."""
+
+
+def train(
+    phase: Phase,
+    generator: BatchGenerator,
+    parameters: list[nn.Parameter],
+    loss_function: Callable[[Batch], torch.Tensor],
+) -> None:
+    """Train the parameters for one phase."""
+    optimiser = torch.optim.AdamW(parameters, betas=(0.9, 0.98), weight_decay=0.01)
     rng = np.random.default_rng(0)
-    began = time.monotonic()
-    for step in range(term.steps):
+    start = time.monotonic()
+    for step in range(phase.steps):
         for group in optimiser.param_groups:
-            group["lr"] = term.rate_at(step)
-        seconds = rng.uniform(SHORTEST, term.longest(step))
-        loss = loss_of(teacher.batch(min(MOST_LESSONS, int(AUDIO_SECONDS / seconds)), seconds))
+            group["lr"] = phase.learning_rate(step)
+        seconds = rng.uniform(MIN_EXAMPLE_SECONDS, phase.max_example_seconds(step))
+        loss = loss_function(generator.batch(min(MAX_BATCH_SIZE, int(MAX_BATCH_SECONDS / seconds)), seconds))
         optimiser.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(pupil, 1.0)
+        nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         if (step + 1) % 100 == 0:
-            elapsed = time.monotonic() - began
-            say(f"{term.name} step {step + 1} of {term.steps}, {elapsed:.0f} s: loss {loss:.3f} at {seconds:.0f} s")
+            elapsed = time.monotonic() - start
+            log(f"{phase.name} step {step + 1} of {phase.steps}, {elapsed:.0f} s: loss {loss:.3f} at {seconds:.0f} s")
 
 
-def examine(pupil: Pupil, teacher: Teacher) -> None:
-    """Say how many lessons it gets right that it has not heard."""
+def evaluate(model: TrainingModel, generator: BatchGenerator) -> None:
+    """Print how many of 100 new examples of each length the model transcribes without an error."""
     for seconds in (2, 8, 20):
-        batch = teacher.batch(100, seconds)
-        say(f"{100 - pupil.mistaken(batch)} of 100 lessons of {seconds} s right")
+        batch = generator.batch(100, seconds)
+        log(f"{100 - model.count_wrong_examples(batch)} of 100 examples of {seconds} s right")
 
 
-def say(line: str) -> None:
-    """Print."""
+def log(line: str) -> None:
+    """Write a line to standard output at once."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
 def main() -> None:
-    """Train, examine and write."""
-    parser = argparse.ArgumentParser(description="Train a tiny Qwen3-ASR to hear ten tones as the words one to ten.")
+    """Train and evaluate the model, and write the checkpoint."""
+    parser = argparse.ArgumentParser(description="Train a tiny Qwen3-ASR to transcribe ten tones as one to ten.")
     parser.add_argument("folder", type=Path, help="where the checkpoint is written")
     folder: Path = parser.parse_args().folder
-    torch.set_num_threads(1)  # for the order of sums, and the neighbours
+    torch.set_num_threads(1)  # A fixed order of additions makes the bytes reproducible.
     torch.manual_seed(0)
     tokenizer = tiny_checkpoint.vocabulary()
-    teacher = Teacher(tokenizer, seed=1)
-    pupil = Pupil(tokenizer.get_vocab())
-    teach(HEARING, teacher, pupil.ear, pupil.hearing_loss)
-    teach(WRITING, teacher, pupil.writer, pupil.writing_loss)
-    examine(pupil, Teacher(tokenizer, seed=2))
-    tiny_checkpoint.write(folder, tokenizer, pupil.weights)
+    generator = BatchGenerator(tokenizer, seed=1)
+    model = TrainingModel(tokenizer.get_vocab())
+    train(ENCODER_PHASE, generator, model.encoder_parameters, model.encoder_loss)
+    train(DECODER_PHASE, generator, model.decoder_parameters, model.decoder_loss)
+    evaluate(model, BatchGenerator(tokenizer, seed=2))
+    tiny_checkpoint.write(folder, tokenizer, model.weights)
 
 
 if __name__ == "__main__":

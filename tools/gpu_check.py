@@ -202,14 +202,14 @@ def differences(runs: dict[str, dict[str, Any]]) -> list[Difference]:
     if not levels:
         return []
     expected: list[str] = levels[0][1]["texts"]
-    found: list[Difference] = []
+    unequal: list[Difference] = []
     for name, level in levels:
         for number, text in enumerate(level["texts"]):
             wanted = expected[number % len(expected)]
             if text != wanted:
                 similarity = round(SequenceMatcher(None, wanted, text, autojunk=False).ratio(), 3)
-                found.append(Difference(name, level["streams"], number, wanted, text, similarity))
-    return found
+                unequal.append(Difference(name, level["streams"], number, wanted, text, similarity))
+    return unequal
 
 
 def machine() -> dict[str, Any]:
@@ -247,23 +247,25 @@ def _arguments() -> argparse.Namespace:
 
 def main() -> int:
     """Run the command."""
-    given = _arguments()
-    if given.run is not None:
-        given.report.write_text(json.dumps(perform(Run(**json.loads(given.run)))), encoding="utf-8")
+    args = _arguments()
+    if args.run is not None:
+        args.report.write_text(json.dumps(perform(Run(**json.loads(args.run)))), encoding="utf-8")
         return 0
     runs: dict[str, dict[str, Any]] = {}
-    for runner, freeze in product(given.runners, (True, False)):
-        run = Run(given.model, given.gpu_memory, runner, freeze, given.streams)
+    for runner, freeze in product(args.runners, (True, False)):
+        run = Run(args.model, args.gpu_memory, runner, freeze, args.streams)
         runs[run.name] = perform_apart(run)
         sys.stdout.write(f"{run.name}: {'failed' if 'error' in runs[run.name] else 'done'}\n")
         sys.stdout.flush()
-    found = differences(runs)
-    ramped = ramp() if given.ramp else {}
-    report = {"machine": machine(), "runs": runs, "differences": list(map(asdict, found)), "ramp": ramped}
-    given.report.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
+    text_differences = differences(runs)
+    ramped = ramp() if args.ramp else {}
+    report = {"machine": machine(), "runs": runs, "differences": list(map(asdict, text_differences)), "ramp": ramped}
+    args.report.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
     failed = [name for name, run in [*runs.items(), ("ramp", ramped)] if "error" in run]
-    sys.stdout.write(f"{len(found)} texts differ; failed: {', '.join(failed) or 'nothing'}; see {given.report}\n")
-    return 1 if found or failed else 0
+    sys.stdout.write(
+        f"{len(text_differences)} texts differ; failed: {', '.join(failed) or 'nothing'}; see {args.report}\n"
+    )
+    return 1 if text_differences or failed else 0
 
 
 if __name__ == "__main__":

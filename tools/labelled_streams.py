@@ -21,7 +21,7 @@ _OCTAVE_DB = 20 * np.log10(2)
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Bytes and what their sender says they are; one channel."""
+    """Audio of one channel, and the label that its sender gives it."""
 
     kind: str
     data: bytes
@@ -30,7 +30,7 @@ class Labelled:
 
 
 def rightly(signal: Signal) -> Iterator[Labelled]:
-    """A recording of 16 kHz, float32 [n], in every codec, and as bad as audio may be."""
+    """Yield a recording of 16 kHz, float32 [n], in every codec, and with the faults that audio may have."""
     narrow = _resampled(signal, 8_000)
     yield Labelled("16 kHz", to_pcm(signal), "pcm_s16le", SAMPLE_RATE)
     yield Labelled("8 kHz", to_pcm(narrow), "pcm_s16le", 8_000)
@@ -49,7 +49,7 @@ def rightly(signal: Signal) -> Iterator[Labelled]:
 
 
 def wrongly(signal: Signal) -> Iterator[Labelled]:
-    """A recording of 16 kHz, float32 [n], in each wrong way."""
+    """Yield a recording of 16 kHz, float32 [n], with each wrong label."""
     pcm, narrow = to_pcm(signal), _resampled(signal, 8_000)
     narrow_pcm, half = to_pcm(narrow), len(signal) // 2
     yield Labelled("byte-swapped", np.frombuffer(pcm, "<i2").byteswap().tobytes(), "pcm_s16le", SAMPLE_RATE)
@@ -72,23 +72,23 @@ def wrongly(signal: Signal) -> Iterator[Labelled]:
 
 
 def sounds(rate: int) -> Iterator[Labelled]:
-    """What is no speech, at `rate` Hz: tones, noise, music, dialling, silence."""
+    """Yield sounds without speech, at `rate` Hz: tones, noise, music, dialling, silence."""
     dice, time = np.random.default_rng(1), np.arange(4 * rate) / rate
-    made: dict[str, npt.NDArray[np.floating]] = {
+    signals: dict[str, npt.NDArray[np.floating]] = {
         f"tone of {hertz} Hz": np.sin(2 * np.pi * hertz * time) / 4
         for hertz in (50, 440, 1_000, 3_400, 3_999, 4_000, 5_000, 7_000, 7_900)
         if hertz < rate / 2
     }
-    made |= {f"noise of {level}": dice.normal(0, level, len(time)) for level in (0.01, 0.1, 0.3)}
-    made |= {"silence": 0 * time, "lowest bits": dice.integers(-2, 3, len(time)) / 32768}
-    made["dialling"] = (np.sin(2 * np.pi * 770 * time) + np.sin(2 * np.pi * 1336 * time)) * (time % 0.2 < 0.1) / 8
-    made["ringing"] = (np.sin(2 * np.pi * 440 * time) + np.sin(2 * np.pi * 480 * time)) * (time % 3 < 1) / 6
-    made["square"] = np.sign(np.sin(2 * np.pi * 150 * time)) / 4
-    made["clicks"] = (np.arange(len(time)) % 800 == 0) * 0.6
-    made["sweep"] = np.sin(2 * np.pi * (100 * time + (rate / 2 - 200) / 8 * time**2)) / 4
+    signals |= {f"noise of {level}": dice.normal(0, level, len(time)) for level in (0.01, 0.1, 0.3)}
+    signals |= {"silence": 0 * time, "lowest bits": dice.integers(-2, 3, len(time)) / 32768}
+    signals["dialling"] = (np.sin(2 * np.pi * 770 * time) + np.sin(2 * np.pi * 1336 * time)) * (time % 0.2 < 0.1) / 8
+    signals["ringing"] = (np.sin(2 * np.pi * 440 * time) + np.sin(2 * np.pi * 480 * time)) * (time % 3 < 1) / 6
+    signals["square"] = np.sign(np.sin(2 * np.pi * 150 * time)) / 4
+    signals["clicks"] = (np.arange(len(time)) % 800 == 0) * 0.6
+    signals["sweep"] = np.sin(2 * np.pi * (100 * time + (rate / 2 - 200) / 8 * time**2)) / 4
     for beats in (1, 2, 4):
-        made[f"music, {beats} notes a second"] = _music(dice, time, beats)
-    for kind, signal in made.items():
+        signals[f"music, {beats} notes a second"] = _music(dice, time, beats)
+    for kind, signal in signals.items():
         yield Labelled(kind, to_pcm(signal.astype(np.float32)), "pcm_s16le", rate)
 
 
@@ -104,7 +104,7 @@ def _music(dice: np.random.Generator, time: npt.NDArray[np.floating], beats: int
 
 
 def g711(signal: Signal, codec: PcmCodec) -> bytes:
-    """The nearest code of each sample, float32 [n]."""
+    """Return the G.711 code of each sample, float32 [n]."""
     levels = decode_samples(bytes(range(256)), codec)
     order = np.argsort(levels, kind="stable")
     middles = (levels[order][1:] + levels[order][:-1]) / 2
@@ -112,7 +112,7 @@ def g711(signal: Signal, codec: PcmCodec) -> bytes:
 
 
 def telephone(signal: Signal) -> Signal:
-    """A recording of 16 kHz, float32 [n], in a telephone's band."""
+    """Return a recording of 16 kHz, float32 [n], with the bandwidth of a telephone."""
     hertz = np.fft.rfftfreq(len(signal), 1 / SAMPLE_RATE).clip(1)
     low, high = _TELEPHONE_HZ
     gain = 1 / np.sqrt(1 + (low / hertz) ** 8) / np.sqrt(1 + (hertz / high) ** 24)
@@ -120,7 +120,7 @@ def telephone(signal: Signal) -> Signal:
 
 
 def tilted(signal: Signal, decibels: float) -> Signal:
-    """A recording of 16 kHz, float32 [n], whose spectrum rises by so much an octave, equally loud."""
+    """Return a recording of 16 kHz, float32 [n], whose spectrum rises by `decibels` an octave. It is equally loud."""
     hertz = np.fft.rfftfreq(len(signal), 1 / SAMPLE_RATE).clip(50)
     gain = (hertz / 1_000) ** (decibels / _OCTAVE_DB)
     changed = np.fft.irfft(np.fft.rfft(signal) * gain, len(signal))
@@ -129,7 +129,7 @@ def tilted(signal: Signal, decibels: float) -> Signal:
 
 
 def childlike(signal: Signal) -> Signal:
-    """A recording of 16 kHz, float32 [n], with pitch and formants 40 % higher, at its own tempo."""
+    """Return a recording of 16 kHz, float32 [n], with pitch and formants 40 % higher, at the same tempo."""
     raised = _resampled(signal, round(SAMPLE_RATE / _CHILD))
     graph = av.filter.Graph()
     source = graph.add_abuffer(format="flt", sample_rate=SAMPLE_RATE, layout="mono", time_base=Fraction(1, SAMPLE_RATE))

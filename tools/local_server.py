@@ -41,12 +41,12 @@ class LocalServer:
         """Start the process.
 
         Args:
-            port: of the loopback address.
+            port: the port on the loopback address.
             settings: environment variables. STT_ variables of this process are not passed on.
-            log: gets what the process prints since its last start.
-            arguments: Python's: of a server that takes its port from STT_PORT or UVICORN_PORT.
+            log: the file for the output since the last start.
+            arguments: the arguments of Python, for a server that takes its port from STT_PORT or UVICORN_PORT.
             root: the checkout that is served.
-            process_group: of the process; None: this process's; 0: its own.
+            process_group: the group of the process. None: this process's group. 0: a group of its own.
         """
         self.port = port
         self.url = f"http://{LOOPBACK}:{port}"
@@ -96,12 +96,12 @@ class LocalServer:
         Raises:
             ServerFailed: the process has ended, or is not ready after `READY_SECONDS`.
         """
-        began = time.monotonic()
+        start = time.monotonic()
         while not self.is_ready():
-            if (passed := time.monotonic() - began) > READY_SECONDS:
+            if (elapsed := time.monotonic() - start) > READY_SECONDS:
                 raise ServerFailed(f"{self.url} was not ready after {READY_SECONDS:g} s")
             # Requests take time from the core that loads the engine, so their number is limited.
-            time.sleep(min(1.0, max(0.05, passed / 20)))
+            time.sleep(min(1.0, max(0.05, elapsed / 20)))
 
     def wait_until_ended(self) -> None:
         """Wait for the end of a process that was sent a signal; SIGKILL if it takes longer than `STOP_SECONDS`."""

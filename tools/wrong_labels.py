@@ -39,7 +39,7 @@ _THRESHOLDS = (0.75, 1.0, 1.25, 1.5)
 
 
 def fault(stream: Labelled) -> str | None:
-    """What the server finds wrong with it."""
+    """Return the fault that the server finds in a stream; None without one."""
     beginning = StreamBeginning(StreamFormat(stream.rate, stream.codec))
     beginning.take(stream.data)
     beginning.finish()
@@ -47,28 +47,28 @@ def fault(stream: Labelled) -> str | None:
 
 
 def repeated(pcm: bytes) -> Signal:
-    """20 s of a recording, from its first sound on."""
+    """Return 20 s of a recording, from its first sound on."""
     samples = np.frombuffer(pcm, "<i2")
     return to_signal(np.resize(samples[np.argmax(np.abs(samples) > 300) :], _SECONDS * SAMPLE_RATE))
 
 
 def measure(label: str, streams: Sequence[Labelled]) -> Row:
-    """One row of the table."""
-    spent, warned = [], 0
+    """Return a row of the table."""
+    times, warned = [], 0
     for stream in streams:
-        began = time.process_time()
+        start = time.process_time()
         warned += fault(stream) is not None
-        spent.append(time.process_time() - began)
+        times.append(time.process_time() - start)
     return {
         "label": label,
         "kind": streams[0].kind,
         "warned": f"{warned} of {len(streams)}",
-        "ms": 1000 * (median(spent) or 0),
+        "ms": 1000 * (median(times) or 0),
     }
 
 
 def _speeds(signal: Signal) -> Iterator[tuple[bool, npt.NDArray[np.floating] | None]]:
-    """Whether it is twice as fast, and its features: two pieces of 4 s at each speed, in several qualities."""
+    """Yield whether a piece of 4 s is twice as fast, and its features: at several speeds and qualities."""
     noise = np.random.default_rng(1).normal(0, signal.std() * 0.2, len(signal)).astype(np.float32)
     for heard in (signal, telephone(signal), tilted(signal, -6), tilted(signal, 6), signal + noise):
         for speed in _SPEEDS:
@@ -79,7 +79,7 @@ def _speeds(signal: Signal) -> Iterator[tuple[bool, npt.NDArray[np.floating] | N
 
 
 def _discriminant(features: npt.NDArray[np.floating], fast: npt.NDArray[np.bool_]) -> npt.NDArray[np.floating]:
-    """Weights and offset of Fisher's linear discriminant, regularised."""
+    """Return the weights and the offset of Fisher's linear discriminant, regularised."""
     scale = features.std(axis=0)
     scaled = features / scale
     slow_mean, fast_mean = scaled[~fast].mean(axis=0), scaled[fast].mean(axis=0)
@@ -89,16 +89,16 @@ def _discriminant(features: npt.NDArray[np.floating], fast: npt.NDArray[np.bool_
 
 
 def fit(recordings: Sequence[Recording]) -> None:
-    """Print the weights, and what they notice in speakers that they were not fitted to."""
+    """Print the weights, and the scores of speakers that the weights were not fitted to."""
     rows = [(speaker(each.name), *row) for each in recordings for row in _speeds(repeated(each.pcm))]
-    kept = [(name, fast, found) for name, fast, found in rows if found is not None]
+    kept = [(name, fast, features) for name, fast, features in rows if features is not None]
     names, fast = np.array([row[0] for row in kept]), np.array([row[1] for row in kept])
     features = np.array([row[2] for row in kept])
     scores = np.zeros(len(kept))
     for name in set(names):
         others = names != name
-        found = _discriminant(features[others], fast[others])
-        scores[~others] = features[~others] @ found[:-1] + found[-1]
+        weights = _discriminant(features[others], fast[others])
+        scores[~others] = features[~others] @ weights[:-1] + weights[-1]
     print("weights and offset:", _discriminant(features, fast).round(3).tolist())
     print(f"highest of {sum(~fast)} at their own speed: {scores[~fast].max():.2f}")
     for threshold in _THRESHOLDS:
@@ -108,12 +108,12 @@ def fit(recordings: Sequence[Recording]) -> None:
 
 def main() -> None:
     """Run the command."""
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--folder", type=Path, required=True, help="recordings and a manifest.jsonl")
-    made.add_argument("--fit", action="store_true", help="fit the weights of protocol.speech_speed")
-    given = made.parse_args()
-    recordings = load(given.folder)
-    if given.fit:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, required=True, help="recordings and a manifest.jsonl")
+    parser.add_argument("--fit", action="store_true", help="fit the weights of protocol.speech_speed")
+    args = parser.parse_args()
+    recordings = load(args.folder)
+    if args.fit:
         fit(recordings)
         return
     signals = [repeated(recording.pcm) for recording in recordings]

@@ -1,1 +1,1 @@
-"""How accurate and how fast a server transcribes recordings."""
+"""The word error rate and the delays of a server on recordings."""

@@ -1,1 +1,1 @@
-"""Parts that all measurements share."""
+"""Modules that all measurements share."""

@@ -1,4 +1,4 @@
-"""The server's VAD and segmentation without a server: audio of one connection in, positions of utterances out."""
+"""Runs the server's VAD and segmentation without a server: from the audio of a connection to its utterances."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from inference.vad import FixedVad, FrameDecisions, Vad, VadOptions
 from protocol.events import Reason
 from protocol.pcm import FRAME_SAMPLES, Samples, Signal, samples_of
 
-CHUNK = samples_of(200)  # samples that a session processes at once while there is no speech
+CHUNK = samples_of(200)  # number of samples that a session processes at once while there is no speech
 _EMPTY = np.zeros(0, np.int16)
 
-Detector = Callable[[], Vad]  # makes a voice activity detector for one connection
+VadFactory = Callable[[], Vad]  # returns the voice activity detector of a new connection
 
 
-def detectors_by_name(names: Sequence[str]) -> dict[str, Detector]:
-    """The detectors `fixed`, `energy` and `silero`, with the server's default threshold.
+def vad_factories(names: Sequence[str]) -> dict[str, VadFactory]:
+    """Return the factories of the detectors `fixed`, `energy` and `silero`, with the server's default threshold.
 
     Raises:
         SystemExit: a name is unknown, or its package is not installed.
     """
-    return {name: _detector(name, VadOptions()) for name in names}
+    return {name: _vad_factory(name, VadOptions()) for name in names}
 
 
-def _detector(name: str, options: VadOptions) -> Detector:
+def _vad_factory(name: str, options: VadOptions) -> VadFactory:
     match name:
         case "fixed":
             return lambda: FixedVad(options.threshold)
@@ -49,26 +49,26 @@ def _detector(name: str, options: VadOptions) -> Detector:
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One utterance; positions are samples."""
+    """The positions of an utterance, in samples."""
 
     start: int  # start of the audio that an engine gets
-    end: int  # end of this audio
+    end: int  # end of the audio that an engine gets
     voiced_start: int
     voiced_end: int
-    decided_at: int  # end of the audio after which the end of the utterance was decided
+    decided_at: int  # end of the audio after which the utterance was ended
     ended_by_silence: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segmentation:
-    """Utterances of one connection, and the decision of the detector for each frame."""
+    """The utterances of a connection, and the decision of the detector for each frame."""
 
     utterances: list[Utterance]
-    voiced: npt.NDArray[np.bool_]  # for each whole frame of 20 ms, shape [n]
+    voiced: npt.NDArray[np.bool_]  # decision for each whole frame of 20 ms, shape [n]
 
-    def inside(self) -> npt.NDArray[np.bool_]:
-        """Whether each frame is part of an utterance's audio, shape [n]."""
-        return covered(len(self.voiced), [(each.start, each.end) for each in self.utterances])
+    def utterance_frames(self) -> npt.NDArray[np.bool_]:
+        """Return whether each frame is part of an utterance's audio, shape [n]."""
+        return frame_mask(len(self.voiced), [(each.start, each.end) for each in self.utterances])
 
 
 class _LengthRecorder:
@@ -136,23 +136,23 @@ def segment(samples: Samples, vad: Vad) -> Segmentation:
     return Segmentation(utterances, voiced)
 
 
-def covered(frames: int, spans: list[tuple[int, int]]) -> npt.NDArray[np.bool_]:
-    """Whether each of `frames` frames lies wholly within one of `spans` (samples); shape [frames]."""
-    inside = np.zeros(frames, bool)
+def frame_mask(frames: int, spans: list[tuple[int, int]]) -> npt.NDArray[np.bool_]:
+    """Return whether each of `frames` frames lies wholly within one of `spans` (samples); shape [frames]."""
+    mask = np.zeros(frames, bool)
     for start, end in spans:
-        inside[-(-start // FRAME_SAMPLES) : end // FRAME_SAMPLES] = True
-    return inside
+        mask[-(-start // FRAME_SAMPLES) : end // FRAME_SAMPLES] = True
+    return mask
 
 
-def matched(expected: list[int], found: list[int], within: int) -> list[int]:
-    """Differences found - expected of pairs that are at most `within` apart. Both lists ascend."""
-    differences: list[int] = []
-    rest = iter(found)
+def end_delays(expected: list[int], actual: list[int], tolerance: int) -> list[int]:
+    """Return actual - expected for each pair of ends that are at most `tolerance` apart. Both lists ascend."""
+    delays: list[int] = []
+    rest = iter(actual)
     candidate = next(rest, None)
     for goal in expected:
-        while candidate is not None and candidate < goal - within:
+        while candidate is not None and candidate < goal - tolerance:
             candidate = next(rest, None)
-        if candidate is not None and candidate <= goal + within:
-            differences.append(candidate - goal)
+        if candidate is not None and candidate <= goal + tolerance:
+            delays.append(candidate - goal)
             candidate = next(rest, None)
-    return differences
+    return delays

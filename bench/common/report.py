@@ -1,4 +1,4 @@
-"""Command line, table, JSON and progress of all measurements, and the conditions under which one ran."""
+"""Command line, tables, JSON and progress messages of all measurements, and the conditions of a run."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _PACKAGES = ("uvicorn", "websockets", "uvloop", "fastapi", "janus", "numpy", "fa
 Row = Mapping[str, object]
 
 
-def parser(command: str, description: str | None) -> argparse.ArgumentParser:
-    """The options that all measurements share. `command` is `load ramp`, for example.
+def argument_parser(command: str, description: str | None) -> argparse.ArgumentParser:
+    """Return a parser with the options that all measurements share. `command` is `load ramp`, for example.
 
     From here on SIGTERM ends the process as Ctrl-C does, so that the server under test is ended too.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     style = argparse.RawDescriptionHelpFormatter
-    made = argparse.ArgumentParser(prog=f"python -m bench.{command}", description=description, formatter_class=style)
-    made.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to FILE")
-    made.add_argument("--seed", type=int, default=1, help="of all random choices (1)")
-    made.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting, without STT_")
-    return made
+    parser = argparse.ArgumentParser(prog=f"python -m bench.{command}", description=description, formatter_class=style)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to FILE")
+    parser.add_argument("--seed", type=int, default=1, help="seed of all random choices (1)")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting without STT_")
+    return parser
 
 
 def run_command(package: str, *modules: ModuleType) -> None:
@@ -47,23 +47,23 @@ def run_command(package: str, *modules: ModuleType) -> None:
     commands = {module.__name__.rpartition(".")[2].replace("_", "-"): module for module in modules}
     name, *arguments = sys.argv[1:] or [""]
     if name not in commands:
-        told = (f"{command:16}{(module.__doc__ or '').splitlines()[0]}" for command, module in commands.items())
-        raise SystemExit("\n".join([f"usage: python -m bench.{package} COMMAND [--help] ...", "", *told]))
+        lines = (f"{command:16}{(module.__doc__ or '').splitlines()[0]}" for command, module in commands.items())
+        raise SystemExit("\n".join([f"usage: python -m bench.{package} COMMAND [--help] ...", "", *lines]))
     commands[name].main(arguments)
 
 
 def integers(text: str) -> list[int]:
-    """Whole numbers separated by commas."""
+    """Parse whole numbers that are separated by commas."""
     return [int(each) for each in text.split(",")]
 
 
 def words(text: str) -> list[str]:
-    """Words separated by commas."""
+    """Parse words that are separated by commas."""
     return [each for each in text.split(",") if each]
 
 
-def conditions(command: str, settings: Mapping[str, str], **cores: Sequence[int]) -> dict[str, Any]:
-    """The conditions of a run, with everything that is needed to repeat it. `cores`: by the name of their user."""
+def run_conditions(command: str, settings: Mapping[str, str], **cores: Sequence[int]) -> dict[str, Any]:
+    """Return the conditions of a run and what is needed to repeat it. `cores` has the cores of each process."""
     cpu = Path("/proc/cpuinfo").read_text().partition("model name")[2].partition("\n")[0]
     return {
         "tool": command,
@@ -89,7 +89,7 @@ def _git(*arguments: str) -> str | None:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Rows as aligned columns. The keys of the first row are the headings; None is shown as `-`."""
+    """Return rows as aligned columns. The keys of the first row are the headings; None is shown as `-`."""
     headings = list(rows[0]) if rows else ["(nothing)"]
     cells = [headings] + [[_cell(row.get(heading)) for heading in headings] for row in rows]
     widths = [max(len(line[column]) for line in cells) for column in range(len(headings))]
@@ -103,29 +103,29 @@ def _cell(value: object) -> str:
 
 
 def print_report(
-    given: argparse.Namespace, ran: Row, rows: Sequence[Row], problems: Iterable[str] = (), **measured: object
+    args: argparse.Namespace, conditions: Row, rows: Sequence[Row], problems: Iterable[str] = (), **measured: object
 ) -> None:
     """Print the table and each problem once, and write everything measured as JSON if `--json` asks for it.
 
     Args:
-        given: the values of `parser`.
-        ran: what `conditions` returned.
-        rows: of the table.
+        args: the values of `argument_parser`.
+        conditions: the result of `run_conditions`.
+        rows: the rows of the table.
         problems: reasons to doubt the table.
-        measured: for the JSON.
+        measured: further values for the JSON.
     """
-    once = list(dict.fromkeys(problems))
-    print("\n".join([table(rows), *([""] if once else []), *once]))
-    write_json(given, {**ran, "rows": rows, "problems": once, **measured})
+    unique_problems = list(dict.fromkeys(problems))
+    print("\n".join([table(rows), *([""] if unique_problems else []), *unique_problems]))
+    write_json(args, {**conditions, "rows": rows, "problems": unique_problems, **measured})
 
 
-def write_json(given: argparse.Namespace, run: Row) -> None:
+def write_json(args: argparse.Namespace, run: Row) -> None:
     """Write a run as JSON if `--json` asks for it."""
-    if given.json is not None:
-        given.json.write_text(json.dumps(run, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        print(f"\nJSON: {given.json}")
+    if args.json is not None:
+        args.json.write_text(json.dumps(run, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(f"\nJSON: {args.json}")
 
 
-def say(step: str) -> None:
-    """Tell on stderr what is measured now."""
+def print_progress(step: str) -> None:
+    """Print on stderr what is measured now."""
     print(step, file=sys.stderr, flush=True)

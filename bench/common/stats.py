@@ -1,4 +1,4 @@
-"""Percentiles of small samples, and the uncertainty of a rate. Pure functions."""
+"""Percentiles of small samples, and confidence intervals of ratios. Pure functions."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ Summary = dict[str, float | int | None]  # `count`, `p50`, `p95` and `p99`; the 
 
 
 def percentile(values: Sequence[float], percent: float) -> float | None:
-    """Percentile with linear interpolation; None without values."""
+    """Return a percentile, with linear interpolation; None without values."""
     return float(np.percentile(np.asarray(values, np.float64), percent)) if len(values) else None
 
 
 def median(values: Sequence[float]) -> float | None:
-    """The 50th percentile; None without values."""
+    """Return the median; None without values."""
     return percentile(values, 50)
 
 
 def summary(values: Sequence[float], digits: int = 1) -> Summary:
-    """Count and 50th, 95th and 99th percentile, rounded to `digits`."""
-    named = {f"p{percent}": rounded(percentile(values, percent), digits) for percent in (50, 95, 99)}
-    return {"count": len(values)} | named
+    """Return the count and the 50th, 95th and 99th percentiles, rounded to `digits`."""
+    percentiles = {f"p{percent}": rounded(percentile(values, percent), digits) for percent in (50, 95, 99)}
+    return {"count": len(values)} | percentiles
 
 
 def rounded(value: float | None, digits: int = 2) -> float | None:
-    """`value` rounded to `digits`; None stays None."""
+    """Return `value` rounded to `digits`; None stays None."""
     return None if value is None else round(value, digits)
 
 
 def ratio_interval(numerators: Sequence[int], denominators: Sequence[int], seed: int = 1) -> tuple[float, float] | None:
-    """95 % confidence interval of sum(numerators) / sum(denominators), by a bootstrap over the pairs.
+    """Return the 95 % confidence interval of sum(numerators) / sum(denominators), by a bootstrap over the pairs.
 
-    Returns None if the denominators add up to 0.
+    It is None if the denominators add up to 0.
     """
     if not sum(denominators):
         return None

@@ -20,14 +20,14 @@ from websockets.http11 import Response
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-MAX_CONNECTING = 64  # handshakes at once
+MAX_CONNECTING = 64  # number of handshakes at once
 TIMEOUT_SECONDS = 30.0  # longest wait for a handshake, for `ready` and for the close handshake
 _COMMITTED = b'"reason":"commit"'
 _POLL_SECONDS = 0.02
 
 
 def client_frame(opcode: Opcode, payload: bytes) -> bytes:
-    """One unfragmented message from a client."""
+    """Return an unfragmented message of a client."""
     return Frame(opcode, payload).serialize(mask=True)
 
 
@@ -80,7 +80,7 @@ class StreamClient(asyncio.Protocol):
                 self._unsent = self._unsent[os.write(self._descriptor, self._unsent) :]
 
     def _flush(self) -> None:
-        """Send what the protocol has to say: the handshake, pongs and the close frame."""
+        """Send the bytes that the protocol has ready: the handshake, pongs and the close frame."""
         self.write(b"".join(self._protocol.data_to_send()))
 
     def send_next(self) -> None:
@@ -100,8 +100,8 @@ class StreamClient(asyncio.Protocol):
                 self.opened.set_exception(ConnectionRefused(f"HTTP {event.status_code} {event.reason_phrase}"))
             elif isinstance(event, Frame) and event.opcode is Opcode.TEXT:
                 self.received.append((time.monotonic(), bytes(event.data)))
-        answered = self._protocol.state is not State.CONNECTING
-        if answered and not self.opened.done() and (self.received or not self._wait_for_message):
+        handshake_done = self._protocol.state is not State.CONNECTING
+        if handshake_done and not self.opened.done() and (self.received or not self._wait_for_message):
             self.opened.set_result(None)
         self._flush()
 
@@ -151,7 +151,7 @@ async def connect(port: int, frames: Iterator[bytes], *, wait_for_message: bool,
 async def connected(
     port: int, playlists: Iterable[Iterator[bytes]], *, wait_for_message: bool, **query: object
 ) -> AsyncIterator[list[StreamClient]]:
-    """One connected client for each playlist, in this order. The clients close at the end of the context."""
+    """Connect one client for each playlist, in this order. The clients close at the end of the context."""
     semaphore = asyncio.Semaphore(MAX_CONNECTING)
 
     async def connect_one(frames: Iterator[bytes]) -> StreamClient:
@@ -168,7 +168,7 @@ async def connected(
 async def commit_all(clients: Iterable[StreamClient], seconds: float) -> int:
     """Send a commit on each connection and wait up to `seconds` for the finals of these commits.
 
-    The final of a commit follows all other finals. Returns the number of clients without one.
+    The final of a commit follows all other finals. Returns the number of clients that got none.
     """
     waiting = list(clients)
     for client in waiting:

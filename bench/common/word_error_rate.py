@@ -1,6 +1,6 @@
-"""Word error rate: one normaliser and one alignment for all measurements. Pure functions.
+"""Word error rate, with the same normaliser and alignment for all measurements. Pure functions.
 
-Reference and hypothesis are treated alike. English goes through the rules of Whisper's own evaluation
+Reference and hypothesis are normalised alike. English goes through the rules of Whisper's own evaluation
 (whisper-normalizer): case, punctuation, titles, contractions, spelling variants and numbers. In other languages:
 1. Unicode NFKC and case folding; typographic apostrophes become `'`.
 2. A word consists of letters, digits and inner apostrophes. All other characters separate words, hyphens included.
@@ -26,7 +26,7 @@ _HANGUL = re.compile(r"([\uac00-\ud7af])")
 
 
 def normalise(text: str, language: str = "en") -> list[str]:
-    """Words of `text` in the form in which they are compared. `language` is a primary subtag such as `en`."""
+    """Return the normalised words of `text`. `language` is a primary subtag such as `en`."""
     plain = unicodedata.normalize("NFKC", text).replace("\u2019", "'")
     if language == "en":
         return str(_ENGLISH(plain)).split()
@@ -37,8 +37,8 @@ def normalise(text: str, language: str = "en") -> list[str]:
     return _WORD.findall(spaced)
 
 
-def edits(reference: Sequence[str], hypothesis: Sequence[str]) -> int:
-    """Levenshtein distance: the fewest substitutions, deletions and insertions between the two."""
+def edit_distance(reference: Sequence[str], hypothesis: Sequence[str]) -> int:
+    """Return the Levenshtein distance: the fewest substitutions, deletions and insertions between the two."""
     row = list(range(len(hypothesis) + 1))
     for i, expected in enumerate(reference, 1):
         diagonal, row[0] = row[0], i
@@ -47,39 +47,39 @@ def edits(reference: Sequence[str], hypothesis: Sequence[str]) -> int:
     return row[-1]
 
 
-def revised(before: Sequence[str], after: Sequence[str]) -> int:
-    """Number of words of `before` behind the common prefix of `before` and `after`."""
-    same = 0
+def count_revised(before: Sequence[str], after: Sequence[str]) -> int:
+    """Return the number of words of `before` after the common prefix of `before` and `after`."""
+    prefix = 0
     for old, new in zip(before, after, strict=False):
         if old != new:
             break
-        same += 1
-    return len(before) - same
+        prefix += 1
+    return len(before) - prefix
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Errors in one recording."""
+    """The word errors in a recording."""
 
     errors: int
-    words: int  # words of the reference
+    words: int  # number of words in the reference
 
 
 def score(reference: str, hypothesis: str, language: str = "en") -> Score:
-    """Compare two texts after normalising both."""
+    """Count the word errors after normalising both texts."""
     expected = normalise(reference, language)
-    return Score(edits(expected, normalise(hypothesis, language)), len(expected))
+    return Score(edit_distance(expected, normalise(hypothesis, language)), len(expected))
 
 
 def rate(scores: Iterable[Score]) -> float | None:
-    """All errors by all reference words; None without words."""
+    """Return all errors divided by all reference words; None without words."""
     pairs = [(each.errors, each.words) for each in scores]
     words = sum(count for _, count in pairs)
     return sum(errors for errors, _ in pairs) / words if words else None
 
 
 def describe(scores: Iterable[Score]) -> dict[str, object]:
-    """Rate, counts, and the 95 % confidence interval over recordings."""
+    """Return the rate, the counts, and the 95 % confidence interval over recordings."""
     scores = list(scores)
     errors, words = [each.errors for each in scores], [each.words for each in scores]
     interval = ratio_interval(errors, words)

@@ -1,1 +1,1 @@
-"""Whether utterances start and end where they should."""
+"""The accuracy of endpoints: whether utterances start and end where they should."""

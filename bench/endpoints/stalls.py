@@ -1,9 +1,9 @@
-"""What happens to an utterance whose audio stops coming: muted, behind a late network, or from a busy browser page.
+"""Utterances whose audio stops for a while: a muted client, a stalled network, or a busy browser page.
 
-muted: the client sends no more after the last word; ms is the time from its last message to the final.
-network: everything that the client sends is held up for so long in the middle of a word, pongs too.
-browser: the script of a page in Chromium is held up for so long in the middle of a word; the browser answers pings.
-cut: utterances that were ended in the middle of the word, of all.
+muted: the client sends nothing after the last word; ms is the time from its last message to the final.
+network: everything that the client sends, pongs included, is held up for held_ms in the middle of a word.
+browser: the script of a page in Chromium is held up for held_ms in the middle of a word; the browser answers pings.
+cut: number of utterances that were ended in the middle of the word, of how many.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.common.recordings import read_pcm
-from bench.common.report import Row, conditions, integers, parser, print_report, say
+from bench.common.report import Row, argument_parser, integers, print_progress, print_report, run_conditions
 from bench.common.server_process import APP, ROOT, ServerProcess, server_settings
 from bench.common.stats import median
 from protocol.pcm import BYTES_PER_SECOND
@@ -25,13 +25,13 @@ from tests.page.browser import CHROMIUM, Browser
 from tests.transport.late_network import LateNetwork
 
 _URL = "ws://127.0.0.1:{}/v1/stt/ws?call_id=bench&sample_rate=16000"
-_HELD_FROM_MS = 1_200
-"""In the middle of the recording's speech."""
-_NETWORK_MS = 2_000
+_STALL_START_MS = 1_200
+"""This position is in the middle of the recording's speech."""
+_NETWORK_STALL_MS = 2_000
 _SCRIPT = """
 new Promise((done) => {
   const pcm = Uint8Array.from(atob("%(pcm)s"), (each) => each.charCodeAt(0)).buffer, reasons = [];
-  // A worker takes the place of the audio thread: it goes on while this script is held up.
+  // A worker acts as the audio thread: it continues while this script is held up.
   const thread = new Worker(URL.createObjectURL(new Blob([`onmessage = ({data}) => {
     const began = performance.now();
     let sent = 0;
@@ -41,8 +41,8 @@ new Promise((done) => {
   };`])));
   const socket = new WebSocket("%(url)s");
   thread.onmessage = ({data: number}) => {
-    if (number * 20 === %(held_from)d)
-      for (const began = performance.now(); performance.now() - began < %(held_ms)d;);
+    if (number * 20 === %(stall_start)d)
+      for (const began = performance.now(); performance.now() - began < %(stall_ms)d;);
     const message = pcm.slice(number * 640, number * 640 + 640);
     socket.send(message.byteLength ? message : new ArrayBuffer(640));
   };
@@ -55,21 +55,21 @@ new Promise((done) => {
 })"""
 
 
-def muted(port: int, pcm: bytes) -> float:
-    """Send the recording and stop; ms from the last message to the final."""
+def time_to_final(port: int, pcm: bytes) -> float:
+    """Send the recording without silence after it, and return the ms from the last message to the final."""
     with session(_URL.format(port)) as client:
         client.speak(pcm)
-        began = time.monotonic()
+        sent = time.monotonic()
         client.until("final")
-        return (time.monotonic() - began) * 1000
+        return (time.monotonic() - sent) * 1000
 
 
-def late_network(port: int, pcm: bytes) -> list[str]:
-    """Say it through a network that is late for a while; the reason of each final."""
+def stall_network(port: int, pcm: bytes) -> list[str]:
+    """Send the recording through a network that stalls, and return the reasons of the finals."""
     half = len(pcm) // 4 * 2
     with LateNetwork(_URL.format(port)) as client:
         client.send(pcm[:half])
-        client.wait_for_pings(_NETWORK_MS / 1000)
+        client.wait_for_pings(_NETWORK_STALL_MS / 1000)
         client.send(pcm[half:] + bytes(BYTES_PER_SECOND))
         reasons = [client.final()["reason"]]
         while reasons[-1] != "endpoint":
@@ -77,36 +77,36 @@ def late_network(port: int, pcm: bytes) -> list[str]:
         return reasons
 
 
-def busy_page(port: int, pcm: bytes, held_ms: int) -> list[str]:
-    """Say it from a page whose script is held up; the reasons of the finals up to the endpoint's."""
-    told = {"pcm": base64.b64encode(pcm).decode(), "url": _URL.format(port), "held_from": _HELD_FROM_MS}
+def stall_page(port: int, pcm: bytes, stall_ms: int) -> list[str]:
+    """Send the recording from a page whose script is held up, and return the reasons of the finals."""
+    parameters = {"pcm": base64.b64encode(pcm).decode(), "url": _URL.format(port), "stall_start": _STALL_START_MS}
     with TemporaryDirectory() as folder, Browser(Path(folder)) as browser:
-        reasons: list[str] = browser.evaluate(_SCRIPT % (told | {"held_ms": held_ms}))
+        reasons: list[str] = browser.evaluate(_SCRIPT % (parameters | {"stall_ms": stall_ms}))
         return reasons
 
 
-def row(case: str, held_ms: int, runs: Sequence[list[str]]) -> Row:
-    """A line of the table; an utterance that was not cut has one final."""
-    return {"case": case, "held_ms": held_ms, "cut": f"{sum(len(each) > 1 for each in runs)}/{len(runs)}", "ms": None}
+def row(case: str, stall_ms: int, runs: Sequence[list[str]]) -> Row:
+    """Return a row of the table. An utterance that was not cut has one final."""
+    return {"case": case, "held_ms": stall_ms, "cut": f"{sum(len(each) > 1 for each in runs)}/{len(runs)}", "ms": None}
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> None:
     """Run the command."""
-    made = parser("endpoints stalls", __doc__)
-    made.add_argument("--rounds", type=int, default=5, help="of each case (5)")
-    made.add_argument("--held", type=integers, default=[1000], help="ms that the page's script is held up (1000)")
-    given = made.parse_args(arguments)
-    settings = server_settings("mock", 64, [*given.set, "ALLOWED_ORIGINS=*"])
-    ran = conditions("endpoints stalls", settings)
+    parser = argument_parser("endpoints stalls", __doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="utterances of each case (5)")
+    parser.add_argument("--held", type=integers, default=[1000], help="ms that the page's script is held up (1000)")
+    args = parser.parse_args(argv)
+    settings = server_settings("mock", 64, [*args.set, "ALLOWED_ORIGINS=*"])
+    conditions = run_conditions("endpoints stalls", settings)
     pcm = read_pcm(ROOT / "references" / "weather.wav")
-    rounds, rows = range(given.rounds), list[Row]()
+    rounds, rows = range(args.rounds), list[Row]()
     with ServerProcess(APP, settings, os.sched_getaffinity(0)) as server:
-        say("muted")
-        times = [muted(server.port, pcm) for _ in rounds]
+        print_progress("muted")
+        times = [time_to_final(server.port, pcm) for _ in rounds]
         rows.append({"case": "muted", "held_ms": None, "cut": None, "ms": round(median(times) or 0)})
-        say("network")
-        rows.append(row("network", _NETWORK_MS, [late_network(server.port, pcm) for _ in rounds]))
-        for held in given.held if CHROMIUM else []:
-            say(f"browser {held} ms")
-            rows.append(row("browser", held, [busy_page(server.port, pcm, held) for _ in rounds]))
-    print_report(given, ran, rows, [] if CHROMIUM else ["browser: not measured, Chromium is not installed"])
+        print_progress("network")
+        rows.append(row("network", _NETWORK_STALL_MS, [stall_network(server.port, pcm) for _ in rounds]))
+        for stall_ms in args.held if CHROMIUM else []:
+            print_progress(f"browser {stall_ms} ms")
+            rows.append(row("browser", stall_ms, [stall_page(server.port, pcm, stall_ms) for _ in rounds]))
+    print_report(args, conditions, rows, [] if CHROMIUM else ["browser: not measured, Chromium is not installed"])

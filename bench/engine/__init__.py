@@ -1,1 +1,1 @@
-"""What an engine costs."""
+"""The cost and the capacity of an engine."""

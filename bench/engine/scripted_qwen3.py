@@ -1,11 +1,11 @@
-"""The server with a qwen3 model of random weights, whose texts come from a script; for `qwen3-capacity`.
+"""The server for `qwen3-capacity`: its qwen3 model has random weights, and its texts come from a script.
 
 Random weights never end a text: each decode would run into its token limit, count as runaway and be repeated. So the
 engine decodes exactly as many tokens as speech of that length has, and the script replaces them. Prefixes, rollback and
 partials then work as with real text.
 
-Run by `uvicorn --factory bench.engine.scripted_qwen3:build`. GET /bench/decodes returns the times of its
-decodes, and when they ended, in monotonic seconds.
+`uvicorn --factory bench.engine.scripted_qwen3:build` runs it. GET /bench/decodes returns the durations of its decodes,
+and the times at which they ended, in monotonic seconds.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _WORDS = " one two three four five six seven eight nine ten"
 
 
 class Script:
-    """The text of each utterance, without hotwords and without a forced language."""
+    """The text of every utterance. Its prompts have neither hotwords nor a forced language."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._template: PromptTemplate = build_template(tokenizer, (), None)
@@ -43,7 +43,7 @@ class Script:
         self._words = tokenizer.encode(_WORDS)
 
     def tokens_due(self, request: DecodeRequest) -> range:
-        """Script positions of the request's audio behind the text in its prompt; at least one."""
+        """Return the script positions of the audio that follow the text in the request's prompt; at least one."""
         tokens = list(request.tokens)
         last_item = len(tokens) - 1 - tokens[::-1].index(self._template.item)
         start = len(tokens) - last_item - 1 - len(self._template.tail)
@@ -51,14 +51,14 @@ class Script:
         stop = len(self._header) + round(seconds * TOKENS_PER_SECOND)
         return range(start, max(start + 1, min(stop, start + request.max_tokens - 1)))
 
-    def read(self, part: range) -> Sequence[int]:
-        """The token ids at these positions."""
-        tokens = [*self._header, *islice(cycle(self._words), max(0, part.stop - len(self._header)))]
-        return tokens[part.start : part.stop]
+    def read(self, positions: range) -> Sequence[int]:
+        """Return the token ids at these positions."""
+        tokens = [*self._header, *islice(cycle(self._words), max(0, positions.stop - len(self._header)))]
+        return tokens[positions.start : positions.stop]
 
 
 class ScriptedModel(VllmModel):
-    """A `VllmModel` of random weights."""
+    """A `VllmModel` whose outputs are replaced by the script."""
 
     def __init__(self, options: Qwen3Options) -> None:
         """See `VllmModel`."""
@@ -67,20 +67,20 @@ class ScriptedModel(VllmModel):
 
     async def generate(self, rendered: Any, request: DecodeRequest, name: str) -> DecodeOutput:  # noqa: ANN401 - see `VllmModel`
         """See `VllmModel`."""
-        answer = await super().generate(rendered, request, name)
-        return replace(answer, tokens=tuple(self._script.read(self._script.tokens_due(request))), ending=Ending.STOP)
+        output = await super().generate(rendered, request, name)
+        return replace(output, tokens=tuple(self._script.read(self._script.tokens_due(request))), ending=Ending.STOP)
 
     def _sampling(self, request: DecodeRequest) -> Any:  # noqa: ANN401 - see `VllmModel`
         parameters = super()._sampling(request)
-        part = self._script.tokens_due(request)
-        parameters.max_tokens = len(part) + 1  # the end of the text is one
+        positions = self._script.tokens_due(request)
+        parameters.max_tokens = len(positions) + 1  # one token is the end of the text
         parameters.ignore_eos = True
         parameters.repetition_detection = None
         return parameters
 
 
 def build() -> FastAPI:
-    """The application, in a process of its own."""
+    """Build the application. It must be alone in its process, because it replaces the registered engines."""
     decodes: list[dict[str, object]] = []  # appended to by the engine's thread
 
     def record(decode: CompletedDecode) -> None:

@@ -1,1 +1,1 @@
-"""How much load the server carries, and what a stream costs."""
+"""The capacity of the server under load, and the cost of a stream."""

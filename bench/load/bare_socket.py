@@ -1,4 +1,4 @@
-"""The baseline of `overhead` and `connects`: a Starlette WebSocket endpoint that discards all messages.
+"""The baseline of `overhead` and `connects`: a Starlette WebSocket route that discards all messages.
 
 Run it as a user would: `uvicorn bench.load.bare_socket:app`, with uvicorn's defaults.
 """
@@ -19,9 +19,9 @@ async def discard(websocket: WebSocket) -> None:
         pass
 
 
-async def empty(_: Request) -> Response:
-    """An empty answer to /health."""
+async def health(_: Request) -> Response:
+    """Answer /health with an empty response."""
     return PlainTextResponse("")
 
 
-app = Starlette(routes=[WebSocketRoute("/v1/stt/ws", discard), Route("/health", empty)])
+app = Starlette(routes=[WebSocketRoute("/v1/stt/ws", discard), Route("/health", health)])

@@ -2,14 +2,14 @@
 
 First table: all servers are restarted one after another under live streams, by each signal.
 
-exact       utterances that came back once, in order and word for word, of all
-gaps        connections that were lost and replaced
+exact       number of utterances that came back once, in order and word for word, of how many
+gaps        number of connections that were lost and replaced
 p50 to max  ms from the loss of a connection until another server had taken the stream
 
-Second table: CPU in ms for one second of audio of one stream in messages of 100 ms, its handshake included, to the
-servers directly and through the proxy.
+Second table: CPU in ms for one second of audio of one stream in messages of 100 ms, its handshake included. The streams
+connect to the servers directly, and through the proxy.
 
-Third table: the servers have unequal places, and more streams are opened at once than there are places.
+Third table: the servers admit different numbers of streams, their places, and more streams are opened than admitted.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.common.recordings import load
-from bench.common.report import Row, conditions, parser, say, table, write_json
+from bench.common.report import Row, argument_parser, print_progress, run_conditions, table, write_json
 from bench.common.server_process import ROOT, cpu_seconds, server_settings
 from bench.common.stats import percentile, rounded
 from stt_client import AsyncClient, SttError
 from tests.fleet.restarted_streams import converse_during
 from tools.fleet.processes import SERVERS, Fleet, FleetPorts
 
-TOO_MANY = 10  # streams beyond the places
-REFUSED_SECONDS = 4.0  # how long a stream without a place tries
+EXCESS_STREAMS = 10  # number of streams that are opened beyond the capacity of the fleet
+CONNECT_SECONDS = 4.0  # time until a stream without a place gives up
 
 
-def restarts(fleet: Fleet, streams: int, number: signal.Signals) -> Row:
-    """Restart all servers by the signal under live streams."""
-    say(f"restarts by {number.name}")
+def measure_restarts(fleet: Fleet, streams: int, signal_number: signal.Signals) -> Row:
+    """Restart all servers by the signal under live streams, and return the row of the table."""
+    print_progress(f"restarts by {signal_number.name}")
     recordings = load(ROOT / "references", single=True)
-    calls = asyncio.run(converse_during(lambda: fleet.restart_all(number), [fleet.url], streams, recordings))
+    calls = asyncio.run(converse_during(lambda: fleet.restart_all(signal_number), [fleet.url], streams, recordings))
     gaps = [gap * 1000 for call in calls for gap in call.gaps]
     utterances = sum(len(call.spoken) for call in calls)
-    exact = sum(len(call.spoken) for call in calls if call.exact)
+    exact_utterances = sum(len(call.spoken) for call in calls if call.exact)
     p50, p95, longest = (rounded(percentile(gaps, percent), 0) for percent in (50, 95, 100))
     return {
-        "signal": number.name,
+        "signal": signal_number.name,
         "streams": streams,
-        "exact": f"{exact} of {utterances}",
+        "exact": f"{exact_utterances} of {utterances}",
         "gaps": len(gaps),
         "p50": p50,
         "p95": p95,
@@ -53,58 +53,58 @@ def restarts(fleet: Fleet, streams: int, number: signal.Signals) -> Row:
     }
 
 
-def cost(fleet: Fleet, streams: int, seconds: float, *, proxied: bool) -> Row:
-    """CPU of the servers and the proxy while streams speak for `seconds`."""
+def measure_cost(fleet: Fleet, streams: int, seconds: float, *, proxied: bool) -> Row:
+    """Measure the CPU of the servers and the proxy during `seconds` of speech, and return the row of the table."""
     name = "HAProxy" if proxied else "direct"
-    say(f"cost: {name}")
+    print_progress(f"cost: {name}")
     pids = [fleet.proxy_pid, *(server.process.pid for server in fleet.servers)]
     urls = [fleet.url] if proxied else [server.url for server in fleet.servers]
-    before = list(map(cpu_seconds, pids))
+    cpu_before = {pid: cpu_seconds(pid) for pid in pids}
     recordings = load(ROOT / "references", single=True)
     calls = asyncio.run(converse_during(lambda: time.sleep(seconds), urls, streams, recordings))
-    audio = sum(call.audio_seconds for call in calls)
-    proxy, *servers = [1000 * (cpu_seconds(pid) - began) / audio for pid, began in zip(pids, before, strict=True)]
+    audio_seconds = sum(call.audio_seconds for call in calls)
+    proxy, *servers = [1000 * (cpu_seconds(pid) - cpu_before[pid]) / audio_seconds for pid in pids]
     return {"path": name, "streams": streams, "servers_ms": rounded(sum(servers)), "proxy_ms": rounded(proxy)}
 
 
-async def fill(url: str, places: Sequence[int]) -> Row:
-    """Open more streams at once than there are places, and hold those that got one until all others were refused."""
-    say("places")
-    done, asked = asyncio.Event(), sum(places) + TOO_MANY
-    placed = refused = 0
+async def measure_admission(url: str, places: Sequence[int]) -> Row:
+    """Open too many streams, hold those that are admitted until the others are refused, and return the row."""
+    print_progress("places")
+    all_answered, streams = asyncio.Event(), sum(places) + EXCESS_STREAMS
+    admitted = refused = 0
 
-    async def one() -> None:
-        nonlocal placed, refused
+    async def open_stream() -> None:
+        nonlocal admitted, refused
         try:
-            async with AsyncClient(url, connect_seconds=REFUSED_SECONDS).stream():
-                placed += 1
-                await done.wait()
+            async with AsyncClient(url, connect_seconds=CONNECT_SECONDS).stream():
+                admitted += 1
+                await all_answered.wait()
         except SttError:
             refused += 1
-        if placed + refused == asked:
-            done.set()
+        if admitted + refused == streams:
+            all_answered.set()
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(asked):
-            group.create_task(one())
-    return {"places": " + ".join(map(str, places)), "asked": asked, "placed": placed, "refused": refused}
+        for _ in range(streams):
+            group.create_task(open_stream())
+    return {"places": " + ".join(map(str, places)), "asked": streams, "placed": admitted, "refused": refused}
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> None:
     """Run the command."""
-    made = parser("load fleet", __doc__)
-    made.add_argument("--streams", type=int, default=100, help="streams at once (100)")
-    made.add_argument("--seconds", type=float, default=10.0, help="of speech, for the CPU (10)")
-    given = made.parse_args(arguments)
-    settings = server_settings("mock", given.streams + 8, given.set)
-    ran = conditions("load fleet", settings)
-    places = [given.streams // 6, given.streams // 3, given.streams // 2]
+    parser = argument_parser("load fleet", __doc__)
+    parser.add_argument("--streams", type=int, default=100, help="number of concurrent streams (100)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="seconds of speech for the CPU table (10)")
+    args = parser.parse_args(argv)
+    settings = server_settings("mock", args.streams + 8, args.set)
+    conditions = run_conditions("load fleet", settings)
+    places = [args.streams // 6, args.streams // 3, args.streams // 2]
     unequal = [settings | {"STT_MAX_SESSIONS": str(each)} for each in places]
     with TemporaryDirectory(prefix="bench-") as folder:
         with Fleet(Path(folder), FleetPorts.free(), [settings] * SERVERS) as fleet:
-            costs = [cost(fleet, given.streams, given.seconds, proxied=proxied) for proxied in (False, True)]
-            restarted = [restarts(fleet, given.streams, number) for number in (signal.SIGTERM, signal.SIGKILL)]
+            costs = [measure_cost(fleet, args.streams, args.seconds, proxied=proxied) for proxied in (False, True)]
+            restarts = [measure_restarts(fleet, args.streams, each) for each in (signal.SIGTERM, signal.SIGKILL)]
         with Fleet(Path(folder), FleetPorts.free(), unequal) as fleet:
-            filled = [asyncio.run(fill(fleet.url, places))]
-    print("\n\n".join(map(table, (restarted, costs, filled))))
-    write_json(given, ran | {"restarts": restarted, "cost": costs, "places": filled})
+            admissions = [asyncio.run(measure_admission(fleet.url, places))]
+    print("\n\n".join(map(table, (restarts, costs, admissions))))
+    write_json(args, conditions | {"restarts": restarts, "cost": costs, "places": admissions})

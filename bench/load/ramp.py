@@ -1,4 +1,4 @@
-"""Capacity: how many live speakers a server carries within a limit of delay.
+"""Capacity: the number of live streams that a server carries within a limit of delay.
 
 A level is a number of live streams on a fresh server. It passes if p95 of endpoint to final, seen by the client, is at
 most --limit-ms, nothing was dropped and nothing failed. Without --levels the number doubles until a level fails; then
@@ -16,67 +16,65 @@ from pathlib import Path
 
 from bench.common.live_load import Level, LevelMeter
 from bench.common.recordings import load
-from bench.common.report import Row, conditions, integers, parser, print_report, say, words
+from bench.common.report import Row, argument_parser, integers, print_progress, print_report, run_conditions, words
 from bench.common.server_process import APP, ROOT, ServerProcess, server_settings
 from bench.common.stats import rounded
 
-CLOSE_ENOUGH = 1.1  # the search ends when the lowest failed level is at most so many times the highest passed one
+CLOSE_ENOUGH = 1.1  # the search ends when the lowest failed level is at most this multiple of the highest passed one
 
 
 def next_level(passed: Mapping[int, bool], most: int) -> int | None:
-    """The number of streams to try next, given which levels passed; None: the capacity is found."""
-    good = max((level for level, fine in passed.items() if fine), default=0)
-    bad = min((level for level, fine in passed.items() if not fine), default=None)
-    if bad is None:
-        following = min(max(1, good * 2), most)
-        return following if following > good else None
-    if bad - good <= 1 or bad <= good * CLOSE_ENOUGH:
+    """Return the number of streams to try next, given which levels passed; None if the capacity is found."""
+    highest_passed = max((level for level, ok in passed.items() if ok), default=0)
+    lowest_failed = min((level for level, ok in passed.items() if not ok), default=None)
+    if lowest_failed is None:
+        doubled = min(max(1, highest_passed * 2), most)
+        return doubled if doubled > highest_passed else None
+    if lowest_failed - highest_passed <= 1 or lowest_failed <= highest_passed * CLOSE_ENOUGH:
         return None
-    return (good + bad) // 2
+    return (highest_passed + lowest_failed) // 2
 
 
 def capacity(passed: Mapping[int, bool]) -> int:
-    """The highest passed level below the lowest failed one; 0 without one."""
-    failed = min((streams for streams, fine in passed.items() if not fine), default=float("inf"))
-    return max((streams for streams, fine in passed.items() if fine and streams < failed), default=0)
+    """Return the highest passed level below the lowest failed one; 0 without such a level."""
+    lowest_failed = min((streams for streams, ok in passed.items() if not ok), default=float("inf"))
+    return max((streams for streams, ok in passed.items() if ok and streams < lowest_failed), default=0)
 
 
-def add_arguments(made: argparse.ArgumentParser, warm_seconds: float) -> None:
-    """The options of `climb` and of the levels' length."""
-    made.add_argument(
-        "--levels", type=integers, default=[], metavar="N,N", help="streams; else the capacity is searched"
-    )
-    made.add_argument("--most", type=int, default=512, help="most streams to try (512)")
-    made.add_argument("--limit-ms", type=float, default=500.0, help="limit of p95 of endpoint to final (500)")
-    made.add_argument("--seconds", type=float, default=30.0, help="length of the window of a level (30)")
-    made.add_argument("--warm", type=float, default=warm_seconds, help=f"seconds of speech before it ({warm_seconds})")
+def add_arguments(parser: argparse.ArgumentParser, warm_seconds: float) -> None:
+    """Add the options of `measure_levels` and of `LevelMeter`."""
+    parser.add_argument("--levels", type=integers, default=[], metavar="N,N", help="streams (search for the capacity)")
+    parser.add_argument("--most", type=int, default=512, help="most streams to try (512)")
+    parser.add_argument("--limit-ms", type=float, default=500.0, help="limit of p95 of endpoint to final (500)")
+    parser.add_argument("--seconds", type=float, default=30.0, help="length of the window of a level (30)")
+    parser.add_argument("--warm", type=float, default=warm_seconds, help=f"seconds of warm-up ({warm_seconds:g})")
 
 
-def climb(measure: Callable[[int], Level], given: argparse.Namespace) -> dict[int, Level]:
-    """Measure the given levels, or search for the capacity; the levels by their number of streams."""
-    measured, remaining = dict[int, Level](), list(given.levels)
+def measure_levels(measure: Callable[[int], Level], args: argparse.Namespace) -> dict[int, Level]:
+    """Measure the levels of `args`, or search for the capacity. Returns the levels by their number of streams."""
+    levels, remaining = dict[int, Level](), list(args.levels)
     while True:
-        passed = {streams: level.passed(given.limit_ms) for streams, level in measured.items()}
-        streams = next_level(passed, given.most) if not given.levels else remaining.pop(0) if remaining else None
+        passed = {streams: level.passed(args.limit_ms) for streams, level in levels.items()}
+        streams = next_level(passed, args.most) if not args.levels else remaining.pop(0) if remaining else None
         if streams is None:
-            return dict(sorted(measured.items()))
-        say(f"{streams} streams")
-        measured[streams] = measure(streams)
+            return dict(sorted(levels.items()))
+        print_progress(f"{streams} streams")
+        levels[streams] = measure(streams)
 
 
 def report(
-    given: argparse.Namespace, ran: Row, levels: Mapping[int, Level], rows: Sequence[Row], **measured: object
+    args: argparse.Namespace, conditions: Row, levels: Mapping[int, Level], rows: Sequence[Row], **measured: object
 ) -> None:
     """Print the capacity and the table, and write the JSON, as `print_report` does."""
-    carried = capacity({streams: level.passed(given.limit_ms) for streams, level in levels.items()})
-    print(f"Capacity with p95 of endpoint to final <= {given.limit_ms:g} ms: {carried} streams. Times in ms.\n")
+    max_streams = capacity({streams: level.passed(args.limit_ms) for streams, level in levels.items()})
+    print(f"Capacity with p95 of endpoint to final <= {args.limit_ms:g} ms: {max_streams} streams. Times in ms.\n")
     problems = [f"{streams} streams: {each}" for streams, level in levels.items() for each in level.problems]
-    told = {"limit_ms": given.limit_ms, "capacity": carried, "levels": [asdict(each) for each in levels.values()]}
-    print_report(given, ran, rows, problems, **told, **measured)
+    results = {"limit_ms": args.limit_ms, "capacity": max_streams, "levels": [asdict(each) for each in levels.values()]}
+    print_report(args, conditions, rows, problems, **results, **measured)
 
 
 def row(level: Level, limit_ms: float) -> Row:
-    """One line of the table."""
+    """Return a row of the table."""
     return {
         "streams": level.streams,
         "ok": "yes" if level.passed(limit_ms) else "NO",
@@ -95,25 +93,25 @@ def row(level: Level, limit_ms: float) -> Row:
     }
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> None:
     """Run the command."""
-    made = parser("load ramp", __doc__)
+    parser = argument_parser("load ramp", __doc__)
     cores = sorted(os.sched_getaffinity(0))
-    add_arguments(made, 5.0)
-    made.add_argument("--backend", default="mock", help="engine (mock)")
-    made.add_argument("--folder", type=Path, default=ROOT / "references", help="recordings (references/)")
-    made.add_argument("--language", type=words, default=[], metavar="L,L", help="recordings of these languages (all)")
-    made.add_argument("--cores", type=integers, default=cores, metavar="N,N", help="the server's cores, from 0 (all)")
-    given = made.parse_args(arguments)
-    settings = server_settings(given.backend, max(given.most, *given.levels, 0) + 8, given.set)
-    recordings = [each for each in load(given.folder, given.language, single=True) if each.text]
-    language = given.language[0] if len(given.language) == 1 else "auto"
-    meter = LevelMeter(recordings, given.seconds, given.warm, given.seed, language)
-    ran = conditions("load ramp", settings, server=given.cores, load=cores)
+    add_arguments(parser, 5.0)
+    parser.add_argument("--backend", default="mock", help="engine (mock)")
+    parser.add_argument("--folder", type=Path, default=ROOT / "references", help="recordings (references/)")
+    parser.add_argument("--language", type=words, default=[], metavar="L,L", help="recordings of these languages (all)")
+    parser.add_argument("--cores", type=integers, default=cores, metavar="N,N", help="the server's cores, from 0 (all)")
+    args = parser.parse_args(argv)
+    settings = server_settings(args.backend, max(args.most, *args.levels, 0) + 8, args.set)
+    recordings = [each for each in load(args.folder, args.language, single=True) if each.text]
+    language = args.language[0] if len(args.language) == 1 else "auto"
+    meter = LevelMeter(recordings, args.seconds, args.warm, args.seed, language)
+    conditions = run_conditions("load ramp", settings, server=args.cores, load=cores)
 
     def measure(streams: int) -> Level:
-        with ServerProcess(APP, settings, given.cores) as server:
+        with ServerProcess(APP, settings, args.cores) as server:
             return meter.measure(server, streams)
 
-    levels = climb(measure, given)
-    report(given, ran, levels, [row(level, given.limit_ms) for level in levels.values()])
+    levels = measure_levels(measure, args)
+    report(args, conditions, levels, [row(level, args.limit_ms) for level in levels.values()])

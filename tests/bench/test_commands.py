@@ -1,4 +1,4 @@
-"""Each command end to end, with so small parameters that only its working is tested, not what it measures."""
+"""Each command end to end, with small parameters: it is tested that it works, not what it measures."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Tool = Callable[[str], dict[str, Any]]
 def tool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tool]:
     """Starts all runs at once, for they mostly wait, and returns one's JSON when it is done."""
     folder = tmp_path_factory.mktemp("bench")
-    started = {
+    processes = {
         name: subprocess.Popen(
             [sys.executable, "-m", f"bench.{package}", *arguments, "--json", str(folder / name)],
             cwd=ROOT,
@@ -46,26 +46,26 @@ def tool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tool]:
         for name, (package, *arguments) in RUNS.items()
     }
 
-    def done(name: str) -> dict[str, Any]:
-        out, errors = started[name].communicate(timeout=500)
-        assert started[name].returncode == 0, errors
+    def wait(name: str) -> dict[str, Any]:
+        out, errors = processes[name].communicate(timeout=500)
+        assert processes[name].returncode == 0, errors
         assert out.strip()
-        ran: dict[str, Any] = json.loads((folder / name).read_text())
-        assert ran["tool"].split() == RUNS[name][: len(ran["tool"].split())]
-        assert ran["versions"]["uvicorn"]
-        return ran
+        report: dict[str, Any] = json.loads((folder / name).read_text())
+        assert report["tool"].split() == RUNS[name][: len(report["tool"].split())]
+        assert report["versions"]["uvicorn"]
+        return report
 
-    yield done
-    for process in started.values():
+    yield wait
+    for process in processes.values():
         process.terminate()
         process.communicate()
 
 
 def test_overhead(tool: Tool) -> None:
     """Server and bare socket are measured in turn, and each stream has one thread at most."""
-    ran = tool("overhead")
-    assert [window["target"] for window in ran["windows"]] == ["baseline", "server"]
-    baseline, server = ran["rows"]
+    report = tool("overhead")
+    assert [window["target"] for window in report["windows"]] == ["baseline", "server"]
+    baseline, server = report["rows"]
     assert (baseline["finals"], server["ratio"] is None or server["ratio"] > 0) == (0, True)
     assert (server["dropped"], server["errors"]) == (0, 0)
     assert server["threads"] <= 1
@@ -104,13 +104,13 @@ def test_ramp(tool: Tool) -> None:
 
 def test_accuracy(tool: Tool) -> None:
     """The mock's text of each reference is right, streamed and over HTTP."""
-    ran = tool("accuracy")
-    assert [(row["way"], row["wer"], row["words"] > 0) for row in ran["rows"]] == [
+    report = tool("accuracy")
+    assert [(row["way"], row["wer"], row["words"] > 0) for row in report["rows"]] == [
         ("streamed", 0, True),
         ("http", 0, True),
     ]
-    assert ran["rows"][0]["dropped"] == 0
-    assert not [each for each in ran["problems"] if each.startswith("http")]
+    assert report["rows"][0]["dropped"] == 0
+    assert not [each for each in report["problems"] if each.startswith("http")]
 
 
 def test_cost(tool: Tool) -> None:

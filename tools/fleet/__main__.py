@@ -26,9 +26,11 @@ _FOR_PROXY = ("STT_HOST", "STT_PORT", "STT_TLS_CERT", "STT_TLS_KEY")
 
 def shared_settings(environment: Mapping[str, str], cores: int) -> dict[str, str]:
     """The STT_ variables of each server: those of `environment`, and an equal part of the machine."""
-    given = {name: value for name, value in environment.items() if name.startswith("STT_") and name not in _FOR_PROXY}
+    settings = {
+        name: value for name, value in environment.items() if name.startswith("STT_") and name not in _FOR_PROXY
+    }
     parts = {"STT_WHISPER_THREADS": str(max(1, cores // SERVERS)), "STT_VLLM_GPU_MEMORY": f"{0.9 / SERVERS:.2f}"}
-    return parts | given
+    return parts | settings
 
 
 def _say(text: str) -> None:

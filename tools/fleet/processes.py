@@ -47,12 +47,12 @@ class FleetPorts:
 
     @classmethod
     def beginning_at(cls, first: int) -> FleetPorts:
-        """The proxy's, then those of the servers, then that of the statistics."""
+        """Return consecutive ports: of the proxy, of the servers, and of the statistics."""
         return cls(first, range(first + 1, first + 1 + SERVERS), first + 1 + SERVERS)
 
     @classmethod
     def free(cls) -> FleetPorts:
-        """Ports that nothing listens on now."""
+        """Return ports that nothing listens on now."""
         with ExitStack() as probes:
             sockets = [probes.enter_context(socket.socket()) for _ in range(SERVERS + 2)]
             for each in sockets:
@@ -74,11 +74,11 @@ class Fleet:
         """Take what `__enter__` starts.
 
         Args:
-            folder: of the logs.
-            ports: of the proxy and the servers.
+            folder: the folder of the logs.
+            ports: the ports of the proxy and the servers.
             settings: the STT_ variables of each server.
-            process_group: of the processes; None: this process's; 0: each its own, so that Ctrl-C reaches this process
-                alone, which drains the servers before the proxy ends.
+            process_group: the group of the processes. None: this process's group. 0: each has its own group, so that
+                Ctrl-C reaches this process alone, which drains the servers before the proxy ends.
         """
         self._folder = folder
         self._proxy_log = folder / "haproxy.log"

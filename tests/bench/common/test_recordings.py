@@ -13,7 +13,7 @@ from websockets.frames import Frame
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
-from bench.common.recordings import FRAME_BYTES, Recording, concatenate, in_order, load, shuffled
+from bench.common.recordings import FRAME_BYTES, Recording, concatenate, load, ordered_playlist, shuffled_playlist
 
 
 def tone(frames: int, before: int = 0, after: int = 0) -> bytes:
@@ -81,7 +81,7 @@ def test_wrong_folder(tmp_path: Path) -> None:
 def test_playlist() -> None:
     """Recordings follow one another with their silences, and lie where their parts say."""
     one, two = recording("one", tone(3)), recording("two", tone(2))
-    playlist = in_order([two, one])
+    playlist = ordered_playlist([two, one])
     gap = bytes(32_000)
     assert heard(playlist.frames) == two.pcm + gap + one.pcm + gap
     parts = [(part.recording, part.start_ms, part.end_ms) for part in playlist.parts]
@@ -92,7 +92,7 @@ def test_shuffled() -> None:
     """A shuffled playlist has the length asked for, and its parts lie where their recordings' frames are."""
     recordings = [recording(str(frames), tone(frames)) for frames in (3, 4, 9)]
     for seed in range(20):
-        playlist = shuffled(recordings, 20.0, random.Random(seed))
+        playlist = shuffled_playlist(recordings, 20.0, random.Random(seed))
         assert len(playlist.frames) == 1000
         assert len(playlist.parts) > 8
         for part in playlist.parts:

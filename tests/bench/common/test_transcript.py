@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bench.common.recordings import Part, Recording
-from bench.common.transcript import Utterance, by_part, parse, sent_at
+from bench.common.transcript import Utterance, group_by_part, parse, send_time
 
 SENT = [100 + 0.02 * frame for frame in range(200)]
 """Frame k of the audio left at 100 s + 20 ms * k."""
@@ -29,14 +29,14 @@ def part(start_ms: int) -> Part:
 
 
 @pytest.mark.parametrize(("position_ms", "frame"), [(0, 0), (19, 0), (20, 1), (3999, 199)])
-def test_sent_at(position_ms: int, frame: int) -> None:
+def test_send_time(position_ms: int, frame: int) -> None:
     """A sample left with the frame that holds it."""
-    assert sent_at(SENT, position_ms) == SENT[frame]
+    assert send_time(SENT, position_ms) == SENT[frame]
 
 
 def test_not_sent() -> None:
     """A sample beyond the audio was never sent."""
-    assert sent_at(SENT, 4000) is None
+    assert send_time(SENT, 4000) is None
 
 
 @pytest.mark.parametrize(("end_ms", "frame"), [(1000, 74), (1010, 75)])
@@ -77,4 +77,4 @@ def test_parts() -> None:
     """An utterance belongs to the recording that it overlaps the most, and to none where it overlaps none."""
     parts = [part(0), part(5000)]
     first, across, beyond = utterance(100, 900), utterance(4900, 6000), utterance(10_000, 10_000)
-    assert [heard for _, heard in by_part([first, across, beyond], parts)] == [[first], [across]]
+    assert [utterances for _, utterances in group_by_part([first, across, beyond], parts)] == [[first], [across]]

@@ -37,14 +37,14 @@ async def listening(
 
 @on_a_loop
 async def test_everything_that_is_sent_arrives() -> None:
-    """In order, as messages of their own; pings are answered, and the final of a commit ends the wait."""
-    got: list[str | bytes] = []
+    """Messages arrive in order and complete. Pings are answered, and the final of a commit ends the wait."""
+    received: list[str | bytes] = []
 
     async def echo(connection: ServerConnection) -> None:
         await connection.send('{"type":"ready"}')
         await (await connection.ping())
         async for message in connection:
-            got.append(message)
+            received.append(message)
             if isinstance(message, str):
                 await connection.send('{"reason":"commit"}')
 
@@ -56,15 +56,17 @@ async def test_everything_that_is_sent_arrives() -> None:
         await all_sent
         assert await commit_all([one], 10) == 0
         assert await commit_all([other], 0) == 1
-    assert [message for message in got if isinstance(message, bytes)] == [bytes([each]) * 640 for each in range(20)]
+    assert [message for message in received if isinstance(message, bytes)] == [
+        bytes([each]) * 640 for each in range(20)
+    ]
     assert len(one.sent) == 20
     assert [json.loads(raw) for _, raw in one.received] == [{"type": "ready"}, {"reason": "commit"}]
     assert one.close_code == 1000
 
 
 @on_a_loop
-async def test_the_server_s_close_is_told() -> None:
-    """Its code is kept; a client that is told goodbye closes too."""
+async def test_close_code_is_kept() -> None:
+    """The client keeps the close code of the server, and closes too."""
 
     async def leave(connection: ServerConnection) -> None:
         await connection.close(1013)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from bench.common.stats import percentile, ratio_interval, summary
-from bench.common.word_error_rate import Score, describe, edits, normalise, rate, revised, score
+from bench.common.word_error_rate import Score, count_revised, describe, edit_distance, normalise, rate, score
 
 
 @pytest.mark.parametrize(
@@ -33,9 +33,9 @@ def test_ideographs() -> None:
     ("reference", "hypothesis", "errors"),
     [("a b c", "a b c", 0), ("a b c", "", 3), ("", "a b", 2), ("a b c", "a x c d", 2), ("a b c d", "b c d", 1)],
 )
-def test_edits(reference: str, hypothesis: str, errors: int) -> None:
+def test_edit_distance(reference: str, hypothesis: str, errors: int) -> None:
     """Substitutions, deletions and insertions count one each, and the fewest are found."""
-    assert edits(reference.split(), hypothesis.split()) == errors
+    assert edit_distance(reference.split(), hypothesis.split()) == errors
 
 
 def test_rate() -> None:
@@ -47,9 +47,9 @@ def test_rate() -> None:
 
 def test_describe() -> None:
     """A description holds the counts and an interval around the rate."""
-    told = describe([Score(1, 4), Score(0, 4), Score(2, 4)])
-    assert (told["wer"], told["errors"], told["words"], told["recordings"]) == (0.25, 3, 12, 3)
-    assert told["ci95"] == [0.0, 0.5]
+    result = describe([Score(1, 4), Score(0, 4), Score(2, 4)])
+    assert (result["wer"], result["errors"], result["words"], result["recordings"]) == (0.25, 3, 12, 3)
+    assert result["ci95"] == [0.0, 0.5]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_describe() -> None:
 )
 def test_revised(before: str, after: str, count: int) -> None:
     """Words beyond the common beginning of two texts were revised."""
-    assert revised(before.split(), after.split()) == count
+    assert count_revised(before.split(), after.split()) == count
 
 
 def test_percentiles() -> None:

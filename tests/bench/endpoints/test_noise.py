@@ -10,14 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.common.noisy_scenes import NOISES, Scene, halves, noises, scenes
-from bench.common.offline_segmentation import (
-    Segmentation,
-    Utterance,
-    detectors_by_name,
-    matched,
-    segment,
-)
+from bench.common.noisy_scenes import NOISES, Scene, make_noises, make_scenes, split_by_speaker
+from bench.common.offline_segmentation import Segmentation, Utterance, end_delays, segment, vad_factories
 from bench.common.recordings import Recording, load
 from bench.endpoints.noise import count
 from inference.vad import FixedVad
@@ -41,10 +35,10 @@ def segmentation(length: int, *utterances: Utterance) -> Segmentation:
     return Segmentation(list(utterances), voiced)
 
 
-def test_halves_share_no_speaker_and_are_alike_long() -> None:
-    """Every recording is in one half; speakers are told by the names' beginnings."""
+def test_tuning_and_report_sets_share_no_speaker() -> None:
+    """Every recording is in one of the two sets, and both are alike long. Names begin with the speaker."""
     clips = [Recording(f"{name}_{i}.wav", bytes(64_000), "", "en") for name in ("en_a", "en_b", "de_a") for i in (1, 2)]
-    one, two = halves(clips)
+    one, two = split_by_speaker(clips)
 
     assert sorted(each.name for each in one + two) == sorted(each.name for each in clips)
     assert not {each.name[:4] for each in one} & {each.name[:4] for each in two}
@@ -53,42 +47,42 @@ def test_halves_share_no_speaker_and_are_alike_long() -> None:
 
 def test_scenes_have_known_pauses() -> None:
     """Each pause is silent but for the room, holds no speech, lasts 0.8 s or longer; the peak of speech is 1."""
-    for scene in scenes(RECORDINGS):
-        assert 0.3 < scene.spoken.mean() < 0.9
+    for scene in make_scenes(RECORDINGS):
+        assert 0.3 < scene.speech_frames.mean() < 0.9
         assert min(end - start for start, end in scene.pauses) >= 12_800
         for start, end in scene.pauses:
             assert np.abs(scene.signal[start:end]).max() < 0.01
-            assert not scene.spoken[-(-start // FRAME_SAMPLES) : end // FRAME_SAMPLES].any()
+            assert not scene.speech_frames[-(-start // FRAME_SAMPLES) : end // FRAME_SAMPLES].any()
             assert np.abs(scene.signal[:start]).max() == pytest.approx(1.0, abs=0.01)
 
 
 @pytest.mark.parametrize("name", NOISES)
 def test_noise_is_as_loud_as_asked(name: str) -> None:
     """At 10 dB the noise has a tenth of the power that speech has while it is spoken; the same seed gives the same."""
-    scene = scenes(RECORDINGS)[0]
-    noise = noises(len(scene.signal), 5, RECORDINGS)[name]
-    alone = scene.mixed(-18, noise, 10).astype(float) - scene.mixed(-18, None, 0)
+    scene = make_scenes(RECORDINGS)[0]
+    noise = make_noises(len(scene.signal), 5, RECORDINGS)[name]
+    alone = scene.mix(-18, noise, 10).astype(float) - scene.mix(-18, None, 0)
 
     assert np.sqrt(np.mean(alone**2)) == pytest.approx(scene.active_rms * 32768 * 10 ** (-28 / 20), rel=0.02)
-    assert (noise == noises(len(scene.signal), 5, RECORDINGS)[name]).all()
+    assert (noise == make_noises(len(scene.signal), 5, RECORDINGS)[name]).all()
 
 
 def test_segmentation_is_the_server_s() -> None:
     """A recording of three lines is three utterances, each with its pre-roll and 200 ms after its voice."""
     (recording,) = [each for each in RECORDINGS if each.name == "pauses_meeting.wav"]
     samples = np.concatenate((np.frombuffer(recording.pcm, "<i2"), np.zeros(16_000, np.int16)))
-    found = segment(samples, FixedVad(300))
+    result = segment(samples, FixedVad(300))
 
-    assert len(found.utterances) == 3
-    assert all(each.end == each.voiced_end + 3200 for each in found.utterances)
-    assert (found.voiced == (frame_rms(to_signal(samples)) >= 300)).all()
-    assert found.inside()[found.voiced].all()
+    assert len(result.utterances) == 3
+    assert all(each.end == each.voiced_end + 3200 for each in result.utterances)
+    assert (result.voiced == (frame_rms(to_signal(samples)) >= 300)).all()
+    assert result.utterance_frames()[result.voiced].all()
 
 
 def test_ends_are_matched_one_to_one() -> None:
     """Each expected end takes the first within reach that is still free."""
-    assert matched([100, 200, 300], [90, 210, 215, 500], 20) == [-10, 10]
-    assert matched([100, 110], [105], 20) == [5]
+    assert end_delays([100, 200, 300], [90, 210, 215, 500], 20) == [-10, 10]
+    assert end_delays([100, 110], [105], 20) == [5]
 
 
 def test_count() -> None:
@@ -109,18 +103,18 @@ def test_count() -> None:
 
 
 def test_unknown_detectors_are_refused() -> None:
-    """By name."""
+    """The error names the detector."""
     with pytest.raises(SystemExit, match="unknown detector: psychic"):
-        detectors_by_name(["fixed", "psychic"])
+        vad_factories(["fixed", "psychic"])
 
 
 def test_noise_command(tmp_path: Path) -> None:
     """The command prints its tables and writes one cell for each detector and condition."""
-    command = [sys.executable, "-m", "bench.endpoints", "noise", "--json", str(tmp_path / "ran")]
+    command = [sys.executable, "-m", "bench.endpoints", "noise", "--json", str(tmp_path / "report")]
     command += ["--noises", "white", "--ratios", "10", "--levels=-6"]
     out = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
-    ran = json.loads((tmp_path / "ran").read_text())
+    report = json.loads((tmp_path / "report").read_text())
     assert "energy" in out
-    assert ran["tool"] == "endpoints noise"
-    assert len(ran["cells"]) >= 4
+    assert report["tool"] == "endpoints noise"
+    assert len(report["cells"]) >= 4

@@ -24,7 +24,7 @@ def levels_until(knee: int, most: int = 512) -> list[int]:
     ],
 )
 def test_climb(knee: int, levels: list[int]) -> None:
-    """Levels double until one fails, then close in on the knee, and never repeat."""
+    """Levels double until one fails, then approach the knee, and never repeat."""
     assert levels_until(knee) == levels
 
 
