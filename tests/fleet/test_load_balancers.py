@@ -21,6 +21,7 @@ from tests.certificate import certificate
 from tests.fleet.programs import needs_haproxy
 from tests.http_client import HTTP
 from tests.nginx import nginx_command
+from tests.processes import ending
 from tests.server import ROOT, eventually, free_port
 from tools.fleet.processes import Fleet, FleetPorts
 
@@ -60,13 +61,10 @@ def nginx(folder: Path, fleet: Fleet) -> Iterator[str]:
     text = text.replace("listen 80;", f"listen 127.0.0.1:{port};")
     for number, server in enumerate(fleet.servers, 1):
         text = text.replace(f"10.0.0.1{number}:8000", server.url.removeprefix("http://"))
-    with subprocess.Popen(nginx_command(folder, text)) as process:
-        try:
-            url = f"http://127.0.0.1:{port}"
-            eventually(lambda: process.poll() is None and _answers(url))
-            yield url
-        finally:
-            process.terminate()
+    with ending(subprocess.Popen(nginx_command(folder, text))) as process:
+        url = f"http://127.0.0.1:{port}"
+        eventually(lambda: process.poll() is None and _answers(url))
+        yield url
 
 
 def _answers(url: str) -> bool:

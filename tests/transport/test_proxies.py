@@ -22,6 +22,7 @@ from tests.certificate import certificate
 from tests.client import Client
 from tests.nginx import nginx_command
 from tests.patience import PATIENCE_SECONDS
+from tests.processes import ending
 from tests.programs import program
 from tests.protocol.audio_files import wav
 from tests.server import ROOT, Server, eventually, free_port
@@ -81,18 +82,17 @@ def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     with (
         Server(folder, settings, script=True) as server,
         (folder / "proxy.log").open("wb") as log,
-        subprocess.Popen(
-            command_of(folder, port, server, cert, key),
-            stdout=log,
-            stderr=log,
-            env={"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)},
-        ) as proxy,
+        ending(
+            subprocess.Popen(
+                command_of(folder, port, server, cert, key),
+                stdout=log,
+                stderr=log,
+                env={"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)},
+            )
+        ),
     ):
-        try:
-            eventually(lambda: _answers(address), 60)
-            yield address
-        finally:
-            proxy.terminate()
+        eventually(lambda: _answers(address))
+        yield address
 
 
 def _answers(address: Address) -> bool:
