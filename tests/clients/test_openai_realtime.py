@@ -17,6 +17,7 @@ import soxr
 
 from bench.common.word_error_rate import rate, score
 from tests.audio import REFERENCES, text_of
+from tests.patience import PATIENCE_SECONDS
 from tests.server import ROOT, Server
 from tests.weights import settings_of
 
@@ -98,7 +99,7 @@ def _converse(
         async with client.realtime.connect(extra_query={"intent": "transcription"}) as connection:
             await connection.session.update(session=session)
             speaker = asyncio.create_task(speak(connection))
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 async for event in connection:
                     events.append(event)
                     if event.type in ("error", COMPLETED):

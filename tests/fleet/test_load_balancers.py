@@ -21,6 +21,7 @@ from tests.certificate import certificate
 from tests.fleet.programs import needs_haproxy
 from tests.http_client import HTTP
 from tests.nginx import nginx_command
+from tests.patience import PATIENCE_SECONDS
 from tests.processes import ending
 from tests.server import ROOT, eventually, free_port
 from tools.fleet.processes import Fleet, FleetPorts
@@ -84,7 +85,10 @@ async def _fill(url: str, fleet: Fleet, places: int) -> tuple[list[int], int]:
         for _ in range(places):
             await stack.enter_async_context(AsyncClient(url).stream())
         with pytest.raises(InvalidStatus) as refusal:
-            await connect(f"{url}/v1/stt/ws?call_id=one-more&sample_rate=16000".replace("http", "ws", 1))
+            await connect(
+                f"{url}/v1/stt/ws?call_id=one-more&sample_rate=16000".replace("http", "ws", 1),
+                open_timeout=PATIENCE_SECONDS,
+            )
         return await asyncio.to_thread(_sessions, fleet), refusal.value.response.status_code
 
 
