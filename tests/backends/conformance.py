@@ -203,15 +203,19 @@ class BackendConformance:
         stream.cancel()
 
     def test_a_burst_does_not_wait(self, backend: ASRBackend, speech: Signal) -> None:
-        """Pushing 30 s of speech and polling takes a small part of the time in which it was spoken."""
+        """Pushing 30 s of speech and polling is little work for its thread, which waits for no decode.
+
+        An engine that decodes in here, at a tenth of real time, works for 3 s. One that decodes elsewhere at the speed
+        of speech, and is waited for, takes 30 s.
+        """
         audio = np.resize(speech, 30 * SAMPLE_RATE)
         stream = backend.stream(StreamOptions())
-        began = time.monotonic()
+        began, worked = time.monotonic(), time.thread_time()
         for piece in pieces(audio, FRAME_SAMPLES):
             stream.push(piece)
             stream.partial()
-        # generous for a busy machine; an engine decoding in here at a tenth of real time needs more
-        assert time.monotonic() - began < 2.5
+        assert time.thread_time() - worked < 2.5
+        assert time.monotonic() - began < 25
         stream.cancel()
 
     # nothing leaks from one utterance to another
