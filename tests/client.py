@@ -24,8 +24,8 @@ from websockets.uri import parse_uri
 from tests.patience import PATIENCE_SECONDS
 
 Message = dict[str, Any]
-connect = partial(websocket_connect, open_timeout=PATIENCE_SECONDS)
-"""Opens a connection, on however busy a machine."""
+connect = partial(websocket_connect, open_timeout=PATIENCE_SECONDS, ping_timeout=PATIENCE_SECONDS)
+"""Opens a connection, and keeps it though the server answers late, on however busy a machine."""
 COMMIT = '{"type":"commit"}'
 
 

@@ -25,7 +25,7 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session")
 def mock_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with the mock backend and default settings, as `uvicorn app:app` runs it."""
+    """A server with the mock backend and no settings of its own, as `uvicorn app:app` runs it."""
     with Server(tmp_path_factory.mktemp("mock-server"), {"STT_BACKEND": "mock"}) as server:
         yield server
 

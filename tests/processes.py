@@ -1,9 +1,31 @@
-"""Processes, as Linux's /proc shows them; where there is none, none can be seen."""
+"""Processes: ending those that tests start, and seeing others in Linux's /proc. Where there is none, none is seen."""
 
 from __future__ import annotations
 
 import contextlib
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import AnyStr
+
+from tests.patience import PATIENCE_SECONDS
+
+
+@contextlib.contextmanager
+def ending(process: subprocess.Popen[AnyStr]) -> Iterator[subprocess.Popen[AnyStr]]:
+    """The process; when the context ends it is terminated, and killed if it still runs after PATIENCE_SECONDS.
+
+    `Popen` alone would wait for it for ever, and pytest-timeout interrupts a test only once.
+    """
+    with process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(PATIENCE_SECONDS)
+            finally:
+                process.kill()
 
 
 def children_of(parent: int) -> set[int]:

@@ -22,12 +22,11 @@ import pytest
 from backends.base import ASRBackend, ASRResult, ASRStream, StreamOptions
 from backends.registry import BACKENDS, check
 from protocol.pcm import FRAME_SAMPLES, SAMPLE_RATE, Signal, ms
+from tests.patience import PATIENCE_SECONDS
 from tests.processes import command_of, descendants, runs
 
 T = TypeVar("T")
 
-DEADLINE = 60.0
-"""Seconds after which an engine counts as hung; nothing here waits that long while it works."""
 POLL = 0.01
 """Seconds between two looks at an engine that works in another thread or process."""
 
@@ -43,13 +42,13 @@ def started(backend: ASRBackend) -> Iterator[ASRBackend]:
 
 def eventually(look: Callable[[], T | None], what: str) -> T:
     """First result of `look` that is not None."""
-    deadline = time.monotonic() + DEADLINE
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         seen = look()
         if seen is not None:
             return seen
         time.sleep(POLL)
-    pytest.fail(f"{what}: not within {DEADLINE:.0f} s")
+    pytest.fail(f"{what}: not within {PATIENCE_SECONDS:.0f} s")
 
 
 def pieces(audio: Signal, size: int) -> Iterable[Signal]:
@@ -57,7 +56,7 @@ def pieces(audio: Signal, size: int) -> Iterable[Signal]:
 
 
 def final(stream: ASRStream, samples: int) -> ASRResult:
-    return stream.finish(samples).result(DEADLINE)
+    return stream.finish(samples).result(PATIENCE_SECONDS)
 
 
 def decode(backend: ASRBackend, audio: Signal, options: StreamOptions | None = None) -> ASRResult:
@@ -180,7 +179,7 @@ class BackendConformance:
             stream.push(piece)
         words: list[str] = []
         while not words:
-            assert told.wait(DEADLINE), "nothing was told"
+            assert told.wait(PATIENCE_SECONDS), "nothing was told"
             told.clear()
             partial = stream.partial()
             # Told for a hypothesis that went with the one before it, or for one without words yet.
@@ -204,15 +203,19 @@ class BackendConformance:
         stream.cancel()
 
     def test_a_burst_does_not_wait(self, backend: ASRBackend, speech: Signal) -> None:
-        """Pushing 30 s of speech and polling takes a small part of the time in which it was spoken."""
+        """Pushing 30 s of speech and polling is little work for its thread, which waits for no decode.
+
+        An engine that decodes in here, at a tenth of real time, works for 3 s. One that decodes elsewhere at the speed
+        of speech, and is waited for, takes 30 s.
+        """
         audio = np.resize(speech, 30 * SAMPLE_RATE)
         stream = backend.stream(StreamOptions())
-        began = time.monotonic()
+        began, worked = time.monotonic(), time.thread_time()
         for piece in pieces(audio, FRAME_SAMPLES):
             stream.push(piece)
             stream.partial()
-        # generous for a busy machine; an engine decoding in here at a tenth of real time needs more
-        assert time.monotonic() - began < 2.5
+        assert time.thread_time() - worked < 2.5
+        assert time.monotonic() - began < 25
         stream.cancel()
 
     # nothing leaks from one utterance to another
@@ -242,7 +245,7 @@ class BackendConformance:
 
         def speak(audio: Signal) -> str:
             stream = backend.stream(StreamOptions())
-            everyone.wait(DEADLINE)
+            everyone.wait(PATIENCE_SECONDS)
             for piece in pieces(audio, FRAME_SAMPLES):
                 stream.push(piece)
                 stream.partial()
@@ -356,7 +359,7 @@ class BackendConformance:
         stream = backend.stream(StreamOptions())
         stream.push(speech)
         future = stream.finish(len(speech))
-        assert future.result(DEADLINE).text == text
+        assert future.result(PATIENCE_SECONDS).text == text
         stream.cancel()
         assert future.result(0).text == text
 
@@ -397,5 +400,5 @@ class BackendConformance:
 
     @staticmethod
     def ends(future: Future[ASRResult]) -> None:
-        wait([future], DEADLINE)
+        wait([future], PATIENCE_SECONDS)
         assert future.done()

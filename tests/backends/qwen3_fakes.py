@@ -15,14 +15,6 @@ from backends.qwen3.schedule import Ending, Purpose
 from backends.qwen3.stats import CompletedDecode
 from backends.qwen3.vllm_model import DecodeOutput, DecodeRequest, VllmModel
 from protocol.pcm import SAMPLE_RATE, Signal
-from tests.server import eventually as poll
-
-DEADLINE = 60.0
-"""Seconds that a test waits, on a busy machine, for something that a working engine does at once."""
-
-
-def eventually(condition: Callable[[], object]) -> None:
-    poll(condition, DEADLINE)
 
 
 def noise(seconds: float) -> Signal:

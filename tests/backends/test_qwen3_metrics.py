@@ -13,8 +13,9 @@ from backends.qwen3.options import Qwen3Options
 from backends.qwen3.schedule import Purpose
 from observability.engine_metrics import register_engine
 from protocol.pcm import SAMPLE_RATE
-from tests.backends.qwen3_fakes import DEADLINE, eventually, forever, noise, running
-from tests.server import ROOT
+from tests.backends.qwen3_fakes import forever, noise, running
+from tests.patience import PATIENCE_SECONDS
+from tests.server import ROOT, eventually
 
 
 def test_the_load_is_reported() -> None:
@@ -48,7 +49,7 @@ def test_work_is_reported() -> None:
         value = registry.get_sample_value
         stream = backend.stream(StreamOptions())
         stream.push(noise(1.0))
-        stream.finish(SAMPLE_RATE).result(DEADLINE)
+        stream.finish(SAMPLE_RATE).result(PATIENCE_SECONDS)
         assert value("stt_engine_decodes_total", {"purpose": "final"}) == 1
         assert value("stt_engine_prompt_tokens_total", {"purpose": "final", "source": "computed"}) == 10
         assert value("stt_engine_prompt_tokens_total", {"purpose": "final", "source": "cache"}) == 0
@@ -59,7 +60,7 @@ def test_work_is_reported() -> None:
         stream = backend.stream(StreamOptions(live=False))
         stream.push(noise(1.0))
         with pytest.raises(EngineError):
-            stream.finish(SAMPLE_RATE).result(DEADLINE)
+            stream.finish(SAMPLE_RATE).result(PATIENCE_SECONDS)
         assert value("stt_engine_decodes_failed_total") == 1
 
 

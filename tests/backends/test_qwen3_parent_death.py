@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import ending
 from tests.server import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +45,7 @@ def test_children_die_with_a_killed_parent(tmp_path: Path, method: str) -> None:
     script = tmp_path / "server.py"
     script.write_text(textwrap.dedent(SERVER))
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen([sys.executable, script, method], stdout=subprocess.PIPE, env=environment) as server:
+    with ending(subprocess.Popen([sys.executable, script, method], stdout=subprocess.PIPE, env=environment)) as server:
         assert server.stdout is not None
         lines = [server.stdout.readline().split() for _ in range(3)]
         groups = {int(pid): int(group) for pid, group in lines}

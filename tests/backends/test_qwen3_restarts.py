@@ -9,6 +9,7 @@ import textwrap
 from pathlib import Path
 
 from backends.qwen3.restart_policy import FailureHistory, RestartPolicy
+from tests.patience import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,7 +33,7 @@ CRASH_LOOP = """
     backend = Qwen3Backend(Qwen3Options(), build, restart_policy=RestartPolicy(0.01, 0.01, 4, 600))
     backend.start()
     backend._engine._model.dead = True
-    threading.Event().wait(60)
+    threading.Event().wait(3600)
 """
 """A server's engine that is ready once, then dies after each start, or does not start."""
 
@@ -42,7 +43,7 @@ def run_crash_loop(folder: Path, failing: set[int]) -> tuple[int, list[str]]:
     script.write_text(textwrap.dedent(CRASH_LOOP).replace("FAILING", repr(failing or {0})))
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     ran = subprocess.run(
-        [sys.executable, script], check=False, capture_output=True, text=True, env=environment, timeout=100
+        [sys.executable, script], check=False, capture_output=True, text=True, env=environment, timeout=PATIENCE_SECONDS
     )
     assert "engine_given_up" in ran.stdout + ran.stderr
     return ran.returncode, [line for line in ran.stdout.splitlines() if line.startswith("start")]

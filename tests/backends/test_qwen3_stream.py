@@ -12,13 +12,15 @@ from backends.qwen3.options import Qwen3Options
 from backends.qwen3.schedule import Purpose
 from backends.qwen3.vllm_model import DecodeRequest
 from protocol.pcm import SAMPLE_RATE
-from tests.backends.qwen3_fakes import DEADLINE, eventually, forever, noise, running
+from tests.backends.qwen3_fakes import forever, noise, running
+from tests.patience import PATIENCE_SECONDS
+from tests.server import eventually
 
 
 def final_text(backend: Qwen3Backend) -> str:
     stream = backend.stream(StreamOptions())
     stream.push(noise(1.0))
-    return stream.finish(SAMPLE_RATE).result(DEADLINE).text
+    return stream.finish(SAMPLE_RATE).result(PATIENCE_SECONDS).text
 
 
 @pytest.mark.parametrize(("max_num_seqs", "uploads"), [(256, 6), (64, 2), (32, 1)])
@@ -46,7 +48,7 @@ def test_a_final_that_cannot_be_parsed_fails(live: bool) -> None:
         eventually(lambda: backend.stats().in_flight == 0)
         model.tokenizer.error = OverflowError("out of range")
         with pytest.raises(EngineError, match="out of range"):
-            stream.finish(SAMPLE_RATE).result(DEADLINE)
+            stream.finish(SAMPLE_RATE).result(PATIENCE_SECONDS)
         model.tokenizer.error = None
         assert final_text(backend) == "hello"
 
@@ -61,7 +63,7 @@ def test_a_callback_that_fails_costs_one_utterance() -> None:
         stream = backend.stream(StreamOptions(notify=fail))
         stream.push(noise(2.0))
         eventually(lambda: model.count(Purpose.REFRESH) and backend.stats().in_flight == 0)
-        assert stream.finish(2 * SAMPLE_RATE).result(DEADLINE).text == "hello"
+        assert stream.finish(2 * SAMPLE_RATE).result(PATIENCE_SECONDS).text == "hello"
         assert backend.healthy()
 
 
@@ -101,7 +103,7 @@ def test_a_failed_refresh_costs_one_partial() -> None:
         assert stream.partial() is None
         stream.push(noise(2.0))
         eventually(lambda: stream.partial() is not None)
-        assert stream.finish(4 * SAMPLE_RATE).result(DEADLINE).text == "hello"
+        assert stream.finish(4 * SAMPLE_RATE).result(PATIENCE_SECONDS).text == "hello"
 
 
 def test_a_refresh_that_cannot_be_parsed_costs_one_partial() -> None:
@@ -115,7 +117,7 @@ def test_a_refresh_that_cannot_be_parsed_costs_one_partial() -> None:
         model.tokenizer.error = None
         stream.push(noise(2.0))
         eventually(lambda: stream.partial() is not None)
-        assert stream.finish(4 * SAMPLE_RATE).result(DEADLINE).text == "hello"
+        assert stream.finish(4 * SAMPLE_RATE).result(PATIENCE_SECONDS).text == "hello"
 
 
 def test_a_callback_that_fails_behind_a_failed_render_leaves_the_engine() -> None:
@@ -131,7 +133,7 @@ def test_a_callback_that_fails_behind_a_failed_render_leaves_the_engine() -> Non
         stream = backend.stream(StreamOptions(notify=fail))
         stream.push(noise(0.9))
         stream.pause()
-        assert called.wait(DEADLINE)
+        assert called.wait(PATIENCE_SECONDS)
         model.render_error = None
         assert final_text(backend) == "hello"
         assert backend.healthy()

@@ -42,7 +42,7 @@ def server(folder: Path) -> Iterator[Server]:
     cert, key = certificate(folder)
     settings = {"STT_API_KEYS": f"test={KEY}", "STT_TLS_CERT": str(cert), "STT_TLS_KEY": str(key)}
     with Server(folder, settings_of("base") | settings, script=True, wait=False) as server:
-        eventually(lambda: "is ready on https" in server.output(), 100)
+        eventually(lambda: "is ready on https" in server.output())
         yield server
 
 

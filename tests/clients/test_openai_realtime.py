@@ -17,6 +17,7 @@ import soxr
 
 from bench.common.word_error_rate import rate, score
 from tests.audio import REFERENCES, text_of
+from tests.patience import PATIENCE_SECONDS
 from tests.server import ROOT, Server
 from tests.weights import settings_of
 
@@ -24,6 +25,7 @@ openai = pytest.importorskip("openai")
 pytest.importorskip("faster_whisper")
 pytestmark = pytest.mark.slow
 
+PATIENT = {"open_timeout": PATIENCE_SECONDS, "ping_timeout": PATIENCE_SECONDS}
 KEY = "sk-test-0123456789abcdef"
 SPOKEN = REFERENCES / "meeting.wav"
 SHARED = ROOT.parent / "shared" / "speech"
@@ -95,10 +97,12 @@ def _converse(
     async def run() -> list[Any]:
         client = openai.AsyncOpenAI(base_url=f"{server.http}/v1", api_key=key)
         events: list[Any] = []
-        async with client.realtime.connect(extra_query={"intent": "transcription"}) as connection:
+        async with client.realtime.connect(
+            extra_query={"intent": "transcription"}, websocket_connection_options=PATIENT
+        ) as connection:
             await connection.session.update(session=session)
             speaker = asyncio.create_task(speak(connection))
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 async for event in connection:
                     events.append(event)
                     if event.type in ("error", COMPLETED):
@@ -219,7 +223,9 @@ def test_synchronously(server: Server) -> None:
     events: list[Any] = []
     with (
         openai.OpenAI(base_url=f"{server.http}/v1", api_key=KEY) as client,
-        client.realtime.connect(extra_query={"intent": "transcription"}) as connection,
+        client.realtime.connect(
+            extra_query={"intent": "transcription"}, websocket_connection_options=PATIENT
+        ) as connection,
     ):
         connection.session.update(session=_session())
 

@@ -20,6 +20,7 @@ from tests.client import session
 from tests.deploy.containerfile import FILE, Stage, stages
 from tests.deploy.programs import run
 from tests.http_client import HTTP
+from tests.patience import PATIENCE_SECONDS
 from tests.programs import program
 from tests.server import ROOT, eventually, free_port
 from tests.weights import model_dir, weights
@@ -145,8 +146,8 @@ def server(root: Path, folder: Path, settings: dict[str, str]) -> Iterator[tuple
         command[1:1] = ["--info-fd", str(told.fileno())]
         process = subprocess.Popen(command, stdout=output, stderr=output, pass_fds=[told.fileno()])
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{settings['STT_PORT']}") as client:
-            eventually(lambda: answers(client, process, log), 200)
+        with httpx.Client(base_url=f"http://127.0.0.1:{settings['STT_PORT']}", timeout=PATIENCE_SECONDS) as client:
+            eventually(lambda: answers(client, process, log))
         yield process, json.loads(facts.read_text())["child-pid"]
     finally:
         process.kill()
@@ -182,7 +183,7 @@ def test_the_image_transcribes_and_drains(root: Path, folder: Path) -> None:
             caller.until("speech_started")
             os.kill(pid, signal.SIGTERM)
             last, code = caller.rest()
-        status = process.wait(60)
+        status = process.wait(PATIENCE_SECONDS)
 
     assert sorted(programs) == ["python3", "python3.11"]
     assert file.status_code == httpx.codes.OK, file.text

@@ -19,6 +19,8 @@ from tests.audio import reference, silence
 from tests.client import session
 from tests.deploy.programs import DEPLOY, run
 from tests.http_client import HTTP
+from tests.patience import PATIENCE_SECONDS
+from tests.processes import ending
 from tests.programs import program
 from tests.server import ROOT, Server, eventually, free_port
 from tools import grafana_dashboard
@@ -91,14 +93,12 @@ def prometheus(folder: Path, targets: list[str]) -> Iterator[httpx.Client]:
     address = f"127.0.0.1:{free_port()}"
     command = [program("prometheus", DEBIAN), f"--config.file={file}", f"--web.listen-address={address}"]
     command += [f"--storage.tsdb.path={folder / 'series'}"]
-    with (folder / "prometheus.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        with httpx.Client(base_url=f"http://{address}") as client:
-            yield client
-    finally:
-        process.terminate()
-        process.wait(30)
+    with (
+        (folder / "prometheus.log").open("wb") as log,
+        ending(subprocess.Popen(command, stdout=log, stderr=log)),
+        httpx.Client(base_url=f"http://{address}", timeout=PATIENCE_SECONDS) as client,
+    ):
+        yield client
 
 
 def query(client: httpx.Client, expression: str) -> list[dict[str, Any]]:
@@ -132,15 +132,15 @@ def test_prometheus_answers_every_expression(folder: Path) -> None:
             run(program("promtool", DEBIAN), "check", "metrics", text=HTTP.get(f"{server.http}/metrics").text)
         client = stack.enter_context(prometheus(folder, [f"127.0.0.1:{server.port}" for server in servers]))
         callers = [stack.enter_context(session(server.ws())) for server in servers]
-        eventually(lambda: len(query(client, "stt_sessions == 1")) == 2, 60)
+        eventually(lambda: len(query(client, "stt_sessions == 1")) == 2)
         for caller in callers:
             caller.send(reference("hello") + silence(1000))
             caller.finals(1)
-        eventually(lambda: len(query(client, "increase(stt_final_latency_seconds_count[1m]) > 0")) == 2, 60)
+        eventually(lambda: len(query(client, "increase(stt_final_latency_seconds_count[1m]) > 0")) == 2)
 
         shown = {expression: query(client, of_all_servers(expression)) for expression in dashboard()}
         assert [each for each, series in shown.items() if not series and ONLY_QWEN3 not in each] == []
         assert query(client, 'ALERTS{alertstate="firing"}') == []
 
         servers[0].signal(signal.SIGKILL)
-        eventually(lambda: query(client, 'ALERTS{alertname="SttServerDown", alertstate="pending"}'), 60)
+        eventually(lambda: query(client, 'ALERTS{alertname="SttServerDown", alertstate="pending"}'))

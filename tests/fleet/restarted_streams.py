@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from bench.common.recordings import GAP_MS, Recording
 from protocol.pcm import BYTES_PER_SAMPLE, samples_of
 from stt_client import AsyncClient, AsyncStream, AudioLost, Event, Final, Reconnected, Reconnecting
+from tests.patience import PATIENCE_SECONDS
 from tests.stt_client.restarted_server import speak, words
 
-CONNECT_SECONDS = 60.0
-FINAL_SECONDS = 120.0  # longest wait for a final: a failure, not a measurement
 _SILENCE = bytes(samples_of(GAP_MS) * BYTES_PER_SAMPLE)
 
 
@@ -75,7 +74,7 @@ async def _converse(
             call.spoken.append(recording)
             final_came.clear()
             await speak(stream, recording.pcm + _SILENCE)
-            async with asyncio.timeout(FINAL_SECONDS):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 await final_came.wait()
         await stream.finish()
 
@@ -93,7 +92,7 @@ async def converse_during(
 
     Raises:
         ExceptionGroup: of `SttError` where a stream failed, of `TimeoutError` where a final did not come within
-            `FINAL_SECONDS`, of what `disturb` raises.
+            `PATIENCE_SECONDS`, of what `disturb` raises.
     """
     calls = [Call() for _ in range(streams)]
     connected = asyncio.Barrier(streams + 1)
@@ -101,7 +100,7 @@ async def converse_during(
 
     async def one(number: int, call: Call) -> None:
         mine = [*recordings[number % len(recordings) :], *recordings[: number % len(recordings)]]
-        async with AsyncClient(urls[number % len(urls)], connect_seconds=CONNECT_SECONDS).stream(
+        async with AsyncClient(urls[number % len(urls)], connect_seconds=PATIENCE_SECONDS).stream(
             language="en"
         ) as stream:
             await connected.wait()

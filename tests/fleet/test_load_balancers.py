@@ -21,6 +21,8 @@ from tests.certificate import certificate
 from tests.fleet.programs import needs_haproxy
 from tests.http_client import HTTP
 from tests.nginx import nginx_command
+from tests.patience import PATIENCE_SECONDS
+from tests.processes import ending
 from tests.server import ROOT, eventually, free_port
 from tools.fleet.processes import Fleet, FleetPorts
 
@@ -60,13 +62,10 @@ def nginx(folder: Path, fleet: Fleet) -> Iterator[str]:
     text = text.replace("listen 80;", f"listen 127.0.0.1:{port};")
     for number, server in enumerate(fleet.servers, 1):
         text = text.replace(f"10.0.0.1{number}:8000", server.url.removeprefix("http://"))
-    with subprocess.Popen(nginx_command(folder, text)) as process:
-        try:
-            url = f"http://127.0.0.1:{port}"
-            eventually(lambda: process.poll() is None and _answers(url))
-            yield url
-        finally:
-            process.terminate()
+    with ending(subprocess.Popen(nginx_command(folder, text))) as process:
+        url = f"http://127.0.0.1:{port}"
+        eventually(lambda: process.poll() is None and _answers(url))
+        yield url
 
 
 def _answers(url: str) -> bool:
@@ -86,7 +85,10 @@ async def _fill(url: str, fleet: Fleet, places: int) -> tuple[list[int], int]:
         for _ in range(places):
             await stack.enter_async_context(AsyncClient(url).stream())
         with pytest.raises(InvalidStatus) as refusal:
-            await connect(f"{url}/v1/stt/ws?call_id=one-more&sample_rate=16000".replace("http", "ws", 1))
+            await connect(
+                f"{url}/v1/stt/ws?call_id=one-more&sample_rate=16000".replace("http", "ws", 1),
+                open_timeout=PATIENCE_SECONDS,
+            )
         return await asyncio.to_thread(_sessions, fleet), refusal.value.response.status_code
 
 

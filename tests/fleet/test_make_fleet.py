@@ -16,11 +16,10 @@ from stt_client import Client, Final, StreamClosed
 from tests.audio import reference, text_of
 from tests.fleet.programs import needs_haproxy
 from tests.http_client import HTTP
-from tests.processes import descendants, runs
+from tests.patience import PATIENCE_SECONDS
+from tests.processes import descendants, ending, runs
 from tests.server import ROOT, eventually
 from tools.fleet.processes import SERVERS
-
-READY_SECONDS = 250
 
 
 def _is_free(port: int) -> bool:
@@ -43,19 +42,20 @@ def test_the_fleet_restarts_what_dies_rolls_out_and_drains(folder: Path) -> None
     """A killed server comes back, SIGUSR1 replaces every process, and Ctrl-C ends all with the last words sent."""
     log, port = folder / "fleet.log", _five_free_ports()
     environment = {**os.environ, "STT_BACKEND": "mock", "STT_PORT": str(port)}
-    with log.open("wb") as out:
-        command = [sys.executable, "-m", "tools.fleet"]
-        program = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=out)
-    try:
+    command = [sys.executable, "-m", "tools.fleet"]
+    with (
+        log.open("wb") as out,
+        ending(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=out)) as program,
+    ):
         url = f"http://localhost:{port}"
-        eventually(lambda: f"servers are behind {url}" in log.read_text(), READY_SECONDS)
+        eventually(lambda: f"servers are behind {url}" in log.read_text())
         first = _pids(log.read_text())
         assert len(first) == SERVERS
 
         os.kill(first[0], signal.SIGKILL)
-        eventually(lambda: "runs again" in log.read_text(), READY_SECONDS)
+        eventually(lambda: "runs again" in log.read_text())
         program.send_signal(signal.SIGUSR1)
-        eventually(lambda: "all servers were restarted" in log.read_text(), READY_SECONDS)
+        eventually(lambda: "all servers were restarted" in log.read_text())
         family = descendants(program.pid)
         assert not [pid for pid in first if runs(pid)]
         assert HTTP.get(f"{url}/health").status_code == 200
@@ -69,8 +69,5 @@ def test_the_fleet_restarts_what_dies_rolls_out_and_drains(folder: Path) -> None
                 finals.extend(event for event in stream if isinstance(event, Final))
         assert [final.reason for final in finals] == ["drain"]
         assert text_of("hello").startswith(finals[0].text)
-        assert program.wait(60) == 0
+        assert program.wait(PATIENCE_SECONDS) == 0
         assert not [pid for pid in family if runs(pid)]
-    finally:
-        program.terminate()
-        program.wait(60)

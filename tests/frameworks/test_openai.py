@@ -12,6 +12,7 @@ import pytest
 
 from bench.common.word_error_rate import rate, score
 from tests.audio import REFERENCES, text_of
+from tests.patience import PATIENCE_SECONDS
 from tests.server import ROOT, Server
 from tests.weights import settings_of
 
@@ -36,7 +37,7 @@ def _texts(server: Server, program: str, mode: str, final: str) -> list[str]:
     """The finals that a framework's user sees."""
     script = Path(__file__).parent / f"{program}.py"
     command = [str(PYTHON), str(script), server.http, KEY, str(REFERENCES / f"{SPOKEN}.wav"), mode]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
     assert done.returncode == 0, done.stdout + done.stderr[-3_000:]
     printed = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     return [each["text"] for each in printed if each["event"] == final]

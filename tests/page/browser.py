@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from websockets.sync.client import connect
 
+from tests.client import connect
 from tests.http_client import HTTP
 from tests.patience import PATIENCE_SECONDS
+from tests.processes import ending
 from tests.server import eventually
 
 CHROMIUM = shutil.which("chromium")
@@ -42,12 +43,12 @@ class Browser:
     def __enter__(self) -> Browser:
         with ExitStack() as starting:
             port = self._start(starting)
-            targets = eventually(lambda: self._tabs(port), 60)
+            targets = eventually(lambda: self._tabs(port))
             address = targets[0]["webSocketDebuggerUrl"]
             self._socket = starting.enter_context(connect(address, max_size=None, compression=None))
+            for domain in ("Page", "Runtime", "Log", "Network"):
+                self.call(f"{domain}.enable")
             self._stack = starting.pop_all()
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
         return self
 
     def _start(self, stack: ExitStack) -> str:
@@ -57,10 +58,9 @@ class Browser:
         assert CHROMIUM is not None
         log = stack.enter_context((self._folder / "chromium.log").open("wb"))
         command = [CHROMIUM, *self._flags, f"--user-data-dir={profile}", "about:blank"]
-        process = stack.enter_context(subprocess.Popen(command, stdout=log, stderr=log))
-        stack.callback(_end, process)
+        self._process = stack.enter_context(ending(subprocess.Popen(command, stdout=log, stderr=log)))
         port_file = profile / "DevToolsActivePort"
-        port: str = eventually(lambda: port_file.exists() and port_file.read_text().splitlines(), 60)[0]
+        port: str = eventually(lambda: port_file.exists() and port_file.read_text().splitlines())[0]
         return port
 
     @staticmethod
@@ -74,13 +74,14 @@ class Browser:
     def __exit__(self, *_: object) -> None:
         with self._stack:
             self.call("Browser.close")
+            self._process.wait(PATIENCE_SECONDS)  # it ends its own processes
 
     def call(self, method: str, **parameters: object) -> dict[str, Any]:
         """A command of the DevTools protocol, and its answer."""
         self._calls += 1
         self._socket.send(json.dumps({"id": self._calls, "method": method, "params": parameters}))
         while True:
-            message: dict[str, Any] = json.loads(self._socket.recv())
+            message: dict[str, Any] = json.loads(self._socket.recv(PATIENCE_SECONDS))
             if message.get("id") == self._calls:
                 assert "error" not in message, f"{method}: {message['error']}"
                 result: dict[str, Any] = message["result"]
@@ -153,11 +154,3 @@ class Browser:
             elif event["method"] == "Log.entryAdded" and event["params"]["entry"]["level"] == "error":
                 found.append(event["params"]["entry"]["text"])
         return found
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Wait for a browser that was told to close, which ends its own processes; kill one that does not."""
-    try:
-        process.wait()
-    except subprocess.TimeoutExpired:
-        process.kill()

@@ -44,7 +44,7 @@ def test_pages_of_every_length(whisper_server: Server, open_browser: OpenBrowser
     browser = open_browser(f"{whisper_server.http}/", speech)
     browser.evaluate(RECORD)
     browser.evaluate(f"record({slice_ms}), 0")
-    browser.wait_for("finals().length === 2 || socket.readyState > 1", 90)
+    browser.wait_for("finals().length === 2 || socket.readyState > 1")
     browser.evaluate(FINISH)
     browser.wait_for("messages.some((each) => each.type === 'finished')")
 
@@ -63,9 +63,9 @@ def test_one_recorder_after_another(whisper_server: Server, open_browser: OpenBr
     browser = open_browser(f"{whisper_server.http}/", speech)
     browser.evaluate(RECORD)
     browser.evaluate("record(250), 0")
-    browser.wait_for("finals().length === 1 || socket.readyState > 1", 90)
+    browser.wait_for("finals().length === 1 || socket.readyState > 1")
     browser.evaluate("stop().then(() => record(250))")
-    browser.wait_for("finals().length === 2 || socket.readyState > 1", 90)
+    browser.wait_for("finals().length === 2 || socket.readyState > 1")
     browser.evaluate(FINISH)
     browser.wait_for("messages.some((each) => each.type === 'finished')")
 

@@ -31,7 +31,7 @@ def words(text: str) -> list[str]:
 
 def wait_for_words(browser: Browser, wanted: str, finals: int) -> list[str]:
     """The finals, once there are so many; together they say what was wanted."""
-    browser.wait_for(f"{FINALS}.length >= {finals}", 90)
+    browser.wait_for(f"{FINALS}.length >= {finals}")
     texts: list[str] = browser.evaluate(FINALS)
     assert words(" ".join(texts)) == words(wanted)
     return texts
@@ -153,7 +153,7 @@ def test_a_restart_loses_no_word(folder: Path, open_browser: OpenBrowser, speech
         browser.wait_for(f"!{STATE}.startsWith('Listening')")
     with server("second"):
         browser.wait_for(f"{STATE} === 'Listening'")
-        browser.wait_for(f"{FINALS}.join(' ').toLowerCase().includes('{words(text_of('hello'))[-1]}')", 90)
+        browser.wait_for(f"{FINALS}.join(' ').toLowerCase().includes('{words(text_of('hello'))[-1]}')")
         wait_for_words(browser, f"{text_of('weather')} {text_of('hello')}", 2)
 
 
@@ -185,7 +185,7 @@ def test_two_speakers_are_told_apart(whisper_server: Server, open_browser: OpenB
     browser = open_browser(f"{whisper_server.http}/", stereo_speech)
     browser.press("#stereo")
     browser.press("#record")
-    browser.wait_for(f"{FINALS}.length >= 2", 90)
+    browser.wait_for(f"{FINALS}.length >= 2")
 
     said = browser.evaluate(
         "[...document.querySelectorAll('li.entry')].map((each) =>"
@@ -322,6 +322,6 @@ def test_nothing_stands_in_the_way(whisper_server: Server, open_browser: OpenBro
     browser.wait_for("document.querySelector('.partial .words')?.textContent")
     check("recording")
     browser.drop(REFERENCES / "hello.wav")
-    browser.wait_for(f"{FINALS}.length >= 3", 90)
+    browser.wait_for(f"{FINALS}.length >= 3")
     browser.evaluate("document.getElementById('key').hidden = false")
     check("with text")

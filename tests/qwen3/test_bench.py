@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.processes import ending
 from tests.server import ROOT
 
 
@@ -15,11 +16,8 @@ def test_the_tiny_shape(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bench.engine", "qwen3-capacity", "--shape", "tiny"]
     command += ["--levels", "2", "--seconds", "8", "--warm", "2", "--utterances", "3", "--limit-ms", "60000"]
     command += ["--json", str(tmp_path / "ran")]
-    with subprocess.Popen(command, cwd=ROOT) as bench:
-        try:
-            bench.wait()
-        finally:
-            bench.terminate()  # a test that is out of time must end the bench, which ends its server
+    with ending(subprocess.Popen(command, cwd=ROOT)) as bench:  # the bench ends its server
+        bench.wait()
     assert bench.returncode == 0
     ran = json.loads((tmp_path / "ran").read_text())
 

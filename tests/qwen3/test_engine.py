@@ -15,7 +15,8 @@ from backends.base import EngineError, StreamOptions
 from backends.qwen3.backend import Qwen3Backend
 from backends.qwen3.repetition import FINAL_STOP_COUNT
 from protocol.pcm import FRAME_SAMPLES, SAMPLE_RATE
-from tests.backends.conformance import DEADLINE, decode, eventually, pieces
+from tests.backends.conformance import decode, eventually, pieces
+from tests.patience import PATIENCE_SECONDS
 from tests.qwen3.conftest import OPTIONS, make_speech, model_is_tiny
 from tests.qwen3.tones import speak
 
@@ -50,7 +51,7 @@ def test_resuming_aborts_the_final(shared: Qwen3Backend) -> None:
         stream.pause()
         stream.push(speech[:FRAME_SAMPLES])
     assert shared.stats().aborted >= before + 5
-    assert stream.finish(len(speech)).result(DEADLINE).text == decode(shared, speech).text
+    assert stream.finish(len(speech)).result(PATIENCE_SECONDS).text == decode(shared, speech).text
     wait_until_idle(shared)
 
 
@@ -76,7 +77,7 @@ def test_more_pieces_than_slots(shared: Qwen3Backend) -> None:
         stream = shared.stream(StreamOptions(live=False))
         stream.push(speech)
         futures.append(stream.finish(len(speech)))
-    together = [future.result(DEADLINE).text for future in futures]
+    together = [future.result(PATIENCE_SECONDS).text for future in futures]
     assert together == [decode(shared, speech, StreamOptions(live=False)).text for speech in speeches]
 
 
@@ -130,7 +131,7 @@ def test_partials_grow_over_closed_windows(shared: Qwen3Backend) -> None:
         wait_until_idle(shared)
         newest = stream.partial()
         last = last if newest is None else newest.text
-    final = stream.finish(len(speech)).result(DEADLINE).text
+    final = stream.finish(len(speech)).result(PATIENCE_SECONDS).text
     assert abs(len(last.split()) - len(final.split())) <= 4
 
 
@@ -161,5 +162,5 @@ def test_a_close_while_it_starts() -> None:
         backend.close()
         assert time.monotonic() - began < 10
         with pytest.raises(EngineError, match="closed"):
-            start.result(DEADLINE)
+            start.result(PATIENCE_SECONDS)
     assert not set(multiprocessing.active_children()) - others

@@ -14,6 +14,7 @@ import pytest
 
 from protocol.pcm import SAMPLE_RATE, to_pcm
 from tests.client import session
+from tests.patience import PATIENCE_SECONDS
 from tests.qwen3.client_sessions import CHUNK, finals_of, joined_text, utterance
 from tests.qwen3.conftest import launch, make_speech, wait_until_ready
 from tests.qwen3.processes import core_of, engine_of, gone
@@ -45,7 +46,7 @@ def test_an_engine_killed_in_mid_speech(server: Server, before: str) -> None:
         assert server.answers() == 503
     for messages, code in endings:
         assert messages[-1]["code"] == code == 1011
-    eventually(lambda: gone(engine), 10)
+    eventually(lambda: gone(engine))
 
 
 def test_a_killed_engine_is_restarted(server: Server, before: str) -> None:
@@ -59,8 +60,8 @@ def test_a_killed_server(doomed: Server) -> None:
     engine = engine_of(doomed.process.pid)
     assert engine
     doomed.signal(signal.SIGKILL)
-    doomed.process.wait(60)
-    eventually(lambda: gone(engine), 5)
+    doomed.process.wait(PATIENCE_SECONDS)
+    eventually(lambda: gone(engine))
 
 
 def test_a_stop_without_sessions(server: Server) -> None:
@@ -69,6 +70,6 @@ def test_a_stop_without_sessions(server: Server) -> None:
     assert engine
     began = time.monotonic()
     server.signal(signal.SIGTERM)
-    server.process.wait(60)
+    server.process.wait(PATIENCE_SECONDS)
     assert time.monotonic() - began < 10
     eventually(lambda: gone(engine))

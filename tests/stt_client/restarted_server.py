@@ -13,6 +13,7 @@ from pathlib import Path
 from protocol.pcm import BYTES_PER_SECOND
 from stt_client import AsyncClient, AsyncStream, AudioLost, Event, Final, Reconnected
 from tests.audio import reference, silence
+from tests.patience import PATIENCE_SECONDS
 from tests.server import Server, eventually, free_port
 
 RECORDINGS = ("hello", "keys", "price", "radio", "school", "train", "weather", "wind")
@@ -35,7 +36,7 @@ class RestartedServer:
         return server
 
     def __enter__(self) -> RestartedServer:
-        eventually(lambda: self._server.answers() == 200, 200)
+        eventually(lambda: self._server.answers() == 200)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -47,7 +48,7 @@ class RestartedServer:
 
     def restart(self, number: signal.Signals) -> None:
         self._server.signal(number)
-        self._server.process.wait()
+        self._server.process.wait(PATIENCE_SECONDS)
         self._server.__exit__()
         self._server = self._new()
 
@@ -73,7 +74,9 @@ async def converse(server: RestartedServer, restarts: int, number: signal.Signal
     """Say one recording after another; in the middle of each the server restarts, unless `number` is None."""
     events: list[Event] = []
     spoken: asyncio.Queue[Final] = asyncio.Queue()
-    async with AsyncClient(server.http, connect_seconds=200, reconnect_seconds=200).stream(language="en") as stream:
+    async with AsyncClient(server.http, connect_seconds=PATIENCE_SECONDS, reconnect_seconds=PATIENCE_SECONDS).stream(
+        language="en"
+    ) as stream:
         reader = asyncio.create_task(read(stream, events, spoken))
         for name in islice(cycle(RECORDINGS), restarts):
             pcm = reference(name)
@@ -82,7 +85,7 @@ async def converse(server: RestartedServer, restarts: int, number: signal.Signal
             await speak(stream, pcm[len(pcm) // 2 & ~1 :] + silence(1000))
             if restart:
                 await restart
-            async with asyncio.timeout(200):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 await spoken.get()
         await stream.finish()
         await reader

@@ -91,7 +91,7 @@ class Terminal:
         deadline = time.monotonic() + seconds
         while self._read():
             assert time.monotonic() < deadline, self.lines
-        return self._process.wait()
+        return self._process.wait(PATIENCE_SECONDS)
 
     def _read(self) -> bool:
         """Read what comes within a while; False: nothing will come any more."""

@@ -21,6 +21,8 @@ from stt_client.cli.formats import Format
 from tests.audio import reference, silence, text_of
 from tests.client import session
 from tests.models.stand_in import Hub
+from tests.patience import PATIENCE_SECONDS
+from tests.processes import ending
 from tests.server import ROOT, Server, free_port
 from tests.stt_client.terminal import COLUMNS, Terminal, command, environment, piped
 from tests.weights import settings_of
@@ -65,7 +67,7 @@ def test_control_c_ends_a_pipe_that_stalls(mock_server: Server) -> None:
         command("stream", "-", "--server", mock_server.http), cwd=ROOT, env=environment({}),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    with process:
+    with ending(process):
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
@@ -74,6 +76,7 @@ def test_control_c_ends_a_pipe_that_stalls(mock_server: Server) -> None:
         first = process.stdout.readline()
         process.send_signal(signal.SIGINT)
         rest, errors = process.stdout.read(), process.stderr.read()
+        process.wait(PATIENCE_SECONDS)
 
     assert (process.returncode, first.decode(), rest.decode(), errors.decode()) == (
         130, f"{text_of('hello')}\n", f"{text_of('keys')}\n", ""
@@ -105,7 +108,7 @@ def test_control_c_ends_a_wait_for_a_server(verb: str, told: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with Terminal({}, verb, HELLO, "--server", address) as terminal:
-            silent.settimeout(60)
+            silent.settimeout(PATIENCE_SECONDS)
             connection, _ = silent.accept()
             terminal.until(lambda lines: any(told in line for line in lines))
             terminal.press(b"\x03")

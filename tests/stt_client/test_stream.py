@@ -257,7 +257,7 @@ def test_streams_and_files_go_over_tls(folder: Path, monkeypatch: pytest.MonkeyP
     settings = {"STT_BACKEND": "mock", "STT_TLS_CERT": str(cert), "STT_TLS_KEY": str(key)}
     with Server(folder, settings, script=True, wait=False) as server:
         address = f"https://localhost:{server.port}"
-        eventually(lambda: "ready on https" in server.output(), 60)
+        eventually(lambda: "ready on https" in server.output())
         with pytest.raises(ServerUnreachable, match="SSL_CERT_FILE"):
             Client(address).transcribe("references/hello.wav")
         with pytest.raises(ServerUnreachable, match="SSL_CERT_FILE"), Client(address).stream():

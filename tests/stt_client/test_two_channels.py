@@ -15,6 +15,7 @@ import pytest
 
 from stt_client import AsyncClient, AsyncStream, AudioLost, Client, Event, Final, Partial, Reconnected
 from tests.audio import interleaved, reference, silence, text_of
+from tests.patience import PATIENCE_SECONDS
 from tests.server import Server
 from tests.stt_client.restarted_server import RestartedServer
 from tests.stt_client.terminal import piped
@@ -115,12 +116,12 @@ async def _converse(server: RestartedServer, number: signal.Signals) -> list[Eve
     cuts = [0, int(1.5 * 64_000), 7 * 64_000, len(audio)]
     events: list[Event] = []
     reconnections: asyncio.Queue[Event] = asyncio.Queue()
-    async with AsyncClient(server.http, connect_seconds=60).stream(language="en", channels=2) as stream:
+    async with AsyncClient(server.http, connect_seconds=PATIENCE_SECONDS).stream(language="en", channels=2) as stream:
         reader = asyncio.create_task(_read(stream, events, reconnections))
         for first, last in pairwise(cuts):
             if first:
                 await asyncio.to_thread(server.restart, number)
-                async with asyncio.timeout(100):
+                async with asyncio.timeout(PATIENCE_SECONDS):
                     await reconnections.get()
             due = asyncio.get_running_loop().time()
             for at in range(first, last, 6_400):

@@ -11,6 +11,7 @@ from websockets.frames import Frame, Opcode
 from websockets.uri import parse_uri
 
 from tests.client import Message
+from tests.patience import PATIENCE_SECONDS
 
 
 class LateNetwork:
@@ -18,7 +19,9 @@ class LateNetwork:
 
     def __init__(self, url: str) -> None:
         self._protocol = ClientProtocol(parse_uri(url))
-        self._raw = socket.create_connection((self._protocol.uri.host, self._protocol.uri.port), timeout=20)
+        self._raw = socket.create_connection(
+            (self._protocol.uri.host, self._protocol.uri.port), timeout=PATIENCE_SECONDS
+        )
         self._protocol.send_request(self._protocol.connect())
         self._raw.sendall(b"".join(self._protocol.data_to_send()))
         self._protocol.receive_data(self._raw.recv(1 << 16))

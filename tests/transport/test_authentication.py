@@ -17,6 +17,7 @@ from tests.audio import REFERENCES, reference, text_of
 from tests.certificate import certificate
 from tests.client import Client, connect, refused
 from tests.http_client import HTTP
+from tests.patience import PATIENCE_SECONDS
 from tests.server import Server, eventually
 from transport.api_keys import Keyring, KeysRefused
 from transport.serving import is_reachable, uvicorn_host
@@ -311,8 +312,8 @@ def test_tls(folder: Path) -> None:
     settings = {"STT_BACKEND": "mock", "STT_TLS_CERT": str(cert), "STT_TLS_KEY": str(key)}
     trust = ssl.create_default_context(cafile=str(cert))
     with Server(folder, settings, script=True, wait=False) as server:
-        eventually(lambda: f"ready on https://127.0.0.1:{server.port}" in server.output(), 60)
-        health = httpx.get(f"https://127.0.0.1:{server.port}/health", verify=trust)
+        eventually(lambda: f"ready on https://127.0.0.1:{server.port}" in server.output())
+        health = httpx.get(f"https://127.0.0.1:{server.port}/health", verify=trust, timeout=PATIENCE_SECONDS)
         with connect(server.ws().replace("ws:", "wss:"), ssl=trust) as socket:
             client = Client(socket)
             client.send(reference("hello"), 3200)

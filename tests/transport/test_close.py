@@ -16,6 +16,7 @@ from starlette.types import Message
 from app import create_app
 from config import Settings
 from tests.audio import reference
+from tests.patience import PATIENCE_SECONDS
 from tests.server import eventually
 
 SCOPE = {"type": "websocket", "path": "/v1/stt/ws", "query_string": b"call_id=x&sample_rate=16000", "headers": []}
@@ -75,7 +76,7 @@ async def running() -> AsyncIterator[FastAPI]:
 async def visit(peer: Peer) -> str:
     """The server's metrics after it."""
     async with running() as app:
-        await asyncio.wait_for(app(dict(SCOPE), peer.receive, peer.send), 10)
+        await asyncio.wait_for(app(dict(SCOPE), peer.receive, peer.send), PATIENCE_SECONDS)
         return str(app.state.context.metrics.render().decode())
 
 

@@ -22,6 +22,7 @@ from inference.session_worker import SessionWorker
 from inference.utterance_pipeline import UtterancePipeline
 from tests.audio import reference, silence
 from tests.client import conversation, session
+from tests.patience import PATIENCE_SECONDS
 from tests.server import Server, eventually
 from transport.connection import Connection
 from transport.gc_policy import MIN_CLOSED, GcPolicy
@@ -158,7 +159,10 @@ def test_http_requests_count(folder: Path, path: str) -> None:
         for _ in range(times):
             client.post(path, content=body)
 
-    with Server(folder, {"STT_BACKEND": "mock"}) as server, httpx.Client(base_url=server.http) as client:
+    with (
+        Server(folder, {"STT_BACKEND": "mock"}) as server,
+        httpx.Client(base_url=server.http, timeout=PATIENCE_SECONDS) as client,
+    ):
         post(client, 600)
         before = server.resident_bytes()
         post(client, 2_000)

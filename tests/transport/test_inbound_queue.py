@@ -25,6 +25,8 @@ from transport.worker_scheduler import WorkerScheduler
 
 SECOND = bytes(32_000)
 FRAME = bytes(640)
+LONG = 3600.0
+"""Seconds of a wait that outlasts `ends`, so that only a wake-up ends it."""
 
 
 def new_queue(
@@ -60,6 +62,7 @@ def woken(queue: InboundQueue) -> bool:
 
 async def waiting(queue: InboundQueue, seconds: float, decision: int, end: int = sys.maxsize) -> threading.Thread:
     """A worker's thread that waits; the event loop knows for what."""
+    queue._due_bytes = sys.maxsize  # noqa: SLF001 - as while the worker works
     thread = threading.Thread(target=queue.wait, args=(seconds, NextDecision(decision, end)), daemon=True)
     thread.start()
     await asyncio.to_thread(eventually, lambda: not queue._wake.empty() or queue._due_bytes < sys.maxsize)  # noqa: SLF001
@@ -67,6 +70,7 @@ async def waiting(queue: InboundQueue, seconds: float, decision: int, end: int =
 
 
 async def ends(thread: threading.Thread) -> None:
+    """Wait until the worker has been woken, or its own wait is over."""
     await asyncio.to_thread(thread.join, PATIENCE_SECONDS)
     assert not thread.is_alive()
 
@@ -79,7 +83,7 @@ def test_audio_gathers_until_the_worker_needs_it() -> None:
         queue.put_audio(FRAME, 1.0, live=True)
         queue.take()
         await asyncio.to_thread(queue.wait, 0.0, None)  # takes the first message's wake-up
-        thread = await waiting(queue, 60.0, 320 + 960)
+        thread = await waiting(queue, LONG, 320 + 960)
         queue.put_audio(FRAME, 1.0, live=True)
         queue.put_audio(FRAME, 1.01, live=True)
         assert queue.take() == []
@@ -97,7 +101,6 @@ def test_audio_is_handed_over_after_the_poll_time() -> None:
 
     async def conversation() -> None:
         queue = new_queue()
-        queue._due_bytes = sys.maxsize  # noqa: SLF001 - as while the worker works
         thread = await waiting(queue, 0.4, 1_000_000)
         for _ in range(19):
             queue.put_audio(FRAME, 1.0, live=True)
@@ -129,7 +132,7 @@ def test_a_commit_takes_the_audio_before_it_along_and_wakes_the_worker() -> None
 
     async def conversation() -> None:
         queue = new_queue()
-        thread = await waiting(queue, 60.0, 10_000)
+        thread = await waiting(queue, LONG, 10_000)
         queue.put_audio(b"ab", 1.0, live=True)
         queue.put_command(Commit(), 2.0)
         await ends(thread)
@@ -305,7 +308,6 @@ def test_with_many_sessions_a_worker_waits_for_more_audio(end: int, frames: int)
     async def conversation() -> None:
         scheduler = WorkerScheduler()
         queue, *_ = [new_queue(scheduler=scheduler) for _ in range(30)]
-        queue._due_bytes = sys.maxsize  # noqa: SLF001 - as while the worker works
         thread = await waiting(queue, 0.1, 3_200, end)
         for _ in range(frames - 1):
             queue.put_audio(FRAME, 1.0, live=True)
@@ -325,7 +327,6 @@ def test_a_worker_whose_utterance_may_end_is_woken_first(monkeypatch: pytest.Mon
         scheduler = WorkerScheduler()
         queues = [new_queue(scheduler=scheduler) for _ in range(3)]
         for queue, end in zip(queues, (32_000, 320, 320), strict=True):
-            queue._due_bytes = sys.maxsize  # noqa: SLF001 - as while the worker works
             thread = await waiting(queue, 0.02, 32_000, end)
             queue.put_audio(FRAME, 1.0, live=True)
             queue.wake()

@@ -15,6 +15,7 @@ from websockets.frames import Opcode
 from bench.common.paced_sender import PacedSender, sending
 from bench.common.websocket_client import StreamClient, client_frame, commit_all, connected
 from tests.audio import reference, silence, text_of
+from tests.patience import PATIENCE_SECONDS
 from tests.server import Server, eventually
 
 SPEAKERS = 48
@@ -46,7 +47,7 @@ async def _spoken(server: Server, speakers: int, pcm: bytes) -> AsyncIterator[li
 async def _talk(server: Server, speakers: int, pcm: bytes) -> list[list[dict[str, Any]]]:
     """The finals of speakers who end with a commit."""
     async with _spoken(server, speakers, pcm) as clients:
-        assert await commit_all(clients, 20) == 0
+        assert await commit_all(clients, PATIENCE_SECONDS) == 0
         return [_finals(speaker) for speaker in clients]
 
 
@@ -84,6 +85,6 @@ def test_a_drain_processes_all_that_was_sent(folder: Path) -> None:
 async def _interrupted(server: Server, pcm: bytes) -> list[dict[str, Any]]:
     async with _spoken(server, SPEAKERS, pcm) as clients:
         server.signal(signal.SIGTERM)
-        await asyncio.wait_for(asyncio.gather(*(speaker.closed for speaker in clients)), 20)
+        await asyncio.wait_for(asyncio.gather(*(speaker.closed for speaker in clients)), PATIENCE_SECONDS)
         assert {speaker.close_code for speaker in clients} == {1012}
         return [json.loads(speaker.received[-2][1]) for speaker in clients]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 import signal
@@ -10,113 +9,20 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
-from backends.mock import MockBackend
-from inference.transcribe import Cancelled
-from observability.metrics import Metrics
 from observability.version import VERSION
-from protocol.errors import ServerBusy
 from tests.audio import REFERENCES, reference
 from tests.client import connect, conversation, refused, session
 from tests.http_client import HTTP
 from tests.patience import PATIENCE_SECONDS
 from tests.server import ROOT, Server, eventually
-from transport.admission import WATCH_SECONDS, Admission
-from transport.backend_lifecycle import BackendLifecycle
 
 MOCK = {"STT_BACKEND": "mock"}
 PAGE = "https://app.example.com"
-
-
-class OpenSession:
-    """A session of which admission knows how far the engine is behind it."""
-
-    def __init__(self, seconds_behind: float | None) -> None:
-        self.seconds_behind = seconds_behind
-        self.queue_lengths = (0, 0)
-        self.queue_age_seconds = seconds_behind or 0.0
-
-    def drain(self) -> None: ...
-
-    def finish_now(self) -> None: ...
-
-    def on_backend_lost(self) -> None: ...
-
-
-@contextmanager
-def ready_backend() -> Iterator[BackendLifecycle]:
-    """A backend that is loaded, until the context ends."""
-    lifecycle = BackendLifecycle(MockBackend(REFERENCES))
-    lifecycle.start()
-    eventually(lambda: lifecycle.status == "ok")
-    yield lifecycle
-    lifecycle.close()
-
-
-def check_once(admission: Admission) -> None:
-    """Let it check the engine once."""
-
-    async def watch() -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(admission.watch(), WATCH_SECONDS / 2)
-
-    asyncio.run(watch())
-
-
-@pytest.mark.parametrize(
-    ("behind", "ready"),
-    [([6.0], False), ([4.0], True), ([None, None, 6.0], False), ([0.0] * 18 + [9.0] * 2, True), ([9.0] * 3, False)],
-)
-def test_a_server_whose_engine_is_late_lets_nobody_in(behind: list[float | None], ready: bool) -> None:
-    """The 90th percentile of the live sessions decides; clients that do not send live do not count."""
-    open_sessions = [OpenSession(None) for _ in behind]
-    with ready_backend() as lifecycle, ExitStack() as places:
-        admission = Admission(lifecycle, Metrics(), 100, 1)
-        for each in open_sessions:
-            places.enter_context(admission.session(each))
-        for each, seconds in zip(open_sessions, behind, strict=True):
-            each.seconds_behind = seconds
-        check_once(admission)
-        states = admission.readiness, admission.saturation >= 1
-        newcomer = admission.session(OpenSession(None))
-        with nullcontext() if ready else pytest.raises(ServerBusy, match="saturated"), newcomer:
-            pass
-
-    assert states == ("ready" if ready else "saturated", not ready)
-
-
-def test_requests_get_time_to_answer_though_the_drain_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a starved machine the deadline may have passed when they are told to finish."""
-    late = 0.0
-
-    class Starved(OpenSession):
-        def drain(self) -> None:
-            nonlocal late
-            late = 100.0
-
-    async def answer() -> bool:
-        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: time.monotonic() + late)
-        with admission.session(Starved(None)), admission.request() as cancellation:
-            drain = asyncio.create_task(admission.drain(100))
-            with suppress(Cancelled):
-                while True:
-                    cancellation.check()
-                    await asyncio.sleep(0)
-            for _ in range(10):
-                await asyncio.sleep(0)
-            is_waiting = not drain.done()
-        await drain
-        return is_waiting
-
-    with ready_backend() as lifecycle:
-        admission = Admission(lifecycle, Metrics(), 1, 1)
-        assert asyncio.run(answer())
 
 
 def test_load_balancers_see_a_full_server(folder: Path) -> None:

@@ -12,6 +12,7 @@ from inference.worker_queues import SinkClosed
 from observability.connection_telemetry import ConnectionTelemetry
 from observability.metrics import Metrics
 from protocol.events import Cleared, Event, Final, Hypothesis, Reason, SpeechStopped
+from tests.patience import PATIENCE_SECONDS
 from transport.bridge import WorkerThread
 from transport.outbound_queue import OutboundQueue
 from transport.queue_options import QueueOptions
@@ -97,6 +98,6 @@ def test_a_final_waits_for_room_and_ends_with_the_session() -> None:
         queue.put(final("first"))
         thread = WorkerThread("waiting", lambda: queue.put(final("second")))
         queue.end(at_once=True)
-        assert isinstance(await asyncio.wait_for(thread.ended, 5), SinkClosed)
+        assert isinstance(await asyncio.wait_for(thread.ended, PATIENCE_SECONDS), SinkClosed)
 
     run(conversation)

@@ -14,14 +14,15 @@ import httpx
 import numpy as np
 import pytest
 from websockets.exceptions import InvalidStatus
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 from websockets.typing import Origin
 
 from tests.audio import reference, silence, text_of
 from tests.certificate import certificate
-from tests.client import Client
+from tests.client import Client, connect
 from tests.nginx import nginx_command
 from tests.patience import PATIENCE_SECONDS
+from tests.processes import ending
 from tests.programs import program
 from tests.protocol.audio_files import wav
 from tests.server import ROOT, Server, eventually, free_port
@@ -81,23 +82,26 @@ def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     with (
         Server(folder, settings, script=True) as server,
         (folder / "proxy.log").open("wb") as log,
-        subprocess.Popen(
-            command_of(folder, port, server, cert, key),
-            stdout=log,
-            stderr=log,
-            env={"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)},
-        ) as proxy,
+        ending(
+            subprocess.Popen(
+                command_of(folder, port, server, cert, key),
+                stdout=log,
+                stderr=log,
+                env={"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)},
+            )
+        ),
     ):
-        try:
-            eventually(lambda: _answers(address), 60)
-            yield address
-        finally:
-            proxy.terminate()
+        eventually(lambda: _answers(address))
+        yield address
+
+
+def _get(address: Address, path: str) -> httpx.Response:
+    return httpx.get(f"{address.origin}{path}", verify=address.trust, timeout=PATIENCE_SECONDS)
 
 
 def _answers(address: Address) -> bool:
     try:
-        return httpx.get(f"{address.origin}/health", verify=address.trust).is_success
+        return _get(address, "/health").is_success
     except httpx.TransportError:
         return False
 
@@ -121,12 +125,12 @@ def test_pings_go_through(address: Address) -> None:
         final = client.until("final")[-1]
 
         assert final["reason"] == "stalled"
-        assert connection.ping().wait(20)
+        assert connection.ping().wait(PATIENCE_SECONDS)
 
 
 def test_pages_of_the_proxys_origin_are_let_in(address: Address) -> None:
     """The page that comes from the proxy may connect, and no page of another origin, whatever headers it sends."""
-    page = httpx.get(address.origin, verify=address.trust)
+    page = _get(address, "/")
     with address.connection(address.origin) as connection:
         assert Client(connection).receive()["type"] == "ready"
 
@@ -157,4 +161,4 @@ def test_uploads_go_through(address: Address) -> None:
 
 def test_metrics_stay_inside(address: Address) -> None:
     """The proxy does not show them to everybody."""
-    assert httpx.get(f"{address.origin}/metrics", verify=address.trust).status_code == 404
+    assert _get(address, "/metrics").status_code == 404

@@ -21,7 +21,7 @@ MOCK = {"STT_BACKEND": "mock"}
 
 
 def _printed_url(server: Server) -> str:
-    found = eventually(lambda: re.search(r"is ready on (\S+)", server.output()), 100)
+    found = eventually(lambda: re.search(r"is ready on (\S+)", server.output()))
     return str(found[1])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from tests.patience import PATIENCE_SECONDS
 from transport.stall_watch import PING_PREFIX, StallWatch
 
 SOON = 0.02
@@ -22,7 +23,7 @@ class Peer:
 
     async def next_ping(self) -> bytes:
         self._pinged.clear()
-        await asyncio.wait_for(self._pinged.wait(), 10)
+        await asyncio.wait_for(self._pinged.wait(), PATIENCE_SECONDS)
         return self.pings[-1]
 
 

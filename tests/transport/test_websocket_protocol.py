@@ -26,6 +26,7 @@ from websockets.uri import parse_uri
 from bench.common.websocket_client import client_frame
 from tests.audio import reference
 from tests.client import deaf_client, session
+from tests.patience import PATIENCE_SECONDS
 from tests.server import Server, eventually
 from transport.app_context import MAX_LONG_MESSAGES_BYTES
 from transport.byte_budget import ByteBudget
@@ -44,8 +45,6 @@ LARGEST = 100_000
 GOODBYE = "goodbye"
 """A text upon which the application closes."""
 BIT_FIN, BIT_COMPRESSED = 0x80, 0x40
-PATIENCE = 8
-"""Seconds; less than the 10 that uvicorn waits for a client to answer its close."""
 BROKEN = {1002, 1007, 1009}
 Event = MutableMapping[str, Any]
 
@@ -118,6 +117,7 @@ async def events_of(
         transport, protocol = await loop.connect_accepted_socket(
             lambda: protocol_class(config, ServerState(), {}), accepted
         )
+        protocol.close_timeout = 2 * PATIENCE_SECONDS  # a close that is not answered must not be waited for
         await loop.sock_sendall(client, HANDSHAKE)
         assert (await loop.sock_recv(client, 1000)).startswith(b"HTTP/1.1 101")
         for piece in pieces:
@@ -144,7 +144,7 @@ async def both(pieces: Sequence[bytes], largest: int) -> tuple[list[Event], byte
 
 
 def run(pieces: Sequence[bytes], largest: int = LARGEST) -> tuple[list[Event], bytes]:
-    return uvloop.run(asyncio.wait_for(both(pieces, largest), PATIENCE))
+    return uvloop.run(asyncio.wait_for(both(pieces, largest), PATIENCE_SECONDS))
 
 
 usual = st.one_of(
@@ -223,7 +223,7 @@ def test_joined_messages_keep_their_bytes_and_their_place(data: st.DataObject) -
         messages = [each for each in alone if each["type"] == "websocket.receive"]
         assert sum(each.get(COUNT, 1) for each in together if each["type"] == "websocket.receive") == len(messages)
 
-    uvloop.run(asyncio.wait_for(conversation(), PATIENCE))
+    uvloop.run(asyncio.wait_for(conversation(), PATIENCE_SECONDS))
 
 
 def test_audio_read_together_is_one_event() -> None:
@@ -259,7 +259,7 @@ def test_events_are_the_same_byte_by_byte(sent: list[bytes]) -> None:
         ours = await events_of(pieces, SpeechWebSocketProtocol)
         assert ours == await events_of(pieces, WebSocketsSansIOProtocol), "pings too, each in a read of its own"
 
-    uvloop.run(asyncio.wait_for(conversation(), PATIENCE))
+    uvloop.run(asyncio.wait_for(conversation(), PATIENCE_SECONDS))
 
 
 @pytest.mark.parametrize("cut", range(1, 20))
