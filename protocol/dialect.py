@@ -1,8 +1,8 @@
 """The interface of a dialect: a codec between one peer's messages and the session's commands and events.
 
-A dialect is pure: no socket, no thread, no clock. `transport` owns the connection, admission, drain and time limits for
-all dialects. To add one, write a module with a class that has these methods, and add a line to
-`DIALECTS` in `app.py`.
+A dialect is pure: it has no socket, no thread and no clock of its own. `transport` owns the connection, admission,
+drain and time limits for all dialects. To add one, write a module with a class that has these methods, and add a line
+to `DIALECTS` in `app.py`.
 """
 
 from __future__ import annotations
