@@ -449,20 +449,6 @@ def test_partials_tell_what_is_stable(mock_server: Server) -> None:
     assert partials[-1]["stable_chars"] > 0
 
 
-def test_keepalive_restarts_the_idle_timer(folder: Path) -> None:
-    """Nothing answers it."""
-    with (
-        Server(folder, {"STT_BACKEND": "mock", "STT_IDLE_SECONDS": "2"}) as server,
-        session(server.ws()) as client,
-    ):
-        began = time.monotonic()
-        while time.monotonic() - began < 4:
-            client.command("keepalive")
-            time.sleep(0.1)
-        client.commit()
-        assert client.receive()["type"] == "final"
-
-
 @pytest.mark.parametrize("origin", ["file://", "capacitor://localhost", "tauri://localhost"])
 def test_apps_are_let_in(mock_server: Server, origin: str) -> None:
     """Origins of apps and devices are no web pages."""

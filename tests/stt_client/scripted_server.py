@@ -32,6 +32,8 @@ class Scripted:
     url: str = ""
     requests: list[Request] = field(default_factory=list)
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    """Text messages of all connections."""
     times: list[float] = field(default_factory=list)
     """When each connection came."""
 
@@ -46,8 +48,8 @@ class Scripted:
                 for event in protocol.events_received():
                     if isinstance(event, Request):
                         self._answer(protocol, event, step)
-                    elif isinstance(event, Frame) and event.opcode is Opcode.TEXT and b'"finish"' in bytes(event.data):
-                        self._end(protocol, step)
+                    elif isinstance(event, Frame) and event.opcode is Opcode.TEXT:
+                        self._take(protocol, step, bytes(event.data).decode())
                 writer.write(b"".join(protocol.data_to_send()))
                 await writer.drain()
                 if protocol.close_expected() and not step.keeps_tcp_open:
@@ -68,9 +70,11 @@ class Scripted:
         response.headers.update(step.headers)
         protocol.send_response(response)
 
-    def _end(self, protocol: ServerProtocol, step: Step) -> None:
-        protocol.send_text(b'{"type": "finished"}')
-        protocol.send_close(step.code)
+    def _take(self, protocol: ServerProtocol, step: Step, text: str) -> None:
+        self.texts.append(text)
+        if '"finish"' in text:
+            protocol.send_text(b'{"type": "finished"}')
+            protocol.send_close(step.code)
 
 
 @asynccontextmanager

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 from starlette.types import Message
 
-from app import create_app
-from config import Settings
 from tests.audio import reference
 from tests.patience import PATIENCE_SECONDS
-from tests.server import eventually
-
-SCOPE = {"type": "websocket", "path": "/v1/stt/ws", "query_string": b"call_id=x&sample_rate=16000", "headers": []}
+from tests.transport.in_process import MOCK, SCOPE, serving
 
 
 class Peer:
@@ -63,26 +56,11 @@ class Vanished(Peer):
             raise ConnectionResetError
 
 
-@asynccontextmanager
-async def running() -> AsyncIterator[FastAPI]:
-    """A server in this process."""
-    ready = threading.Event()
-    app = create_app(Settings(backend="mock", references=Path("references")), ready.set)
-    async with app.router.lifespan_context(app):
-        await asyncio.to_thread(eventually, ready.is_set)
-        yield app
-
-
 async def visit(peer: Peer) -> str:
     """The server's metrics after it."""
-    async with running() as app:
+    async with serving(MOCK) as app:
         await asyncio.wait_for(app(dict(SCOPE), peer.receive, peer.send), PATIENCE_SECONDS)
         return str(app.state.context.metrics.render().decode())
-
-
-@pytest.fixture(autouse=True)
-def _log_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("observability.logging.configure", lambda _: None)  # it is the process's, not this test's
 
 
 @pytest.mark.parametrize("code", [1000, 4000])
@@ -118,7 +96,7 @@ def test_a_cancelled_connection_ends_with_all_it_started(messages: list[Message]
         faults: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
         peer = Silent([{"type": "websocket.connect"}, *messages])
-        async with running() as app:
+        async with serving(MOCK) as app:
             tasks = {task.get_name() for task in asyncio.all_tasks()}
             served = asyncio.create_task(app(dict(SCOPE), peer.receive, peer.send))
             while not peer.said_all:  # noqa: ASYNC110 - a script has no event for it

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 import signal
@@ -287,53 +286,6 @@ def test_beyond_the_limit_handshakes_are_refused(folder: Path) -> None:
     assert counted == 1
 
 
-def test_a_silent_client_is_let_go(folder: Path) -> None:
-    """Nothing at all for STT_IDLE_SECONDS gets 1008 idle; messages keep a connection."""
-    with Server(folder, {"STT_BACKEND": "mock", "STT_IDLE_SECONDS": "2"}) as server, session(server.ws()) as client:
-        client.speak(silence(3000))
-        messages, code = client.rest()
-
-    assert messages[-1]["code"] == code == 1008
-    assert "idle" in messages[-1]["message"]
-
-
-def test_pings_keep_a_connection(folder: Path) -> None:
-    """Client libraries send them by themselves; empty messages do as well, but not for ever without audio."""
-    settings = {"STT_BACKEND": "mock", "STT_IDLE_SECONDS": "2", "STT_MAX_SILENT_SECONDS": "5"}
-    with Server(folder, settings) as server, session(server.ws()) as client:
-        began = time.monotonic()
-        with pytest.raises(ConnectionClosed) as closed:
-            _show_life(client)
-        seconds = time.monotonic() - began
-
-    assert closed.value.rcvd is not None
-    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1008, "idle: no audio came for 5 seconds")
-    assert seconds >= 4.9
-
-
-def _show_life(client: Client) -> None:
-    """Without audio, until the connection closes."""
-    for number in itertools.count():
-        client.socket.ping() if number % 50 < 25 else client.socket.send(b"")
-        time.sleep(0.1)
-
-
-def test_a_client_that_waits_for_its_final_is_not_idle(folder: Path) -> None:
-    """However long the engine takes; when the final has come it is."""
-    with (
-        Server.with_fault(folder, "stuck", {"STT_IDLE_SECONDS": "2"}) as server,
-        session(server.ws()) as client,
-    ):
-        client.send(_utterance())
-        client.commit()
-        time.sleep(4)
-        server.release()
-        endpoint, commit, error = client.rest()[0][-3:]
-
-    assert [endpoint["reason"], commit["reason"]] == ["endpoint", "commit"]
-    assert (error["code"], error["message"]) == (1008, "idle: nothing came for 2 seconds")
-
-
 def test_a_late_engine_drops_the_oldest_audio_then_gives_the_client_up(folder: Path) -> None:
     """With two finals stuck nothing is processed: a live client's drops are counted, and too many of them are 1013."""
     queue = {"STT_IN_QUEUE_SECONDS": "3", "STT_IN_QUEUE_MAX_DROPS": "60"}
@@ -391,22 +343,6 @@ def test_a_client_ahead_of_real_time_loses_nothing(folder: Path) -> None:
 
     assert [final["text"] for final in finals] == [text_of("hello")] * 20
     assert dropped == 0
-
-
-def test_an_idle_client_gets_its_open_utterance_first(folder: Path) -> None:
-    """Where no silence ends an utterance, the final comes before the close for idleness."""
-    with (
-        Server(folder, {"STT_BACKEND": "mock", "STT_IDLE_SECONDS": "2"}) as server,
-        session(server.ws()) as client,
-    ):
-        client.command("configure", endpointing=False)
-        client.until("configured")
-        client.send(reference("hello"), 3200)
-        messages, code = client.rest()
-    final, error = (message for message in messages if message["type"] != "partial")
-
-    assert (final["type"], final["reason"], final["text"]) == ("final", "closing", text_of("hello"))
-    assert code == error["code"] == 1008
 
 
 def _fill_both_places(client: Client, server: Server) -> None:

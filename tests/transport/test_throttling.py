@@ -120,24 +120,14 @@ def test_a_pause_ends_when_the_queue_is_empty(folder: Path) -> None:
     assert final["end_ms"] == 30_000 * messages
 
 
-@pytest.mark.parametrize(
-    ("settings", "arguments"),
-    [
-        ({"STT_IDLE_SECONDS": "2", "STT_MAX_SILENT_SECONDS": "2"}, ()),
-        ({}, ("--ws-ping-interval", "1", "--ws-ping-timeout", "2")),
-    ],
-    ids=["idle", "unanswered ping"],
-)
-def test_a_client_that_is_not_read_is_not_given_up(
-    folder: Path, settings: dict[str, str], arguments: tuple[str, ...]
-) -> None:
-    """However slow the engine: what it sent meanwhile, its pongs too, waits in the socket."""
-    settings = {"STT_IN_QUEUE_SECONDS": "3", **settings}
-    with Server.with_fault(folder, "stuck", settings, arguments=arguments) as server, session(server.ws()) as client:
+def test_the_pongs_of_a_client_that_is_not_read_are_waited_for(folder: Path) -> None:
+    """However slow the engine: they wait in the socket, behind audio. test_idle.py has the limits of idle clients."""
+    settings, pings = {"STT_IN_QUEUE_SECONDS": "3"}, ("--ws-ping-interval", "1", "--ws-ping-timeout", "8")
+    with Server.with_fault(folder, "stuck", settings, arguments=pings) as server, session(server.ws()) as client:
         sender = threading.Thread(target=client.send, args=(UTTERANCE * 40,))
         sender.start()
         eventually(lambda: server.metric("stt_in_queue_messages") >= 3 * BYTES_PER_SECOND / MESSAGE)
-        time.sleep(4)  # longer than the limits
+        time.sleep(10)  # longer than a client may take
         server.release()
         finals = client.finals(40)
         sender.join()
