@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -22,7 +22,8 @@ _NOTHING = np.zeros(0, np.float32)
 class Piece:
     """One utterance of a file; positions are samples of the file at 16 kHz."""
 
-    channel: int
+    channel: int | None
+    """Its channel, from 0; None: the file is transcribed as one."""
     start: int
     """First sample of its audio."""
     voiced_start: int
@@ -44,7 +45,6 @@ class Segmented:
 
     samples: int
     """Its length at 16 kHz."""
-    channels: int
     loudest: float
     """RMS of its loudest 20 ms frame, in 16-bit units."""
     threshold: float | None = None
@@ -99,25 +99,29 @@ def cut(blocks: Iterable[Signal], pipelines: Iterator[UtterancePipeline]) -> Ite
         levels = frame_rms(block.ravel())
         loudest = max(loudest, float(levels.max(initial=0)))
         for channel, pipeline in enumerate(channels):
-            yield from _feed(channel, pipeline, block[channel])
+            yield from _feed(_piece_channel(channel, channels), pipeline, block[channel])
         if channels[0].position - reported >= _PROGRESS_SAMPLES:
             reported = channels[0].position
             yield Progress(reported)
     for channel, pipeline in enumerate(channels):
-        yield from _pieces(channel, pipeline.end(Reason.ENDPOINT))
+        yield from _pieces(_piece_channel(channel, channels), pipeline.end(Reason.ENDPOINT))
     thresholds = [each.vad_threshold for each in channels if each.vad_threshold is not None]
     threshold = min(thresholds, default=None)
-    yield Segmented(channels[0].position if channels else 0, len(channels), loudest, threshold)
+    yield Segmented(channels[0].position if channels else 0, loudest, threshold)
 
 
-def _feed(channel: int, pipeline: UtterancePipeline, signal: Signal) -> Iterator[Piece]:
+def _piece_channel(channel: int, channels: Sized) -> int | None:
+    return channel if len(channels) > 1 else None
+
+
+def _feed(channel: int | None, pipeline: UtterancePipeline, signal: Signal) -> Iterator[Piece]:
     for first in range(0, len(signal), _BLOCK):
         yield from _pieces(channel, pipeline.feed_signal(signal[first : first + _BLOCK]))
         while pipeline.has_backlog:
             yield from _pieces(channel, pipeline.feed_signal(_NOTHING))
 
 
-def _pieces(channel: int, events: Iterable[object]) -> Iterator[Piece]:
+def _pieces(channel: int | None, events: Iterable[object]) -> Iterator[Piece]:
     for event in events:
         if isinstance(event, UtteranceEnded) and isinstance(event.stream, CollectingStream):
             yield Piece(channel, event.start, event.voiced_start, event.voiced_end, event.stream.audio)

@@ -65,7 +65,7 @@ class FilePool:
         """Decode and cut a file in a process of the pool.
 
         Blocks the calling thread; the pipe bounds what is read ahead. Closing the generator before its end ends the
-        process. `check` is called while the process takes its time, and raises to give up.
+        process. `check` is called while nothing comes from the process, and raises to give up.
 
         Raises:
             AudioRejected: the file gives no audio, or its process died of it.

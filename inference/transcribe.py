@@ -47,8 +47,6 @@ class DecodedFile:
     """The most frequent language among the segments; None if the engine cannot tell."""
     inference_seconds: float
     warnings: list[events.Warning] = field(default_factory=list)
-    channels: int = 1
-    """Channels that were transcribed apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ def transcribe(
     """
     work: deque[_Decoding] = deque()
     done: list[tuple[FileSegment, ASRResult]] = []
-    ended = FileEnded(Segmented(0, 0, 0.0), [])
+    ended = FileEnded(Segmented(0, 0.0), [])
 
     def collect(most: int) -> None:
         _wait_until_at_most(work, most, cancellation)
@@ -143,7 +141,6 @@ def _assemble(done: list[tuple[FileSegment, ASRResult]], ended: FileEnded) -> De
         duration_ms=ms(ended.segmented.samples),
         language=languages.most_common(1)[0][0] if languages else None,
         inference_seconds=sum(result.inference_seconds for _, result in done),
-        channels=max(1, ended.segmented.channels),
         warnings=_warnings(ended, spoken=bool(done)),
     )
 

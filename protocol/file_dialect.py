@@ -51,7 +51,8 @@ class FileSegment:
     text: str
     words: tuple[events.Word, ...] | None = None
     """Words with times; None: the engine gives none."""
-    channel: int = 0
+    channel: int | None = None
+    """Its channel, from 0; None: the file is transcribed as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,6 @@ class FileTranscript:
     warnings: Sequence[events.Warning]
     latency_ms: int
     """From the upload's last byte, in ms."""
-    channels: int = 1
-    """Channels that were transcribed apart."""
 
     @property
     def text(self) -> str:
@@ -90,7 +89,7 @@ class HttpAnswer:
 
 
 class FileDialect(Protocol):
-    """One upload's codec. Used on the event loop only."""
+    """One upload's codec, used by one thread at a time: `answer` and `finish` not on the event loop, all else there."""
 
     def open(self, query: str, fields: Sequence[tuple[str, str]]) -> FileOptions:
         """Read the request: its query, undecoded, and the fields of its form, but for the file.

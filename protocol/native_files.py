@@ -8,7 +8,6 @@ from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
 
-from protocol.channels import ChannelMode
 from protocol.dialect import HttpRefusal, ServerInfo, json_refusal
 from protocol.errors import BadRequest, ServiceError
 from protocol.file_dialect import FileOptions, FileProgress, FileSegment, FileTranscript, HttpAnswer
@@ -32,8 +31,6 @@ class NativeFiles:
 
     def __init__(self, server: ServerInfo) -> None:
         self._server = server
-        self._splits = False
-        """Whether each channel has segments of its own."""
 
     def open(self, query: str, fields: Sequence[tuple[str, str]]) -> FileOptions:
         """The options of the query, of which unknown ones are ignored, and of the form, which go before.
@@ -51,7 +48,6 @@ class NativeFiles:
         except ValidationError as error:
             raise BadRequest(explain(error.errors()[0])) from error
         require_supported(params.language, self._server.languages)
-        self._splits = params.channel_mode is ChannelMode.SPLIT
         return FileOptions(
             language=params.language,
             hotwords=params.hotwords,
@@ -74,7 +70,7 @@ class NativeFiles:
         """`SegmentEvent` or `ProgressEvent`."""
         if isinstance(event, FileProgress):
             return (_json(ProgressEvent(position_ms=event.position_ms)),)
-        return (_json(SegmentEvent(**_segment_fields(event, split=self._splits))),)
+        return (_json(SegmentEvent(**_segment_fields(event))),)
 
     def finish(self, transcript: FileTranscript) -> Sequence[str]:
         """`TranscriptEvent`."""
@@ -86,24 +82,23 @@ class NativeFiles:
 
 
 def _fields(transcript: FileTranscript) -> dict[str, Any]:
-    split = transcript.channels > 1
     return {
         "text": transcript.text,
         "duration_ms": transcript.duration_ms,
         "latency_ms": transcript.latency_ms,
         "language": transcript.language,
-        "segments": [Segment(**_segment_fields(each, split=split)) for each in transcript.segments],
+        "segments": [Segment(**_segment_fields(each)) for each in transcript.segments],
         "warnings": [WarningItem(code=each.code, message=each.message) for each in transcript.warnings],
     }
 
 
-def _segment_fields(segment: FileSegment, *, split: bool) -> dict[str, Any]:
+def _segment_fields(segment: FileSegment) -> dict[str, Any]:
     return {
         "start_ms": segment.start_ms,
         "end_ms": segment.end_ms,
         "text": segment.text,
         "words": timed_words(segment.words),
-        "channel": segment.channel if split else None,
+        "channel": segment.channel,
     }
 
 

@@ -135,7 +135,7 @@ class Transcriber:
             if options.stream:
                 return await self._stream(work)
             transcript = await self._run(work, lambda _: None)
-        answer = dialect.answer(transcript)
+        answer = await asyncio.to_thread(dialect.answer, transcript)  # 65 ms for two hours with words
         return Response(answer.body, media_type=answer.content_type)
 
     async def _stream(self, work: _Work) -> Response:
@@ -153,7 +153,7 @@ class Transcriber:
             while not reports.ended:
                 await (stream.keep_alive() if event is None else stream.events(exchange.dialect.report(event)))
                 event = await reports.next(_KEEP_ALIVE_SECONDS)
-            await stream.events(_last_events(exchange, task))
+            await stream.events(await asyncio.to_thread(_last_events, exchange, task))
             await stream.end()
         except ClientTooSlow as error:
             work.exchange.log.info("transcription_abandoned", reason=str(error))
@@ -172,7 +172,6 @@ class Transcriber:
             language=decoded.language or work.options.language,
             warnings=decoded.warnings,
             latency_ms=round((time.monotonic() - uploaded) * 1000),
-            channels=decoded.channels,
         )
         work.exchange.log.info("transcription_done", audio_ms=transcript.duration_ms, latency_ms=transcript.latency_ms)
         return transcript

@@ -17,14 +17,13 @@ import app
 from backends import registry
 from backends.base import EngineError, StreamOptions
 from config import Settings, load_settings
-from inference.file_pieces import Progress
 from inference.file_pool import FilePool, FileRequest
 from inference.transcribe import CancellationToken
 from inference.transcribe import transcribe as transcribe_pieces
 from protocol.channels import ChannelMode
 from protocol.file_audio import AudioRejected, AudioTooLong
+from protocol.file_dialect import FileProgress, FileSegment
 from protocol.languages import primary_subtag
-from protocol.pcm import SAMPLE_RATE
 from protocol.unspaced_scripts import join_texts
 from stt_client.cli.exit_codes import Failure
 from stt_client.transcript import Segment, Transcript, TranscriptWarning
@@ -95,9 +94,9 @@ class LocalEngine:
         )
         options = StreamOptions(primary_subtag(language), hotwords=hotwords, words=words, live=False)
 
-        def report(event: object) -> None:
-            if isinstance(event, Progress):
-                progress(event.position / SAMPLE_RATE)
+        def report(event: FileSegment | FileProgress) -> None:
+            if isinstance(event, FileProgress):
+                progress(event.position_ms / 1000)
 
         try:
             with file.open("rb") as opened, closing(self._files.read(opened, request)) as pieces:
@@ -116,6 +115,6 @@ class LocalEngine:
             text=join_texts(segment.text for segment in result.segments),
             duration_ms=result.duration_ms,
             language=result.language or language,
-            segments=tuple(Segment.model_validate({**asdict(each), "channel": None}) for each in result.segments),
+            segments=tuple(Segment.model_validate(asdict(each)) for each in result.segments),
             warnings=tuple(TranscriptWarning(code=each.code, message=each.message) for each in result.warnings),
         )
