@@ -63,12 +63,12 @@ def test_a_client_may_choose_what_is_silence(mock_server: Server) -> None:
     with session(mock_server.ws(vad_threshold=32768)) as client:
         client.send(pcm)
         client.commit()
-        (unheard,) = client.finals(1)
+        (below_threshold,) = client.finals(1)
 
     assert (ready["vad_silence_ms"], ready["vad_threshold"]) == (1000, 150.5)
     assert abs(late["end_ms"] - finals[1]["end_ms"]) < 100
     assert finals[1]["end_ms"] > finals[1]["start_ms"] > finals[0]["end_ms"]
-    assert (unheard["text"], unheard["start_ms"]) == ("", unheard["end_ms"])
+    assert (below_threshold["text"], below_threshold["start_ms"]) == ("", below_threshold["end_ms"])
 
 
 def test_levels_are_told_to_those_who_ask(mock_server: Server) -> None:
@@ -409,8 +409,8 @@ def test_configure_from_the_next_utterance(mock_server: Server) -> None:
         client.command("commit", id="mine")
         final = client.finals(1)[0]
 
-    told = {name: configured[name] for name in ("language", "hotwords", "vad_silence_ms", "endpointing")}
-    assert told == {"language": "de", "hotwords": ["a"], "vad_silence_ms": 900, "endpointing": True}
+    settings = {name: configured[name] for name in ("language", "hotwords", "vad_silence_ms", "endpointing")}
+    assert settings == {"language": "de", "hotwords": ["a"], "vad_silence_ms": 900, "endpointing": True}
     assert (warning["type"], warning["code"]) == ("warning", "configure_refused")
     assert "vad_silence_ms" in warning["message"]
     assert (unchanged["vad_silence_ms"], unchanged["endpointing"]) == (900, False)
@@ -498,13 +498,13 @@ def test_a_thousand_connections_leave_nothing_behind(mock_server: Server) -> Non
 
 def test_metrics_tell_and_do_not_name(mock_server: Server) -> None:
     """Audio, latency and finals are counted, and no label holds a call_id."""
-    heard = mock_server.metric('stt_audio_seconds_total{source="websocket"}')
+    seconds_before = mock_server.metric('stt_audio_seconds_total{source="websocket"}')
     ended = mock_server.metric('stt_segments_total{reason="endpoint"}')
     with session(mock_server.ws(call_id="very-particular-name")) as client:
         client.send(reference("hello") + silence(700), 3200)
         client.finals(1)
 
-    assert mock_server.metric('stt_audio_seconds_total{source="websocket"}') > heard + 2
+    assert mock_server.metric('stt_audio_seconds_total{source="websocket"}') > seconds_before + 2
     assert mock_server.metric('stt_segments_total{reason="endpoint"}') == ended + 1
     assert "very-particular-name" not in HTTP.get(f"{mock_server.http}/metrics").text
 
