@@ -109,7 +109,9 @@ def session(url: str) -> Iterator[Client]:
 
 
 @contextmanager
-def deaf_client(url: str, headers: Mapping[str, str] = MappingProxyType({})) -> Iterator[Callable[[bytes], None]]:
+def client_that_never_reads(
+    url: str, headers: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Callable[[bytes], None]]:
     """A client that sends audio and never reads a byte, not even the answer to its handshake."""
     protocol = ClientProtocol(parse_uri(url))
     request = protocol.connect()

@@ -21,7 +21,7 @@ from fastapi import FastAPI, Request, Response
 
 from app import create_app
 from backends import registry
-from backends.base import ASRResult, EngineError, StreamOptions
+from backends.base import ASRResult, EngineError, StreamOptions, Word
 from config import load_settings
 from protocol.pcm import SAMPLE_RATE, Signal
 from transport import serving
@@ -133,6 +133,16 @@ class WordyBackend(FaultyBackend):
         future.set_result(ASRResult("word " * 1_600_000))
 
 
+class TimedBackend(FaultyBackend):
+    """No fault: every final has two words with times, which `mock` has not."""
+
+    has_words = True
+
+    def decode(self, future: Future[ASRResult], samples: int) -> None:
+        words = Word("hello", 0, 380, 0.94), Word("world", 380, 800, 0.91)
+        future.set_result(ASRResult("hello world", "en", words))
+
+
 class SlowToLoadBackend(FaultyBackend):
     """Loads until the release."""
 
@@ -176,6 +186,7 @@ _FAULTS: dict[str, Callable[[], FaultyBackend]] = {
     "slow": SlowBackend,
     "failing": FailingBackend,
     "wordy": WordyBackend,
+    "timed": TimedBackend,
     "slow_to_load": SlowToLoadBackend,
     "unloadable": UnloadableBackend,
     "dying": DyingBackend,

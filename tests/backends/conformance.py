@@ -173,14 +173,14 @@ class BackendConformance:
 
     def test_news_is_told(self, backend: ASRBackend, speech: Signal) -> None:
         """Who waits to be told, instead of polling, sees words as well."""
-        told = threading.Event()
-        stream = backend.stream(StreamOptions(notify=told.set))
+        notified = threading.Event()
+        stream = backend.stream(StreamOptions(notify=notified.set))
         for piece in pieces(speech, FRAME_SAMPLES):
             stream.push(piece)
         words: list[str] = []
         while not words:
-            assert told.wait(PATIENCE_SECONDS), "nothing was told"
-            told.clear()
+            assert notified.wait(PATIENCE_SECONDS), "nothing was told"
+            notified.clear()
             partial = stream.partial()
             # Told for a hypothesis that went with the one before it, or for one without words yet.
             words = [] if partial is None else partial.text.split()

@@ -8,7 +8,6 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from backends.base import EngineError, StreamOptions
-from backends.mock import MockBackend
 from backends.qwen3.options import Qwen3Options
 from backends.qwen3.schedule import Purpose
 from observability.engine_metrics import register_engine
@@ -62,13 +61,6 @@ def test_work_is_reported() -> None:
         with pytest.raises(EngineError):
             stream.finish(SAMPLE_RATE).result(PATIENCE_SECONDS)
         assert value("stt_engine_decodes_failed_total") == 1
-
-
-def test_other_engines_report_nothing() -> None:
-    """A backend without metrics adds none."""
-    registry = CollectorRegistry()
-    register_engine(registry, MockBackend(ROOT / "references"))
-    assert list(registry.collect()) == []
 
 
 def test_the_documented_metrics_are_those_there_are() -> None:

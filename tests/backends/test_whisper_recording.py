@@ -9,7 +9,7 @@ from backends.whisper.recording import DECODED_QUIET, MAX_SPAN, Recording
 from protocol.pcm import SAMPLE_RATE, Signal
 
 
-def talk(seconds: float, pause_at: float) -> Signal:
+def speech_with_pause(seconds: float, pause_at: float) -> Signal:
     """Noise with 300 ms of silence."""
     signal = np.random.default_rng(0).normal(0, 0.1, int(seconds * SAMPLE_RATE)).astype(np.float32)
     first = int(pause_at * SAMPLE_RATE)
@@ -41,14 +41,14 @@ def test_zeros_are_not_audible() -> None:
 
 def test_an_utterance_that_fits_is_one_span() -> None:
     """Up to the longest span nothing is cut."""
-    made = recorded(talk(29.0, 20.0))
+    made = recorded(speech_with_pause(29.0, 20.0))
     assert made.spans(len(made)) == [(0, len(made))]
 
 
 @pytest.mark.parametrize("piece", [320, 4001, 10**7])
 def test_a_long_utterance_is_cut_where_it_is_quiet(piece: int) -> None:
     """The cut lies in the pause, whatever the pieces in which the audio came."""
-    made = recorded(talk(40.0, 26.0), piece)
+    made = recorded(speech_with_pause(40.0, 26.0), piece)
     (first, cut), (second, end) = made.spans(len(made))
     assert (first, second, end) == (0, cut, 40 * SAMPLE_RATE)
     assert 26.0 <= cut / SAMPLE_RATE <= 26.3
@@ -56,7 +56,7 @@ def test_a_long_utterance_is_cut_where_it_is_quiet(piece: int) -> None:
 
 def test_spans_depend_on_nothing_behind_them() -> None:
     """The spans of a beginning are those of a recording that ends there."""
-    signal = talk(100.0, 26.0)
+    signal = speech_with_pause(100.0, 26.0)
     made = recorded(signal)
     for samples in (SAMPLE_RATE, MAX_SPAN, MAX_SPAN + 1, 60 * SAMPLE_RATE, len(signal)):
         spans = made.spans(samples)

@@ -43,12 +43,12 @@ each_model = pytest.mark.parametrize("name", ["tiny.en", "base"])
 def test_sounds_have_no_text(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Neither partials nor finals, though most of the sounds count as speech."""
     made = [(kind, np.pad(samples, (0, SAMPLE_RATE))) for kind, samples in sounds(EACH, SEED)]
-    heard = list(zip(made, _streamed(name, tmp_path, [samples for _, samples in made]), strict=True))
-    opened = Counter(kind for (kind, _), messages in heard if _has_speech(messages))
+    results = list(zip(made, _streamed(name, tmp_path, [samples for _, samples in made]), strict=True))
+    opened = Counter(kind for (kind, _), messages in results if _has_speech(messages))
     with capsys.disabled():
         print(f"\n{opened.total()} of {len(made)} sounds open the detector: {dict(opened)}")  # noqa: T201
     assert opened.total() >= EACH * len(KINDS) // 2
-    assert [(kind, text) for (kind, _), messages in heard for text in _texts(messages)] == []
+    assert [(kind, text) for (kind, _), messages in results for text in _texts(messages)] == []
 
 
 @each_model

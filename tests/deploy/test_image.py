@@ -141,10 +141,10 @@ def contained(root: Path, command: list[str], settings: dict[str, str]) -> list[
 def server(root: Path, folder: Path, settings: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """The image's entry point: bubblewrap, whose status is the server's, and the server's process id."""
     facts, log = folder / "facts.json", folder / "server.log"
-    with facts.open("wb") as told, log.open("wb") as output:
+    with facts.open("wb") as info, log.open("wb") as output:
         command = contained(root, stages()["cpu"].command("ENTRYPOINT"), settings)
-        command[1:1] = ["--info-fd", str(told.fileno())]
-        process = subprocess.Popen(command, stdout=output, stderr=output, pass_fds=[told.fileno()])
+        command[1:1] = ["--info-fd", str(info.fileno())]
+        process = subprocess.Popen(command, stdout=output, stderr=output, pass_fds=[info.fileno()])
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{settings['STT_PORT']}", timeout=PATIENCE_SECONDS) as client:
             eventually(lambda: answers(client, process, log))

@@ -24,7 +24,7 @@ def _differences(call: Call) -> list[object]:
     return [[each.text for each in call.spoken], call.finals, call.lost_ms]
 
 
-def tell(text: str) -> None:
+def show(text: str) -> None:
     """Show it though the test passes; on stderr, which pytest's worker processes share."""
     sys.stderr.write(f"\n{text}\n")
 
@@ -53,9 +53,9 @@ def test_restarts_of_all_servers_cost_no_word(
     folder: Path, number: signal.Signals, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of 100 live streams each utterance has one final, whole and in its place, while every server restarts."""
-    told = restart_all_under_streams(folder, number)
+    summary = restart_all_under_streams(folder, number)
     with capsys.disabled():
-        tell(told)
+        show(summary)
 
 
 @needs_haproxy
@@ -65,6 +65,6 @@ def test_restarts_of_all_servers_cost_no_word(
 def test_ten_times_in_a_row(folder: Path, number: signal.Signals, capsys: pytest.CaptureFixture[str]) -> None:
     """The same ten times in a row."""
     for _ in range(10):
-        told = restart_all_under_streams(folder, number)
+        summary = restart_all_under_streams(folder, number)
         with capsys.disabled():
-            tell(told)
+            show(summary)

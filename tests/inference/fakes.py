@@ -157,7 +157,7 @@ class Clock:
         self.now += seconds
 
 
-class Conversation:
+class FakeSession:
     """A worker with its source, sink and engine, all on the test's own thread.
 
     The worker runs until it would wait; then the next of `happenings` happens. Once there are none it is cancelled

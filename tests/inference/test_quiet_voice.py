@@ -73,7 +73,7 @@ def test_what_is_no_voice_is_no_warning(sound: Signal) -> None:
 
 
 def test_speech_over_the_threshold_is_no_warning() -> None:
-    """Who is heard is not warned, however long the talk, nor with a lower threshold."""
+    """Who is heard is not warned, however long the speech, nor with a lower threshold."""
     assert warnings(at_rms(speech("weather"), 1500.0)) == []
     assert warnings(at_rms(speech("weather"), 60.0), threshold=30.0) == []
 

@@ -18,7 +18,7 @@ from protocol import events
 from protocol.events import Reason
 from protocol.native import MAX_MESSAGE_BYTES
 from protocol.pcm import FRAME_SAMPLES, ms
-from tests.inference.fakes import Clock, Conversation, Engine, FakeStream, Message, draw
+from tests.inference.fakes import Clock, Engine, FakeSession, FakeStream, Message, draw
 
 UTTERANCE = "VVVVV" + "." * 25
 """Voice for 100 ms, and the silence that ends it."""
@@ -35,17 +35,17 @@ def clock() -> Iterator[Clock]:
 
 
 @pytest.fixture
-def talk(clock: Clock) -> Conversation:
-    return Conversation(clock)
+def session(clock: Clock) -> FakeSession:
+    return FakeSession(clock)
 
 
 def nothing() -> None:
     pass
 
 
-def shown(talk: Conversation) -> list[str]:
+def shown(session: FakeSession) -> list[str]:
     """What was sent, as short lines."""
-    return [_line(event) for event in talk.sent]
+    return [_line(event) for event in session.sent]
 
 
 def _line(event: Message) -> str:
@@ -58,18 +58,18 @@ def _line(event: Message) -> str:
             return type(event).__name__
 
 
-def say(talk: Conversation, index: int, text: str, after: float = 0.0) -> Callable[[], None]:
+def say(session: FakeSession, index: int, text: str, after: float = 0.0) -> Callable[[], None]:
     """The engine's stream number `index` has a new hypothesis, some seconds later."""
 
     def happen() -> None:
-        talk.clock.tick(after)
-        talk.engine.streams[index].say(text)
+        session.clock.tick(after)
+        session.engine.streams[index].say(text)
 
     return happen
 
 
-def answer(talk: Conversation, index: int, text: str = "") -> Callable[[], None]:
-    return lambda: talk.answer(index, text)
+def answer(session: FakeSession, index: int, text: str = "") -> Callable[[], None]:
+    return lambda: session.answer(index, text)
 
 
 def both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], None]:
@@ -83,109 +83,109 @@ def both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], 
 # Waiting
 
 
-def test_idle(talk: Conversation) -> None:
+def test_idle(session: FakeSession) -> None:
     """With nothing to hear the worker looks once and waits 200 ms."""
-    talk.run(nothing)
-    assert talk.waits == [POLL_IDLE_SECONDS] * 2
-    assert talk.takes == 2
+    session.run(nothing)
+    assert session.waits == [POLL_IDLE_SECONDS] * 2
+    assert session.takes == 2
 
 
-def test_busy(talk: Conversation) -> None:
+def test_busy(session: FakeSession) -> None:
     """While there is speech, or a final is being decoded, it waits 50 ms; afterwards 200 ms again."""
-    talk.speak("V")
-    talk.run(lambda: talk.speak("VVVV" + "." * 25), answer(talk, 0, "a"), nothing)
-    assert talk.waits == [POLL_SPEECH_SECONDS, POLL_SPEECH_SECONDS, POLL_IDLE_SECONDS, POLL_IDLE_SECONDS]
+    session.speak("V")
+    session.run(lambda: session.speak("VVVV" + "." * 25), answer(session, 0, "a"), nothing)
+    assert session.waits == [POLL_SPEECH_SECONDS, POLL_SPEECH_SECONDS, POLL_IDLE_SECONDS, POLL_IDLE_SECONDS]
 
 
-def test_result_wakes(talk: Conversation) -> None:
+def test_result_wakes(session: FakeSession) -> None:
     """A final that is ready ends the worker's wait."""
-    talk.speak(UTTERANCE)
-    talk.run(answer(talk, 0, "a"))
-    assert talk.wakes == 1
+    session.speak(UTTERANCE)
+    session.run(answer(session, 0, "a"))
+    assert session.wakes == 1
 
 
-def test_tiny_messages(talk: Conversation) -> None:
+def test_tiny_messages(session: FakeSession) -> None:
     """Messages of no or half a sample are no reason to hear anything, nor not to wait."""
     for _ in range(5):
-        talk.send(b"")
-        talk.send(b"\0")
-    talk.run()
-    assert talk.sent == []
-    assert talk.takes == 2
+        session.send(b"")
+        session.send(b"\0")
+    session.run()
+    assert session.sent == []
+    assert session.takes == 2
 
 
 # Partials
 
 
-def test_partial_throttle(talk: Conversation) -> None:
+def test_partial_throttle(session: FakeSession) -> None:
     """Partials are `partial_ms` apart; the newest text is shown, and only if it changed."""
-    talk.speak("VVV")
-    talk.run(
-        say(talk, 0, "a"),
-        say(talk, 0, "a b", after=0.05),
-        say(talk, 0, "a b c", after=0.03),
-        say(talk, 0, "a b c", after=0.03),
-        say(talk, 0, "a b c", after=9.0),
-        say(talk, 0, "a b c d", after=0.01),
+    session.speak("VVV")
+    session.run(
+        say(session, 0, "a"),
+        say(session, 0, "a b", after=0.05),
+        say(session, 0, "a b c", after=0.03),
+        say(session, 0, "a b c", after=0.03),
+        say(session, 0, "a b c", after=9.0),
+        say(session, 0, "a b c d", after=0.01),
     )
-    assert shown(talk) == ["0 ... a", "0 ... a b c", "0 ... a b c d"]
+    assert shown(session) == ["0 ... a", "0 ... a b c", "0 ... a b c d"]
 
 
-def test_empty_hypothesis(talk: Conversation) -> None:
+def test_empty_hypothesis(session: FakeSession) -> None:
     """A hypothesis of no words is not shown, unless it takes shown words back."""
-    talk.speak("VVV")
-    talk.run(say(talk, 0, ""), say(talk, 0, "a", after=1.0), say(talk, 0, "", after=1.0))
-    assert shown(talk) == ["0 ... a", "0 ..."]
+    session.speak("VVV")
+    session.run(say(session, 0, ""), say(session, 0, "a", after=1.0), say(session, 0, "", after=1.0))
+    assert shown(session) == ["0 ... a", "0 ..."]
 
 
-def test_next_partials_wait(talk: Conversation) -> None:
+def test_next_partials_wait(session: FakeSession) -> None:
     """The next utterance's partials wait for the previous final, and then have its number."""
-    talk.speak(UTTERANCE + "VVV")
-    talk.run(say(talk, 1, "next"), say(talk, 1, "next one", after=9.0), answer(talk, 0, "first"))
-    assert shown(talk) == ["0 endpoint first", "1 ... next one"]
+    session.speak(UTTERANCE + "VVV")
+    session.run(say(session, 1, "next"), say(session, 1, "next one", after=9.0), answer(session, 0, "first"))
+    assert shown(session) == ["0 endpoint first", "1 ... next one"]
 
 
-def test_next_partials_wait_for_nothing(talk: Conversation) -> None:
+def test_next_partials_wait_for_nothing(session: FakeSession) -> None:
     """If the previous utterance is found empty, the next one's partials take its number."""
-    talk.speak(UTTERANCE + "VVV")
-    talk.run(say(talk, 1, "next"), answer(talk, 0, ""))
-    assert shown(talk) == ["0 ... next"]
+    session.speak(UTTERANCE + "VVV")
+    session.run(say(session, 1, "next"), answer(session, 0, ""))
+    assert shown(session) == ["0 ... next"]
 
 
-def test_refused_partial(talk: Conversation) -> None:
+def test_refused_partial(session: FakeSession) -> None:
     """A partial that found no room is counted, was not shown, and is tried again when the next is due."""
-    talk.partials_fit = False
-    talk.speak("VVV")
+    session.partials_fit = False
+    session.speak("VVV")
 
     def make_room() -> None:
-        talk.clock.tick(0.2)
-        talk.partials_fit = True
+        session.clock.tick(0.2)
+        session.partials_fit = True
 
-    talk.run(say(talk, 0, "a"), nothing, make_room)
-    assert shown(talk) == ["0 ... a"]
-    assert talk.metrics.dropped_partials._value.get() == 1  # noqa: SLF001 - prometheus_client has no other way
+    session.run(say(session, 0, "a"), nothing, make_room)
+    assert shown(session) == ["0 ... a"]
+    assert session.metrics.dropped_partials._value.get() == 1  # noqa: SLF001 - prometheus_client has no other way
 
 
 # Events
 
 
-def test_speech_events(talk: Conversation) -> None:
+def test_speech_events(session: FakeSession) -> None:
     """Every utterance is reported as it begins and as its endpoint is known, though no word comes of it."""
-    talk.speak("." * 20 + UTTERANCE)
-    talk.run()
-    assert talk.speech == [events.SpeechStarted(400), events.SpeechStopped(500)]
-    assert talk.sent == []
+    session.speak("." * 20 + UTTERANCE)
+    session.run()
+    assert session.speech == [events.SpeechStarted(400), events.SpeechStopped(500)]
+    assert session.sent == []
 
 
 # Finals
 
 
-def test_final(talk: Conversation) -> None:
+def test_final(session: FakeSession) -> None:
     """A final tells where the voice was, how long it took, and what was said when."""
-    talk.speak("." * 20 + UTTERANCE)
+    session.speak("." * 20 + UTTERANCE)
     said = {"language": "en", "words": (Word("hi", 310, 390, 0.5),)}
-    talk.run(lambda: talk.clock.tick(0.25), lambda: talk.answer(0, "hi", **said))
-    (final,) = talk.finals
+    session.run(lambda: session.clock.tick(0.25), lambda: session.answer(0, "hi", **said))
+    (final,) = session.finals
     assert final == events.Final(
         segment_seq=0,
         text="hi",
@@ -194,260 +194,260 @@ def test_final(talk: Conversation) -> None:
         reason=Reason.ENDPOINT,
         language="en",
         first_token_ms=250,
-        ended=talk.clock.now - 0.25,
+        ended=session.clock.now - 0.25,
         latency_ms=250,
         words=(events.Word("hi", 410, 490, 0.5),),
     )
 
 
-def test_finals_in_order(talk: Conversation) -> None:
+def test_finals_in_order(session: FakeSession) -> None:
     """Finals leave in the order of speech, whichever is decoded first."""
-    talk.speak(UTTERANCE * 2)
-    talk.run(answer(talk, 1, "second"), nothing, answer(talk, 0, "first"))
-    assert shown(talk) == ["0 endpoint first", "1 endpoint second"]
+    session.speak(UTTERANCE * 2)
+    session.run(answer(session, 1, "second"), nothing, answer(session, 0, "first"))
+    assert shown(session) == ["0 endpoint first", "1 endpoint second"]
 
 
-def test_empty_endpoint(talk: Conversation) -> None:
+def test_empty_endpoint(session: FakeSession) -> None:
     """An endpoint without text sends nothing and does not count."""
-    talk.speak(UTTERANCE * 2)
-    talk.run(answer(talk, 0), answer(talk, 1, "a"))
-    assert shown(talk) == ["0 endpoint a"]
+    session.speak(UTTERANCE * 2)
+    session.run(answer(session, 0), answer(session, 1, "a"))
+    assert shown(session) == ["0 endpoint a"]
 
 
-def test_empty_after_a_partial(talk: Conversation) -> None:
+def test_empty_after_a_partial(session: FakeSession) -> None:
     """An endpoint without text is sent if a partial of it was shown."""
-    talk.speak("VVV")
-    talk.run(say(talk, 0, "a"), lambda: talk.speak("." * 25), answer(talk, 0))
-    assert shown(talk) == ["0 ... a", "0 endpoint"]
+    session.speak("VVV")
+    session.run(say(session, 0, "a"), lambda: session.speak("." * 25), answer(session, 0))
+    assert shown(session) == ["0 ... a", "0 endpoint"]
 
 
-def test_empty_after_a_refused_partial(talk: Conversation) -> None:
+def test_empty_after_a_refused_partial(session: FakeSession) -> None:
     """A partial that found no room does not make an empty endpoint count."""
-    talk.partials_fit = False
-    talk.speak("VVV")
-    talk.run(say(talk, 0, "a"), lambda: talk.speak("." * 25), answer(talk, 0))
-    assert shown(talk) == []
+    session.partials_fit = False
+    session.speak("VVV")
+    session.run(say(session, 0, "a"), lambda: session.speak("." * 25), answer(session, 0))
+    assert shown(session) == []
 
 
 # Commits
 
 
-def test_commit_in_silence(talk: Conversation) -> None:
+def test_commit_in_silence(session: FakeSession) -> None:
     """A commit with nothing said is answered at once, at the last sample."""
-    talk.speak("." * 10)
-    talk.commit()
-    talk.run()
-    (final,) = talk.finals
+    session.speak("." * 10)
+    session.commit()
+    session.run()
+    (final,) = session.finals
     assert (final.reason, final.text, final.start_ms, final.end_ms) == ("commit", "", 200, 200)
     assert (final.first_token_ms, final.latency_ms) == (0, 0)
-    assert talk.engine.streams == []
+    assert session.engine.streams == []
 
 
-def test_commit_in_speech(talk: Conversation) -> None:
+def test_commit_in_speech(session: FakeSession) -> None:
     """A commit ends the utterance; what follows in the same breath is a new one."""
-    talk.speak("VVVV")
-    talk.commit()
-    talk.speak("VVVV")
-    talk.commit()
-    talk.run(answer(talk, 0, "one"), answer(talk, 1, "two"))
-    assert shown(talk) == ["0 commit one", "1 commit two"]
-    assert [(final.start_ms, final.end_ms) for final in talk.finals] == [(0, 80), (80, 160)]
+    session.speak("VVVV")
+    session.commit()
+    session.speak("VVVV")
+    session.commit()
+    session.run(answer(session, 0, "one"), answer(session, 1, "two"))
+    assert shown(session) == ["0 commit one", "1 commit two"]
+    assert [(final.start_ms, final.end_ms) for final in session.finals] == [(0, 80), (80, 160)]
 
 
-def test_commit_while_an_endpoint_is_pending(talk: Conversation) -> None:
+def test_commit_while_an_endpoint_is_pending(session: FakeSession) -> None:
     """A commit with nothing said since the endpoint gets its own final, after the endpoint's."""
-    talk.speak(UTTERANCE)
-    talk.commit()
-    talk.run(nothing, answer(talk, 0, "a"))
-    assert shown(talk) == ["0 endpoint a", "1 commit"]
+    session.speak(UTTERANCE)
+    session.commit()
+    session.run(nothing, answer(session, 0, "a"))
+    assert shown(session) == ["0 endpoint a", "1 commit"]
 
 
-def test_commit_after_an_empty_endpoint(talk: Conversation) -> None:
+def test_commit_after_an_empty_endpoint(session: FakeSession) -> None:
     """The commit's final takes the number that an empty endpoint did not."""
-    talk.speak(UTTERANCE)
-    talk.commit()
-    talk.run(answer(talk, 0))
-    assert shown(talk) == ["0 commit"]
+    session.speak(UTTERANCE)
+    session.commit()
+    session.run(answer(session, 0))
+    assert shown(session) == ["0 commit"]
 
 
-def test_many_commits(talk: Conversation) -> None:
+def test_many_commits(session: FakeSession) -> None:
     """Every commit is answered, in order, also those that come at once."""
-    talk.speak("VVVV")
+    session.speak("VVVV")
     for _ in range(5):
-        talk.commit()
-    talk.run(nothing, answer(talk, 0, "a"))
-    assert shown(talk) == ["0 commit a", "1 commit", "2 commit", "3 commit", "4 commit"]
+        session.commit()
+    session.run(nothing, answer(session, 0, "a"))
+    assert shown(session) == ["0 commit a", "1 commit", "2 commit", "3 commit", "4 commit"]
 
 
 @pytest.mark.parametrize("silence_ms", [100, 110, 250, 500])
 @pytest.mark.parametrize("samples", [1, 160, 319])
 def test_commit_as_the_silence_ends(clock: Clock, silence_ms: int, samples: int) -> None:
     """A commit whose last samples complete the silence of an endpoint is answered."""
-    talk = Conversation(clock, silence_ms=silence_ms)
-    talk.speak("VVV" + "." * (silence_ms // 20))
-    talk.send(np.zeros(samples, np.int16))
-    talk.commit()
-    talk.run(answer(talk, 0, "a"))
-    assert [final.reason for final in talk.finals].count(Reason.COMMIT) == 1
+    session = FakeSession(clock, silence_ms=silence_ms)
+    session.speak("VVV" + "." * (silence_ms // 20))
+    session.send(np.zeros(samples, np.int16))
+    session.commit()
+    session.run(answer(session, 0, "a"))
+    assert [final.reason for final in session.finals].count(Reason.COMMIT) == 1
 
 
-def test_commit_ends_onset(talk: Conversation) -> None:
+def test_commit_ends_onset(session: FakeSession) -> None:
     """A single voiced frame before a commit is decoded."""
-    talk.speak("V")
-    talk.commit()
-    talk.run(answer(talk, 0, "k"))
-    assert shown(talk) == ["0 commit k"]
+    session.speak("V")
+    session.commit()
+    session.run(answer(session, 0, "k"))
+    assert shown(session) == ["0 commit k"]
 
 
-def test_commit_between_halves_of_a_sample(talk: Conversation) -> None:
+def test_commit_between_halves_of_a_sample(session: FakeSession) -> None:
     """A commit after an odd byte leaves that sample to what follows."""
     data = draw("VVVVVVVV").astype("<i2").tobytes()
-    talk.send(data[:2001])
-    talk.commit()
-    talk.send(data[2001:])
-    talk.commit()
-    talk.run(answer(talk, 0, "a"), answer(talk, 1, "b"))
-    assert [len(stream.audio) for stream in talk.engine.streams] == [1000, 1560]
+    session.send(data[:2001])
+    session.commit()
+    session.send(data[2001:])
+    session.commit()
+    session.run(answer(session, 0, "a"), answer(session, 1, "b"))
+    assert [len(stream.audio) for stream in session.engine.streams] == [1000, 1560]
 
 
 # Stalls
 
 
-def test_stalled(talk: Conversation) -> None:
+def test_stalled(session: FakeSession) -> None:
     """An utterance whose audio stalls ends at the last sample, and what comes later is a new one, at the next."""
-    talk.speak("VVVV")
-    talk.command(events.Stall())
-    talk.speak("VVVV")
-    talk.commit()
-    talk.run(answer(talk, 0, "one"), answer(talk, 1, "two"))
-    assert shown(talk) == ["0 stalled one", "1 commit two"]
-    assert [(final.start_ms, final.end_ms) for final in talk.finals] == [(0, 80), (80, 160)]
+    session.speak("VVVV")
+    session.command(events.Stall())
+    session.speak("VVVV")
+    session.commit()
+    session.run(answer(session, 0, "one"), answer(session, 1, "two"))
+    assert shown(session) == ["0 stalled one", "1 commit two"]
+    assert [(final.start_ms, final.end_ms) for final in session.finals] == [(0, 80), (80, 160)]
 
 
-def test_stalled_after_an_endpoint(talk: Conversation) -> None:
+def test_stalled_after_an_endpoint(session: FakeSession) -> None:
     """A stall ends nothing where no utterance is open, an onset neither."""
-    talk.speak(UTTERANCE + "V")
-    talk.command(events.Stall())
-    talk.run(answer(talk, 0, "a"))
-    assert shown(talk) == ["0 endpoint a"]
-    assert len(talk.engine.streams) == 1
+    session.speak(UTTERANCE + "V")
+    session.command(events.Stall())
+    session.run(answer(session, 0, "a"))
+    assert shown(session) == ["0 endpoint a"]
+    assert len(session.engine.streams) == 1
 
 
-def test_stalled_without_words(talk: Conversation) -> None:
+def test_stalled_without_words(session: FakeSession) -> None:
     """As with an endpoint, no final is sent where nothing was recognised."""
-    talk.speak("VVVV")
-    talk.command(events.Stall())
-    talk.run(answer(talk, 0, ""))
-    assert talk.sent == []
+    session.speak("VVVV")
+    session.command(events.Stall())
+    session.run(answer(session, 0, ""))
+    assert session.sent == []
 
 
 @pytest.mark.parametrize("reason", ["configured", "configured late"])
-def test_no_stall_without_endpointing(talk: Conversation, reason: str) -> None:
+def test_no_stall_without_endpointing(session: FakeSession, reason: str) -> None:
     """A stall ends no utterance that silence may not end, also when it was about the one before."""
     before = UTTERANCE if reason == "configured late" else ""
-    talk.speak(before)
-    talk.command(events.Configure(endpointing=False))
-    talk.speak("VVVV")
-    talk.command(events.Stall())
-    talk.commit()
-    talk.run(*[answer(talk, number, "a") for number in range(2 if before else 1)])
-    assert talk.finals[-1].reason == "commit"
-    assert "stalled" not in [final.reason for final in talk.finals]
-    assert talk.stall_seconds == []
+    session.speak(before)
+    session.command(events.Configure(endpointing=False))
+    session.speak("VVVV")
+    session.command(events.Stall())
+    session.commit()
+    session.run(*[answer(session, number, "a") for number in range(2 if before else 1)])
+    assert session.finals[-1].reason == "commit"
+    assert "stalled" not in [final.reason for final in session.finals]
+    assert session.stall_seconds == []
 
 
 @pytest.mark.parametrize(("silence_ms", "seconds"), [(100, 1.2), (900, 1.2), (901, 1.201), (5000, 5.3)])
 def test_when_a_stall_is_looked_for(clock: Clock, silence_ms: int, seconds: float) -> None:
     """While an utterance is open: after its silence and 300 ms, and no sooner than a busy browser page is late."""
-    talk = Conversation(clock, silence_ms=silence_ms)
-    talk.speak("VVVV")
-    talk.run(lambda: talk.command(events.Clear()))
-    assert talk.stall_seconds == [seconds, None]
+    session = FakeSession(clock, silence_ms=silence_ms)
+    session.speak("VVVV")
+    session.run(lambda: session.command(events.Clear()))
+    assert session.stall_seconds == [seconds, None]
 
 
 # Other commands
 
 
-def test_commit_id(talk: Conversation) -> None:
+def test_commit_id(session: FakeSession) -> None:
     """A commit's id comes back in its own final only."""
-    talk.speak(UTTERANCE + "VVVV")
-    talk.commit(commit_id="x")
-    talk.commit()
-    talk.run(answer(talk, 0, "a"), answer(talk, 1, "b"))
-    assert [final.commit_id for final in talk.finals] == [None, "x", None]
+    session.speak(UTTERANCE + "VVVV")
+    session.commit(commit_id="x")
+    session.commit()
+    session.run(answer(session, 0, "a"), answer(session, 1, "b"))
+    assert [final.commit_id for final in session.finals] == [None, "x", None]
 
 
-def test_finish(talk: Conversation) -> None:
+def test_finish(session: FakeSession) -> None:
     """The open utterance gets its final, then `Finished` ends the worker; what comes behind it is not read."""
-    talk.speak(UTTERANCE + "VVVV")
-    talk.command(events.Finish())
-    talk.speak(UTTERANCE)
-    talk.run(answer(talk, 0, "a"), answer(talk, 1, "b"))
-    assert shown(talk) == ["0 endpoint a", "1 finish b", "Finished"]
-    assert len(talk.engine.streams) == 2
-    assert not talk.cancelled
+    session.speak(UTTERANCE + "VVVV")
+    session.command(events.Finish())
+    session.speak(UTTERANCE)
+    session.run(answer(session, 0, "a"), answer(session, 1, "b"))
+    assert shown(session) == ["0 endpoint a", "1 finish b", "Finished"]
+    assert len(session.engine.streams) == 2
+    assert not session.cancelled
 
 
-def test_finish_in_silence(talk: Conversation) -> None:
+def test_finish_in_silence(session: FakeSession) -> None:
     """There is nothing to end, so no final."""
-    talk.speak("...")
-    talk.command(events.Finish())
-    talk.run()
-    assert shown(talk) == ["Finished"]
+    session.speak("...")
+    session.command(events.Finish())
+    session.run()
+    assert shown(session) == ["Finished"]
 
 
-def test_clear(talk: Conversation) -> None:
+def test_clear(session: FakeSession) -> None:
     """The open utterance is dropped; a final being decoded still comes, and numbers and times go on."""
-    talk.speak(UTTERANCE + "VVVV")
-    talk.command(events.Clear())
-    talk.speak("VVVV")
-    talk.commit()
-    talk.run(answer(talk, 0, "a"), answer(talk, 2, "b"))
-    assert shown(talk) == ["Cleared", "0 endpoint a", "1 commit b"]
-    assert talk.engine.streams[1].cancelled
-    assert [final.start_ms for final in talk.finals] == [0, 20 * (len(UTTERANCE) + 4)]
+    session.speak(UTTERANCE + "VVVV")
+    session.command(events.Clear())
+    session.speak("VVVV")
+    session.commit()
+    session.run(answer(session, 0, "a"), answer(session, 2, "b"))
+    assert shown(session) == ["Cleared", "0 endpoint a", "1 commit b"]
+    assert session.engine.streams[1].cancelled
+    assert [final.start_ms for final in session.finals] == [0, 20 * (len(UTTERANCE) + 4)]
 
 
-def test_clear_in_silence(talk: Conversation) -> None:
+def test_clear_in_silence(session: FakeSession) -> None:
     """It is answered all the same, and an onset before it is forgotten."""
-    talk.speak("...V")
-    talk.command(events.Clear())
-    talk.speak("." * 30)
-    talk.commit()
-    talk.run()
-    assert shown(talk) == ["Cleared", "0 commit"]
-    assert talk.engine.streams == []
+    session.speak("...V")
+    session.command(events.Clear())
+    session.speak("." * 30)
+    session.commit()
+    session.run()
+    assert shown(session) == ["Cleared", "0 commit"]
+    assert session.engine.streams == []
 
 
 @pytest.mark.parametrize("samples", [1, 319])
-def test_clear_between_frames(talk: Conversation, samples: int) -> None:
+def test_clear_between_frames(session: FakeSession, samples: int) -> None:
     """Samples under a frame before it belong to what was cleared; times stay exact."""
-    talk.send(np.concatenate((draw("VVVV"), np.full(samples, 3000, np.int16))))
-    talk.command(events.Clear())
-    talk.speak("." * 10 + UTTERANCE)
-    talk.run(answer(talk, 1, "a"))
-    assert [final.start_ms for final in talk.finals] == [ms(samples + 14 * FRAME_SAMPLES)]
+    session.send(np.concatenate((draw("VVVV"), np.full(samples, 3000, np.int16))))
+    session.command(events.Clear())
+    session.speak("." * 10 + UTTERANCE)
+    session.run(answer(session, 1, "a"))
+    assert [final.start_ms for final in session.finals] == [ms(samples + 14 * FRAME_SAMPLES)]
 
 
-def test_configure(talk: Conversation) -> None:
+def test_configure(session: FakeSession) -> None:
     """Settings change from the next utterance on, and are reported in full."""
-    talk.speak("VVVV")
-    talk.command(events.Configure(language="de", hotwords=("a",), silence_ms=1000))
-    talk.speak("." * 25 + "VVVV" + "." * 49)
-    talk.run(answer(talk, 0, "one"), lambda: talk.speak("."), answer(talk, 1, "two"))
-    assert talk.sent[0] == events.Configured("de", ("a",), 1000, endpointing=True)
-    assert shown(talk)[1:] == ["0 endpoint one", "1 endpoint two"]
-    assert [final.language for final in talk.finals] == ["auto", "de"]
-    assert [(options.language, options.hotwords) for options in talk.engine.options] == [(None, ()), ("de", ("a",))]
+    session.speak("VVVV")
+    session.command(events.Configure(language="de", hotwords=("a",), silence_ms=1000))
+    session.speak("." * 25 + "VVVV" + "." * 49)
+    session.run(answer(session, 0, "one"), lambda: session.speak("."), answer(session, 1, "two"))
+    assert session.sent[0] == events.Configured("de", ("a",), 1000, endpointing=True)
+    assert shown(session)[1:] == ["0 endpoint one", "1 endpoint two"]
+    assert [final.language for final in session.finals] == ["auto", "de"]
+    assert [(options.language, options.hotwords) for options in session.engine.options] == [(None, ()), ("de", ("a",))]
 
 
-def test_configure_what_it_names_only(talk: Conversation) -> None:
+def test_configure_what_it_names_only(session: FakeSession) -> None:
     """None leaves a setting as it is."""
-    talk.command(events.Configure(hotwords=("a",)))
-    talk.command(events.Configure(language="de"))
-    talk.command(events.Configure(language="auto", endpointing=False))
-    talk.run()
-    assert talk.sent == [
+    session.command(events.Configure(hotwords=("a",)))
+    session.command(events.Configure(language="de"))
+    session.command(events.Configure(language="auto", endpointing=False))
+    session.run()
+    assert session.sent == [
         events.Configured("auto", ("a",), 500, endpointing=True),
         events.Configured("de", ("a",), 500, endpointing=True),
         events.Configured("auto", ("a",), 500, endpointing=False),
@@ -456,58 +456,58 @@ def test_configure_what_it_names_only(talk: Conversation) -> None:
 
 def test_no_endpointing(clock: Clock) -> None:
     """Silence then ends no utterance, a commit does, and the longest length still bounds it."""
-    talk = Conversation(clock, max_segment_ms=10_000, endpointing=False)
-    talk.speak("VVVV" + "." * 300 + "VVVV")
-    talk.commit()
-    talk.speak("VVVV" + "." * 600)
-    talk.run(answer(talk, 0, "a"), answer(talk, 1, "b"))
-    assert shown(talk) == ["0 commit a", "1 max_length b"]
-    assert [(final.start_ms, final.end_ms) for final in talk.finals] == [(0, 6160), (6160, 6240)]
+    session = FakeSession(clock, max_segment_ms=10_000, endpointing=False)
+    session.speak("VVVV" + "." * 300 + "VVVV")
+    session.commit()
+    session.speak("VVVV" + "." * 600)
+    session.run(answer(session, 0, "a"), answer(session, 1, "b"))
+    assert shown(session) == ["0 commit a", "1 max_length b"]
+    assert [(final.start_ms, final.end_ms) for final in session.finals] == [(0, 6160), (6160, 6240)]
 
 
-def test_reject(talk: Conversation) -> None:
+def test_reject(session: FakeSession) -> None:
     """What cannot be done is a warning, in its place among the other events."""
     refused = events.WarningCode.CONFIGURE_REFUSED
-    talk.commit()
-    talk.command(events.Reject(refused, "why"))
-    talk.run()
-    assert shown(talk) == ["0 commit", "Warning"]
-    assert talk.sent[1] == events.Warning(refused, "why")
+    session.commit()
+    session.command(events.Reject(refused, "why"))
+    session.run()
+    assert shown(session) == ["0 commit", "Warning"]
+    assert session.sent[1] == events.Warning(refused, "why")
 
 
 # Back-pressure
 
 
-def test_two_finals_in_work(talk: Conversation) -> None:
+def test_two_finals_in_work(session: FakeSession) -> None:
     """With two finals being decoded the worker takes nothing more, until one is delivered."""
     takes: list[int] = []
 
     def note() -> None:
-        takes.append(talk.takes)
+        takes.append(session.takes)
 
-    talk.speak(UTTERANCE)
-    talk.run(
-        lambda: talk.speak(UTTERANCE),
-        both(lambda: talk.speak(UTTERANCE), note),
+    session.speak(UTTERANCE)
+    session.run(
+        lambda: session.speak(UTTERANCE),
+        both(lambda: session.speak(UTTERANCE), note),
         note,
-        answer(talk, 1, "second"),
-        both(note, answer(talk, 0, "first")),
-        both(note, answer(talk, 2, "third")),
+        answer(session, 1, "second"),
+        both(note, answer(session, 0, "first")),
+        both(note, answer(session, 2, "third")),
     )
     assert takes[0] == takes[1] == takes[2] < takes[3]
-    assert shown(talk) == ["0 endpoint first", "1 endpoint second", "2 endpoint third"]
+    assert shown(session) == ["0 endpoint first", "1 endpoint second", "2 endpoint third"]
 
 
 @pytest.mark.parametrize("silence_ms", [100, 260])
 def test_long_message_of_many_utterances(clock: Clock, silence_ms: int) -> None:
     """However many utterances a message of 256 KiB holds, at most two are decoded at once."""
-    talk = Conversation(clock, silence_ms=silence_ms)
+    session = FakeSession(clock, silence_ms=silence_ms)
     data = np.resize(draw("VVV" + "." * (silence_ms // 20)), MAX_MESSAGE_BYTES // 2)
-    talk.send(data)
+    session.send(data)
     utterances = len(data) // (FRAME_SAMPLES * (3 + silence_ms // 20))
-    talk.run(*(answer(talk, index, str(index)) for index in range(utterances)))
-    assert [final.text for final in talk.finals] == [str(index) for index in range(utterances)]
-    assert talk.peak_in_work == MAX_FINALS
+    session.run(*(answer(session, index, str(index)) for index in range(utterances)))
+    assert [final.text for final in session.finals] == [str(index) for index in range(utterances)]
+    assert session.peak_in_work == MAX_FINALS
 
 
 @given(
@@ -516,107 +516,107 @@ def test_long_message_of_many_utterances(clock: Clock, silence_ms: int) -> None:
 )
 def test_never_three_finals_in_work(clock: Clock, silence_ms: int, runs: list[tuple[int, str]]) -> None:
     """Nor does a cut for length, close to an endpoint, ever bring a third."""
-    talk = Conversation(clock, silence_ms=silence_ms, max_segment_ms=1000)
+    session = FakeSession(clock, silence_ms=silence_ms, max_segment_ms=1000)
     frames = "".join(each * count for count, each in runs)
     loud = {"V": 3000, ".": 0, "2": 20, "5": 50, "9": 250}
-    talk.send(np.repeat([loud[each] for each in frames], FRAME_SAMPLES).astype(np.int16))
-    talk.drain()
+    session.send(np.repeat([loud[each] for each in frames], FRAME_SAMPLES).astype(np.int16))
+    session.drain()
 
     def answer_oldest() -> None:
-        for stream in talk.engine.streams:
+        for stream in session.engine.streams:
             if stream.in_work:
                 stream.result.set_result(ASRResult("a"))
                 return
 
-    talk.run(*[answer_oldest] * len(frames))
-    assert not talk.cancelled
-    assert talk.peak_in_work <= MAX_FINALS
-    assert [final.segment_seq for final in talk.finals] == list(range(len(talk.engine.streams)))
+    session.run(*[answer_oldest] * len(frames))
+    assert not session.cancelled
+    assert session.peak_in_work <= MAX_FINALS
+    assert [final.segment_seq for final in session.finals] == list(range(len(session.engine.streams)))
 
 
 # Endings
 
 
-def test_drain(talk: Conversation) -> None:
+def test_drain(session: FakeSession) -> None:
     """When the server drains, all that was sent is heard, the open utterance ends, and finals are delivered."""
-    talk.speak(UTTERANCE)
-    talk.commit()
-    talk.speak("VVVV")
-    talk.drain()
-    talk.run(answer(talk, 0, "a"), answer(talk, 1, "b"))
-    assert shown(talk) == ["0 endpoint a", "1 commit", "2 drain b"]
-    assert not talk.cancelled
+    session.speak(UTTERANCE)
+    session.commit()
+    session.speak("VVVV")
+    session.drain()
+    session.run(answer(session, 0, "a"), answer(session, 1, "b"))
+    assert shown(session) == ["0 endpoint a", "1 commit", "2 drain b"]
+    assert not session.cancelled
 
 
-def test_closing(talk: Conversation) -> None:
+def test_closing(session: FakeSession) -> None:
     """Another end that the server decides gives the open utterance its final too, with its own reason."""
-    talk.speak("VVVV")
-    talk.drain(Reason.CLOSING)
-    talk.run(answer(talk, 0, "a"))
-    assert shown(talk) == ["0 closing a"]
+    session.speak("VVVV")
+    session.drain(Reason.CLOSING)
+    session.run(answer(session, 0, "a"))
+    assert shown(session) == ["0 closing a"]
 
 
-def test_must_finish(talk: Conversation) -> None:
+def test_must_finish(session: FakeSession) -> None:
     """When time is up the newest hypothesis takes the place of a final that is not ready."""
 
     def give_up() -> None:
-        talk.must_finish = True
+        session.must_finish = True
 
-    talk.speak("VVVV")
-    talk.run(say(talk, 0, "so far"), talk.drain, give_up)
-    assert shown(talk) == ["0 ... so far", "0 drain so far"]
-    assert talk.engine.streams[0].cancelled
+    session.speak("VVVV")
+    session.run(say(session, 0, "so far"), session.drain, give_up)
+    assert shown(session) == ["0 ... so far", "0 drain so far"]
+    assert session.engine.streams[0].cancelled
 
 
-def test_drain_of_nothing(talk: Conversation) -> None:
+def test_drain_of_nothing(session: FakeSession) -> None:
     """A drain in silence sends nothing."""
-    talk.speak("...")
-    talk.drain()
-    assert talk.run() == []
-    assert talk.waits == []
+    session.speak("...")
+    session.drain()
+    assert session.run() == []
+    assert session.waits == []
 
 
-def test_drain_of_an_empty_utterance(talk: Conversation) -> None:
+def test_drain_of_an_empty_utterance(session: FakeSession) -> None:
     """An utterance without text that a drain ended sends nothing."""
-    talk.speak("VVVV")
-    talk.drain()
-    assert talk.run(answer(talk, 0)) == []
+    session.speak("VVVV")
+    session.drain()
+    assert session.run(answer(session, 0)) == []
 
 
-def test_drain_while_two_finals_are_in_work(talk: Conversation) -> None:
+def test_drain_while_two_finals_are_in_work(session: FakeSession) -> None:
     """What is still queued as the drain begins is heard once a final has left."""
-    talk.speak(UTTERANCE * 2)
-    talk.run(
-        both(lambda: talk.speak("VVVV"), talk.drain),
-        answer(talk, 0, "a"),
-        answer(talk, 1, "b"),
-        answer(talk, 2, "c"),
+    session.speak(UTTERANCE * 2)
+    session.run(
+        both(lambda: session.speak("VVVV"), session.drain),
+        answer(session, 0, "a"),
+        answer(session, 1, "b"),
+        answer(session, 2, "c"),
     )
-    assert shown(talk) == ["0 endpoint a", "1 endpoint b", "2 drain c"]
-    assert not talk.cancelled
+    assert shown(session) == ["0 endpoint a", "1 endpoint b", "2 drain c"]
+    assert not session.cancelled
 
 
-def test_cancel(talk: Conversation) -> None:
+def test_cancel(session: FakeSession) -> None:
     """A client that is gone cancels the open utterance and every running final; nothing more is sent."""
-    talk.speak(UTTERANCE + "VVVV")
-    assert talk.run(talk.cancel) == []
-    assert [stream.cancelled for stream in talk.engine.streams] == [True, True]
+    session.speak(UTTERANCE + "VVVV")
+    assert session.run(session.cancel) == []
+    assert [stream.cancelled for stream in session.engine.streams] == [True, True]
 
 
-def test_sink_closed(talk: Conversation) -> None:
+def test_sink_closed(session: FakeSession) -> None:
     """A final that nobody will send is a normal ending, and cancels the rest."""
-    talk.sink_closed = True
-    talk.speak(UTTERANCE + "VVVV")
-    assert talk.run(answer(talk, 0, "a")) == []
-    assert talk.engine.streams[1].cancelled
+    session.sink_closed = True
+    session.speak(UTTERANCE + "VVVV")
+    assert session.run(answer(session, 0, "a")) == []
+    assert session.engine.streams[1].cancelled
 
 
-def test_engine_error_in_a_final(talk: Conversation) -> None:
+def test_engine_error_in_a_final(session: FakeSession) -> None:
     """An utterance that cannot be decoded ends the worker, and cancels the rest."""
-    talk.speak(UTTERANCE * 2 + "VVVV")
+    session.speak(UTTERANCE * 2 + "VVVV")
     with pytest.raises(EngineError, match="broken"):
-        talk.run(lambda: talk.engine.streams[0].result.set_exception(EngineError("broken")))
-    assert talk.engine.streams[1].cancelled
+        session.run(lambda: session.engine.streams[0].result.set_exception(EngineError("broken")))
+    assert session.engine.streams[1].cancelled
 
 
 @pytest.mark.parametrize("method", ["push", "partial", "pause", "finish"])
@@ -631,11 +631,11 @@ def test_engine_error(clock: Clock, method: str) -> None:
             setattr(stream, method, fail)
 
     engine = Engine(script)
-    talk = Conversation(clock, engine)
-    talk.speak(UTTERANCE * 2)
+    session = FakeSession(clock, engine)
+    session.speak(UTTERANCE * 2)
     with pytest.raises(EngineError, match="broken"):
-        talk.run()
-    assert [stream.cancelled for stream in talk.engine.streams] == [True, True]
+        session.run()
+    assert [stream.cancelled for stream in session.engine.streams] == [True, True]
 
 
 def test_engine_error_on_opening(clock: Clock) -> None:
@@ -646,11 +646,11 @@ def test_engine_error_on_opening(clock: Clock) -> None:
             raise EngineError("broken")
 
     engine = Engine(script)
-    talk = Conversation(clock, engine, max_segment_ms=1000)
-    talk.speak("V" * 60)
+    session = FakeSession(clock, engine, max_segment_ms=1000)
+    session.speak("V" * 60)
     with pytest.raises(EngineError, match="broken"):
-        talk.run()
-    assert talk.engine.streams[0].cancelled
+        session.run()
+    assert session.engine.streams[0].cancelled
 
 
 # Times
@@ -658,102 +658,102 @@ def test_engine_error_on_opening(clock: Clock) -> None:
 
 def test_latency_of_a_late_worker(clock: Clock) -> None:
     """Latency counts from the arrival of the message that completed the endpoint, however late it is heard."""
-    talk = Conversation(clock)
+    session = FakeSession(clock)
     came = clock.now - 10
     for number, frame in enumerate(UTTERANCE + "." * 20):
-        talk.send(draw("V" if frame == "V" else "."), came + number / 50)
-    talk.run(answer(talk, 0, "a"))
-    (final,) = talk.finals
+        session.send(draw("V" if frame == "V" else "."), came + number / 50)
+    session.run(answer(session, 0, "a"))
+    (final,) = session.finals
     assert final.latency_ms == 10_000 - 20 * 29
     assert final.first_token_ms == 10_000
 
 
 def test_latency_before_a_long_message(clock: Clock) -> None:
     """A message of 8 s behind it does not make an endpoint look as if it had just come."""
-    talk = Conversation(clock)
-    talk.speak(UTTERANCE, arrived=clock.now - 10)
-    talk.speak("." * 400, arrived=clock.now - 1)
-    talk.run(answer(talk, 0, "a"))
-    assert [final.latency_ms for final in talk.finals] == [10_000]
+    session = FakeSession(clock)
+    session.speak(UTTERANCE, arrived=clock.now - 10)
+    session.speak("." * 400, arrived=clock.now - 1)
+    session.run(answer(session, 0, "a"))
+    assert [final.latency_ms for final in session.finals] == [10_000]
 
 
 def test_latency_of_a_long_utterance(clock: Clock) -> None:
     """Latency never contains the speech."""
-    talk = Conversation(clock)
+    session = FakeSession(clock)
     for _ in range(200):
-        talk.speak("V", arrived=clock.now)
+        session.speak("V", arrived=clock.now)
         clock.tick(0.02)
-    talk.speak("." * 25)
-    talk.run(lambda: clock.tick(0.3), answer(talk, 0, "a"))
-    (final,) = talk.finals
+    session.speak("." * 25)
+    session.run(lambda: clock.tick(0.3), answer(session, 0, "a"))
+    (final,) = session.finals
     assert final.latency_ms == 300
     assert final.first_token_ms == 4300
 
 
 def test_latency_of_a_commit(clock: Clock) -> None:
     """A commit's latency counts from its own arrival, with and without speech."""
-    talk = Conversation(clock)
-    talk.speak("VVVV", arrived=clock.now - 8)
-    talk.commit(arrived=clock.now - 3)
-    talk.commit(arrived=clock.now - 2)
-    talk.run(answer(talk, 0, "a"))
-    assert [final.latency_ms for final in talk.finals] == [3000, 2000]
+    session = FakeSession(clock)
+    session.speak("VVVV", arrived=clock.now - 8)
+    session.commit(arrived=clock.now - 3)
+    session.commit(arrived=clock.now - 2)
+    session.run(answer(session, 0, "a"))
+    assert [final.latency_ms for final in session.finals] == [3000, 2000]
 
 
-def test_latency_of_a_drain(talk: Conversation) -> None:
+def test_latency_of_a_drain(session: FakeSession) -> None:
     """A drained utterance's latency counts from where the worker came to its end."""
-    talk.speak("VVVV", arrived=talk.clock.now - 8)
-    talk.drain()
-    talk.run(lambda: talk.clock.tick(0.5), answer(talk, 0, "a"))
-    assert [final.latency_ms for final in talk.finals] == [500]
+    session.speak("VVVV", arrived=session.clock.now - 8)
+    session.drain()
+    session.run(lambda: session.clock.tick(0.5), answer(session, 0, "a"))
+    assert [final.latency_ms for final in session.finals] == [500]
 
 
-def test_latency_behind_another_final(talk: Conversation) -> None:
+def test_latency_behind_another_final(session: FakeSession) -> None:
     """The wait for the final before it is part of a final's latency."""
-    talk.speak(UTTERANCE * 2)
-    talk.run(answer(talk, 1, "b"), lambda: talk.clock.tick(2), answer(talk, 0, "a"))
-    assert [final.latency_ms for final in talk.finals] == [2000, 2000]
+    session.speak(UTTERANCE * 2)
+    session.run(answer(session, 1, "b"), lambda: session.clock.tick(2), answer(session, 0, "a"))
+    assert [final.latency_ms for final in session.finals] == [2000, 2000]
 
 
-def test_first_token_of_a_partial(talk: Conversation) -> None:
+def test_first_token_of_a_partial(session: FakeSession) -> None:
     """The first text may be a hypothesis, shown or not."""
-    talk.speak(UTTERANCE + "VVV", arrived=talk.clock.now - 1)
-    talk.run(
-        say(talk, 1, "b"),
-        lambda: talk.clock.tick(3),
-        answer(talk, 0, "a"),
-        lambda: talk.speak("." * 25),
-        answer(talk, 1, "b"),
+    session.speak(UTTERANCE + "VVV", arrived=session.clock.now - 1)
+    session.run(
+        say(session, 1, "b"),
+        lambda: session.clock.tick(3),
+        answer(session, 0, "a"),
+        lambda: session.speak("." * 25),
+        answer(session, 1, "b"),
     )
-    assert [final.first_token_ms for final in talk.finals] == [4000, 1000]
+    assert [final.first_token_ms for final in session.finals] == [4000, 1000]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 640, 12_345, 3_200_000, 10_000_001])
 @pytest.mark.parametrize("before", [0, 640, 641])
 def test_dropped_audio(clock: Clock, size: int, before: int) -> None:
     """Audio dropped from a full queue counts in every time, by odd numbers of bytes too."""
-    talk = Conversation(clock)
-    talk.send(bytes(before))
-    talk.lose(size)
+    session = FakeSession(clock)
+    session.send(bytes(before))
+    session.lose(size)
     pad = -(before + size) % 32
-    talk.send(bytes(pad))
-    talk.speak("." * 15 + UTTERANCE + ".")
-    talk.run(answer(talk, 0, "a"))
-    (final,) = talk.finals
+    session.send(bytes(pad))
+    session.speak("." * 15 + UTTERANCE + ".")
+    session.run(answer(session, 0, "a"))
+    (final,) = session.finals
     voice = (before + size + pad) // 2 + 15 * FRAME_SAMPLES
     # Voice starts inside a frame of the connection's, so to the nearest frame.
     assert abs(final.start_ms - ms(voice)) <= 20
     assert abs(final.end_ms - ms(voice + 5 * FRAME_SAMPLES)) <= 20
 
 
-def test_dropped_audio_is_silence(talk: Conversation) -> None:
+def test_dropped_audio_is_silence(session: FakeSession) -> None:
     """A second lost in the middle of speech ends the utterance."""
-    talk.speak("VVVV")
-    talk.lose(32_000)
-    talk.speak("VVVV")
-    talk.commit()
-    talk.run(answer(talk, 0, "a"), answer(talk, 1, "b"))
-    assert [(final.start_ms, final.end_ms) for final in talk.finals] == [(0, 80), (1080, 1160)]
+    session.speak("VVVV")
+    session.lose(32_000)
+    session.speak("VVVV")
+    session.commit()
+    session.run(answer(session, 0, "a"), answer(session, 1, "b"))
+    assert [(final.start_ms, final.end_ms) for final in session.finals] == [(0, 80), (1080, 1160)]
 
 
 # Any chunking
@@ -775,19 +775,19 @@ class EchoEngine(Engine):
 
 
 def finals_of(clock: Clock, data: bytes, sizes: list[int], commits: set[int]) -> list[tuple[object, ...]]:
-    talk = Conversation(clock, EchoEngine(), max_segment_ms=1500)
+    session = FakeSession(clock, EchoEngine(), max_segment_ms=1500)
     first = 0
     for end in sorted({0, len(data), *islice(cycle(np.cumsum(sizes).tolist()), len(sizes)), *commits}):
         if end > len(data):
             break
-        talk.send(data[first:end])
+        session.send(data[first:end])
         first = end
         if end in commits:
-            talk.commit()
-    talk.send(data[first:])
-    talk.drain()
-    talk.run()
-    return [(each.segment_seq, each.text, each.start_ms, each.end_ms, each.reason) for each in talk.finals]
+            session.commit()
+    session.send(data[first:])
+    session.drain()
+    session.run()
+    return [(each.segment_seq, each.text, each.start_ms, each.end_ms, each.reason) for each in session.finals]
 
 
 @given(

@@ -84,9 +84,9 @@ def test_the_model_hears_speech_and_no_noise() -> None:
     for name in ("hello", "weather"):
         speech = said(name)
         loud = float(np.sqrt(np.mean(np.square(speech))))
-        (heard,) = utterances(room(silence(1), speech, silence(2), rms=loud / 3), lambda _: make(VadOptions()))
-        assert heard.voiced_start / 16_000 == pytest.approx(1.1, abs=0.25)
-        assert heard.voiced_end / 16_000 == pytest.approx(1 + len(speech) / 16_000 - 0.14, abs=0.35)
+        (utterance,) = utterances(room(silence(1), speech, silence(2), rms=loud / 3), lambda _: make(VadOptions()))
+        assert utterance.voiced_start / 16_000 == pytest.approx(1.1, abs=0.25)
+        assert utterance.voiced_end / 16_000 == pytest.approx(1 + len(speech) / 16_000 - 0.14, abs=0.35)
     assert utterances(noise(4, 1000.0), lambda _: make(VadOptions())) == []
 
 

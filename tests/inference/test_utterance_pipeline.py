@@ -22,8 +22,8 @@ NOTHING = np.zeros(0, np.int16)
 
 
 @dataclass(frozen=True)
-class Told:
-    """All that is told of one utterance; positions are samples."""
+class Utterance:
+    """What is known of one utterance; positions are samples."""
 
     audio: bytes
     calls: tuple[str, ...]
@@ -33,7 +33,7 @@ class Told:
     reason: Reason
     decided_at: int
 
-    def later(self, samples: int) -> Told:
+    def later(self, samples: int) -> Utterance:
         return replace(
             self,
             start=self.start + samples,
@@ -43,34 +43,34 @@ class Told:
         )
 
 
-def hear(pipeline: UtterancePipeline, samples: Samples) -> list[UtteranceEvent]:
-    heard = pipeline.feed(samples)
+def feed_all(pipeline: UtterancePipeline, samples: Samples) -> list[UtteranceEvent]:
+    happened = pipeline.feed(samples)
     while pipeline.has_backlog:
-        heard += pipeline.feed(NOTHING)
-    return heard
+        happened += pipeline.feed(NOTHING)
+    return happened
 
 
 def listen(
     audio: Samples, sizes: list[int], commits: list[int] | None = None, options: SegmenterOptions | None = None
-) -> list[Told]:
+) -> list[Utterance]:
     """The utterances of `audio` cut into messages of `sizes` samples, over and over, with commits at samples."""
     engine = Engine()
     pipeline = pipeline_of(engine, options)
-    heard: list[UtteranceEvent] = []
+    happened: list[UtteranceEvent] = []
     size = cycle(sizes)
     first = 0
     for commit in [*sorted(commits or []), len(audio)]:
         while first < commit:
             end = min(commit, first + next(size))
-            heard += hear(pipeline, audio[first:end])
+            happened += feed_all(pipeline, audio[first:end])
             first = end
-        heard += pipeline.end(Reason.COMMIT)
+        happened += pipeline.end(Reason.COMMIT)
     assert pipeline.stream is None
-    assert [type(each) for each in heard] == [UtteranceStarted, UtteranceEnded] * len(engine.streams)
-    ended = [each for each in heard if isinstance(each, UtteranceEnded)]
+    assert [type(each) for each in happened] == [UtteranceStarted, UtteranceEnded] * len(engine.streams)
+    ended = [each for each in happened if isinstance(each, UtteranceEnded)]
     assert [each.stream for each in ended] == engine.streams
     return [
-        Told(
+        Utterance(
             stream.audio.tobytes(),
             tuple(stream.calls),
             each.start,
@@ -86,10 +86,10 @@ def listen(
 def test_exactly_its_samples() -> None:
     """A stream gets every sample from its start to its end once and in order, and is told where it paused."""
     audio = draw("." * 20 + "VVVVV" + "." * 30)
-    (told,) = listen(audio, [FRAME_SAMPLES])
-    assert told.start == 5 * FRAME_SAMPLES
-    assert told.audio == to_signal(audio[5 * FRAME_SAMPLES : 35 * FRAME_SAMPLES]).tobytes()
-    assert told.calls == (f"pause@{30 * FRAME_SAMPLES}", f"finish@{30 * FRAME_SAMPLES}")
+    (utterance,) = listen(audio, [FRAME_SAMPLES])
+    assert utterance.start == 5 * FRAME_SAMPLES
+    assert utterance.audio == to_signal(audio[5 * FRAME_SAMPLES : 35 * FRAME_SAMPLES]).tobytes()
+    assert utterance.calls == (f"pause@{30 * FRAME_SAMPLES}", f"finish@{30 * FRAME_SAMPLES}")
 
 
 def test_held_silence() -> None:
@@ -98,7 +98,7 @@ def test_held_silence() -> None:
     pipeline = pipeline_of(engine)
     seen = []
     for frames in ("VVV" + "." * 9, ".", "." * 10, "V"):
-        hear(pipeline, draw(frames))
+        feed_all(pipeline, draw(frames))
         seen.append(len(engine.streams[0].all_pushed) // FRAME_SAMPLES)
     assert seen == [12, 13, 13, 24]
     assert engine.streams[0].calls == [f"pause@{13 * FRAME_SAMPLES}"]
@@ -107,9 +107,9 @@ def test_held_silence() -> None:
 def test_held_silence_of_a_long_pause() -> None:
     """Silence held back longer than a cut is searched for is still there when the speaker goes on."""
     audio = draw("VVV" + "." * 45 + "VVVV" + "." * 101)
-    told = listen(audio, [FRAME_SAMPLES], options=SegmenterOptions(2000, 1000))
-    assert told[0].audio == to_signal(audio[: len(told[0].audio) // 4]).tobytes()
-    assert told == listen(audio, [len(audio)], options=SegmenterOptions(2000, 1000))
+    utterances = listen(audio, [FRAME_SAMPLES], options=SegmenterOptions(2000, 1000))
+    assert utterances[0].audio == to_signal(audio[: len(utterances[0].audio) // 4]).tobytes()
+    assert utterances == listen(audio, [len(audio)], options=SegmenterOptions(2000, 1000))
 
 
 def test_cut() -> None:
@@ -130,8 +130,8 @@ def test_commit_between_frames() -> None:
 
 def test_commit_judges_the_tail_by_itself() -> None:
     """A few voiced samples before a commit are voice, though a frame of them and silence would not be."""
-    (told,) = listen(draw("V")[:10], [10])
-    assert (told.voiced_start, told.voiced_end) == (0, 10)
+    (utterance,) = listen(draw("V")[:10], [10])
+    assert (utterance.voiced_start, utterance.voiced_end) == (0, 10)
 
 
 def test_nothing_to_end() -> None:
@@ -143,11 +143,11 @@ def test_one_end_at_a_time() -> None:
     """However much audio comes at once, one call ends at most one utterance and says that it is behind."""
     engine = Engine()
     pipeline = pipeline_of(engine, SegmenterOptions(silence_ms=100))
-    heard = pipeline.feed(draw("VVV.....VVV.....VVV....."))
-    assert [type(each) for each in heard] == [UtteranceStarted, UtteranceEnded]
+    happened = pipeline.feed(draw("VVV.....VVV.....VVV....."))
+    assert [type(each) for each in happened] == [UtteranceStarted, UtteranceEnded]
     assert pipeline.has_backlog
     assert pipeline.position == 24 * FRAME_SAMPLES
-    hear(pipeline, NOTHING)
+    feed_all(pipeline, NOTHING)
     assert len(engine.streams) == 3
     assert not pipeline.has_backlog
 
@@ -164,7 +164,7 @@ def test_cancel() -> None:
     """Cancelling drops the open utterance, and only that; again, nothing."""
     engine = Engine()
     pipeline = pipeline_of(engine)
-    hear(pipeline, draw("VVV" + "." * 25 + "VVV"))
+    feed_all(pipeline, draw("VVV" + "." * 25 + "VVV"))
     pipeline.cancel()
     pipeline.cancel()
     assert [stream.cancelled for stream in engine.streams] == [False, True]
@@ -181,7 +181,7 @@ def test_cancel_what_was_not_handed_over() -> None:
     engine = Engine(fail_second)
     pipeline = pipeline_of(engine, SegmenterOptions(500, 1000))
     with pytest.raises(RuntimeError):
-        hear(pipeline, draw("V" * 60))
+        feed_all(pipeline, draw("V" * 60))
     pipeline.cancel()
     assert engine.streams[0].cancelled
 
@@ -198,7 +198,7 @@ def test_cancel_what_cannot_finish() -> None:
     engine.open = lambda _: stream  # type: ignore[method-assign,assignment] # a test's own engine
     pipeline = pipeline_of(engine)
     with pytest.raises(RuntimeError):
-        hear(pipeline, draw("VVV" + "." * 30))
+        feed_all(pipeline, draw("VVV" + "." * 30))
     pipeline.cancel()
     assert stream.cancelled
 
@@ -238,10 +238,10 @@ def test_no_sample_twice(options: SegmenterOptions, audio: Samples, sizes: list[
     """Each utterance is a piece of the connection's audio, and no sample belongs to two."""
     commits = [commit for commit in commits if commit <= len(audio)]
     before = 0
-    for told in listen(audio, [max(size, 100) for size in sizes], commits, options):
-        end = told.start + len(told.audio) // 4
-        assert told.start >= before
-        assert told.audio == to_signal(audio[told.start : end]).tobytes()
+    for utterance in listen(audio, [max(size, 100) for size in sizes], commits, options):
+        end = utterance.start + len(utterance.audio) // 4
+        assert utterance.start >= before
+        assert utterance.audio == to_signal(audio[utterance.start : end]).tobytes()
         before = end
 
 
@@ -250,7 +250,7 @@ def test_prepended_silence(options: SegmenterOptions, audio: Samples, frames: in
     """Whole frames of silence before everything else shift times only, once there is silence for the pre-roll."""
     audio = np.concatenate((draw("." * 15), audio))
     longer = np.concatenate((draw("." * frames), audio))
-    shifted = [told.later(frames * FRAME_SAMPLES) for told in listen(audio, [5000], options=options)]
+    shifted = [utterance.later(frames * FRAME_SAMPLES) for utterance in listen(audio, [5000], options=options)]
     assert shifted == listen(longer, [5000], options=options)
 
 
@@ -277,9 +277,9 @@ class Counting:
 def test_the_threshold_can_change() -> None:
     """What comes after the change is judged by it, and nothing before."""
     pipeline = UtterancePipeline(Counting(), SegmenterOptions(), Engine().open, StreamOptions())
-    before = hear(pipeline, draw(("V" * 10 + "." * 40) * 2))
+    before = feed_all(pipeline, draw(("V" * 10 + "." * 40) * 2))
     pipeline.set_vad_threshold(30_000.0)
-    after = hear(pipeline, draw(("V" * 10 + "." * 40) * 2))
+    after = feed_all(pipeline, draw(("V" * 10 + "." * 40) * 2))
 
     assert [type(event) for event in before] == [UtteranceStarted, UtteranceEnded] * 2
     assert after == []
@@ -293,6 +293,6 @@ def test_every_frame_is_judged_once(pictures: list[str], size: int) -> None:
     audio, vad = draw("".join(pictures)), Counting()
     pipeline = UtterancePipeline(vad, SegmenterOptions(), Engine().open, StreamOptions())
     for first in range(0, len(audio), size):
-        hear(pipeline, audio[first : first + size])
+        feed_all(pipeline, audio[first : first + size])
 
     assert vad.frames_judged == len(audio) // FRAME_SAMPLES

@@ -55,10 +55,10 @@ def tone(seconds: float, rms: float, *hertz: float) -> Signal:
 
 def speech(name: str, rms: float) -> Signal:
     """A recording from its first voiced frame on, at this RMS, in a quiet room."""
-    heard = said(name)
-    loudness = np.sqrt(np.mean(np.square(heard), dtype=np.float64))
-    heard = room(heard * np.float32(rms / loudness), silence(1))
-    return heard[utterances(heard)[0].voiced_start :]
+    audio = said(name)
+    loudness = np.sqrt(np.mean(np.square(audio), dtype=np.float64))
+    audio = room(audio * np.float32(rms / loudness), silence(1))
+    return audio[utterances(audio)[0].voiced_start :]
 
 
 def said(name: str) -> Signal:
@@ -169,13 +169,13 @@ def test_a_held_vowel_is_voice() -> None:
 def test_a_fan_becomes_the_room() -> None:
     """Somebody switches on a fan: the utterance that it opens ends within 5 s, and speech is heard over it."""
     fan = np.concatenate((noise(3, 30.0), noise(10, 1000.0, seed=1)))
-    heard = utterances(fan)
-    talk = np.concatenate(
+    found = utterances(fan)
+    speech_over_it = np.concatenate(
         (fan, noise(4, 1000.0, seed=2) + np.concatenate((words(8, 4000.0), silence(2)))[: 4 * SAMPLE_RATE])
     )
 
-    assert [each.decided_at <= samples_of(8_100) for each in heard] == [True]
-    assert len(utterances(talk)) == 2
+    assert [each.decided_at <= samples_of(8_100) for each in found] == [True]
+    assert len(utterances(speech_over_it)) == 2
 
 
 def test_a_quiet_talker_follows_a_loud_one() -> None:
@@ -218,9 +218,9 @@ def test_sound_between_digital_silences_is_no_room() -> None:
     """Whatever a gate lets through: tones of a second, but for one that is a connection's first sound."""
     beeps = np.concatenate([part for _ in range(8) for part in (vowel(1.0, 3000), silence(1.0))])
     for audio, count in ((beeps, 7), (np.concatenate([silence(1.0), beeps]), 8)):
-        heard = spans(audio)
-        assert len(heard) == count
-        assert all(end - start > 0.9 for start, end in heard)
+        found = spans(audio)
+        assert len(found) == count
+        assert all(end - start > 0.9 for start, end in found)
 
 
 DRIFTS = {
@@ -237,10 +237,10 @@ DRIFTS = {
 @pytest.mark.parametrize("drift", DRIFTS.values(), ids=DRIFTS)
 def test_a_microphone_that_drifts(drift: Callable[[Signal], Signal]) -> None:
     """Under speech of RMS 1000 a DC offset or drift below 20 Hz changes two frames at most, and alone is no voice."""
-    heard = np.concatenate((silence(1), speech("weather", 1000.0)))
-    time: Signal = np.arange(len(heard), dtype=np.float32) / np.float32(SAMPLE_RATE)
+    audio = np.concatenate((silence(1), speech("weather", 1000.0)))
+    time: Signal = np.arange(len(audio), dtype=np.float32) / np.float32(SAMPLE_RATE)
     added = np.asarray(drift(time), np.float32)
-    signals = (np.asarray(each / 32768, np.float32) for each in (heard, heard + added, added))
+    signals = (np.asarray(each / 32768, np.float32) for each in (audio, audio + added, added))
     still, moved, alone = (EnergyVad(THRESHOLD).frames(each)[1] for each in signals)
 
     assert sum(still) > 100
@@ -265,8 +265,8 @@ SOUNDS = {
 @pytest.mark.parametrize("name", ["weather", "meeting"])
 def test_speech_that_follows_at_once(name: str, sound: Signal) -> None:
     """Whatever sound a call begins with, speech is noticed within 200 ms of its end."""
-    heard = room(sound, speech(name, 1000.0))
-    during = [each for each in spans(heard) if each[1] > len(sound) / SAMPLE_RATE + 0.2]
+    audio = room(sound, speech(name, 1000.0))
+    during = [each for each in spans(audio) if each[1] > len(sound) / SAMPLE_RATE + 0.2]
 
     assert during[0][0] < len(sound) / SAMPLE_RATE + 0.2
 

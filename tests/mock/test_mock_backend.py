@@ -62,8 +62,8 @@ def silence(milliseconds: int) -> Signal:
 
 def in_a_room(audio: Signal, before: int) -> Signal:
     """`audio` after `before` samples of a quiet room, whose noise goes on through it."""
-    heard = np.concatenate((np.zeros(before, np.float32), audio))
-    return heard + NOISE[: len(heard)]
+    recording = np.concatenate((np.zeros(before, np.float32), audio))
+    return recording + NOISE[: len(recording)]
 
 
 # the recordings

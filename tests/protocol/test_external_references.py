@@ -86,7 +86,7 @@ def alias(path: Path) -> bytes:
     return struct.pack(">I4sI", 12 + len(record), b"alis", 0) + record
 
 
-def heard(container: av.container.InputContainer) -> Samples:
+def samples_of(container: av.container.InputContainer) -> Samples:
     """All samples of a file that FFmpeg opened."""
     return np.concatenate([frame.to_ndarray().ravel() for frame in container.decode(audio=0)])
 
@@ -106,7 +106,7 @@ def test_an_alias_could_be_followed(tmp_path: Path) -> None:
     secret.write_bytes(encoded(SECRET, "mov", "pcm_s16le"))
     referring.write_bytes(movie(alias(secret)))
     with av.open(str(referring), options={"enable_drefs": "1", "use_absolute_path": "1"}) as container:
-        assert np.array_equal(heard(container)[: len(SECRET)], SECRET)
+        assert np.array_equal(samples_of(container)[: len(SECRET)], SECRET)
 
 
 @pytest.mark.parametrize("kind", ["alias", "file", "http"])

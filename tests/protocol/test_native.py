@@ -28,7 +28,7 @@ def opened(query: str = "") -> NativeDialect:
     return dialect
 
 
-def told(event: events.Event, query: str = "") -> list[dict[str, Any]]:
+def messages_of(event: events.Event, query: str = "") -> list[dict[str, Any]]:
     return [json.loads(message) for message in opened(query).tell(event, 1.5)]
 
 
@@ -184,15 +184,15 @@ def test_a_command_sent_as_binary_is_understood(message: bytes, command: events.
 )
 def test_tell(event: events.Event, message: dict[str, Any]) -> None:
     """Every event is one message, field by field."""
-    assert told(event) == [BASE | message]
+    assert messages_of(event) == [BASE | message]
 
 
 def test_speech_events() -> None:
     """Only the client that asked gets them."""
     started, stopped = events.SpeechStarted(60), events.SpeechStopped(90)
-    assert told(started) == told(stopped) == []
-    assert told(started, "events=speech") == [BASE | {"type": "speech_started", "start_ms": 60}]
-    assert told(stopped, "events=speech") == [BASE | {"type": "speech_stopped", "end_ms": 90}]
+    assert messages_of(started) == messages_of(stopped) == []
+    assert messages_of(started, "events=speech") == [BASE | {"type": "speech_started", "start_ms": 60}]
+    assert messages_of(stopped, "events=speech") == [BASE | {"type": "speech_stopped", "end_ms": 90}]
 
 
 def test_goodbye() -> None:

@@ -35,16 +35,16 @@ class Conversation:
 
     def update(self, session: dict[str, Any], **fields: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - likewise
         """Send a session.update, and let the session obey; what the client is told."""
-        told = []
+        answers = []
         for command in self.send("session.update", session=session, **fields):
             match command:
                 case events.Clear():
-                    told += self.tell(events.Cleared())
+                    answers += self.tell(events.Cleared())
                 case events.Configure():
-                    told += self.tell(events.Configured("auto", (), 500, True))
+                    answers += self.tell(events.Configured("auto", (), 500, True))
                 case events.Reject(code, message):
-                    told += self.tell(events.Warning(code, message))
-        return told
+                    answers += self.tell(events.Warning(code, message))
+        return answers
 
     def tell(self, *happened: events.Event) -> list[dict[str, Any]]:
         return [each for event in happened for each in self._read(self.dialect.tell(event, 0.0))]
@@ -65,8 +65,8 @@ def _asked(**fields: object) -> dict[str, Any]:
     return {"audio": {"input": fields}}
 
 
-def _kinds(told: list[dict[str, Any]]) -> list[str]:
-    return [event["type"] for event in told]
+def _kinds(answers: list[dict[str, Any]]) -> list[str]:
+    return [event["type"] for event in answers]
 
 
 def test_the_first_message() -> None:
@@ -87,15 +87,15 @@ def test_the_first_message() -> None:
         "prefix_padding_ms": 300,
         "silence_duration_ms": 500,
     }
-    told = conversation.tell(events.SpeechStarted(800), events.SpeechStopped(1500), _final("Hello."))
-    ids = [event["event_id"] for event in (conversation.created, *told)]
+    answers = conversation.tell(events.SpeechStarted(800), events.SpeechStopped(1500), _final("Hello."))
+    ids = [event["event_id"] for event in (conversation.created, *answers)]
     assert len(set(ids)) == len(ids)
 
 
 def test_a_turn_with_server_vad() -> None:
     """The order of events, one item id in all of them, and deltas that are never taken back."""
     conversation = Conversation()
-    told = conversation.tell(
+    answers = conversation.tell(
         events.SpeechStarted(800),
         events.Hypothesis(0, "He mite", 2),
         events.Hypothesis(0, "He might even have", 8),
@@ -106,7 +106,7 @@ def test_a_turn_with_server_vad() -> None:
         events.SpeechStopped(3500),
         _final("Yes."),
     )
-    first = told[:9]
+    first = answers[:9]
 
     assert _kinds(first) == [
         "input_audio_buffer.speech_started",
@@ -115,37 +115,37 @@ def test_a_turn_with_server_vad() -> None:
         *COMMITTED,
         *[DELTA, COMPLETED],
     ]
-    assert (told[0]["audio_start_ms"], told[3]["audio_end_ms"]) == (500, 1500)
+    assert (answers[0]["audio_start_ms"], answers[3]["audio_end_ms"]) == (500, 1500)
     assert [event["delta"] for event in first if event["type"] == DELTA] == ["He", " might", " even have been."]
     assert first[-1]["transcript"] == "He might even have been."
     assert first[-1]["usage"] == {"type": "duration", "seconds": 1.0}
     assert first[-1]["languages"] == [{"code": "en"}]
     ids = {event.get("item_id") or event["item"]["id"] for event in first}
     assert len(ids) == 1
-    assert told[4]["previous_item_id"] is None
-    second = next(event for event in told[9:] if event["type"] == "input_audio_buffer.committed")
+    assert answers[4]["previous_item_id"] is None
+    second = next(event for event in answers[9:] if event["type"] == "input_audio_buffer.committed")
     assert {second["previous_item_id"]} == ids
     assert first[6]["item"]["content"] == [{"type": "input_audio", "transcript": None}]
 
 
 def test_a_final_that_contradicts_the_deltas_replaces_them() -> None:
     """No delta takes anything back; `completed` has the right text."""
-    told = Conversation().tell(
+    answers = Conversation().tell(
         events.SpeechStarted(800), events.Hypothesis(0, "He mite", 7), events.SpeechStopped(1500), _final("He might.")
     )
-    assert [event["delta"] for event in told if event["type"] == DELTA] == ["He mite"]
-    assert told[-1]["transcript"] == "He might."
+    assert [event["delta"] for event in answers if event["type"] == DELTA] == ["He mite"]
+    assert answers[-1]["transcript"] == "He might."
 
 
 def test_a_turn_without_words_is_completed() -> None:
     """Everything that was committed is completed, with an empty text if nothing was recognised."""
-    told = Conversation().tell(events.SpeechStarted(800), events.SpeechStopped(900), _final(""))
-    assert (told[-1]["type"], told[-1]["transcript"]) == (COMPLETED, "")
+    answers = Conversation().tell(events.SpeechStarted(800), events.SpeechStopped(900), _final(""))
+    assert (answers[-1]["type"], answers[-1]["transcript"]) == (COMPLETED, "")
 
 
 def test_the_next_turn_may_begin_before_the_final() -> None:
     """Each final goes to its own item, in the order of speech."""
-    told = Conversation().tell(
+    answers = Conversation().tell(
         events.SpeechStarted(800),
         events.SpeechStopped(1500),
         events.SpeechStarted(2000),
@@ -153,8 +153,8 @@ def test_the_next_turn_may_begin_before_the_final() -> None:
         events.SpeechStopped(2500),
         _final("Two."),
     )
-    started = [event["item_id"] for event in told if event["type"] == "input_audio_buffer.speech_started"]
-    completed = [(event["item_id"], event["transcript"]) for event in told if event["type"] == COMPLETED]
+    started = [event["item_id"] for event in answers if event["type"] == "input_audio_buffer.speech_started"]
+    completed = [(event["item_id"], event["transcript"]) for event in answers if event["type"] == COMPLETED]
     assert completed == [(started[0], "One."), (started[1], "Two.")]
 
 
@@ -170,15 +170,15 @@ def test_a_commit_makes_one_item_without_turn_detection() -> None:
         events.SpeechStarted(30_000),
         events.Hypothesis(1, "of times", 2),
     )
-    told = conversation.tell(
+    answers = conversation.tell(
         events.SpeechStopped(31_000, Reason.COMMIT), _final("of times.", 30_000, 31_000, Reason.COMMIT)
     )
 
     assert [event["delta"] for event in before] == ["It was", " the best", " of"]
-    assert _kinds(told) == [*COMMITTED, DELTA, COMPLETED]
-    assert told[-1]["transcript"] == "It was the best of times."
-    assert told[-1]["usage"]["seconds"] == 30.2
-    assert {event["item_id"] for event in before} == {told[0]["item_id"]}
+    assert _kinds(answers) == [*COMMITTED, DELTA, COMPLETED]
+    assert answers[-1]["transcript"] == "It was the best of times."
+    assert answers[-1]["usage"]["seconds"] == 30.2
+    assert {event["item_id"] for event in before} == {answers[0]["item_id"]}
 
 
 @pytest.mark.parametrize("session", [NULL_TURNS, {}])
@@ -187,19 +187,19 @@ def test_an_empty_commit_is_completed(session: dict[str, Any]) -> None:
     conversation = Conversation()
     conversation.update(session)
     assert conversation.send("input_audio_buffer.commit") == [events.Commit()]
-    told = conversation.tell(events.SpeechStopped(0, Reason.COMMIT), _final("", 0, 0, Reason.COMMIT))
-    assert _kinds(told) == [*COMMITTED, COMPLETED]
-    assert told[-1]["transcript"] == ""
+    answers = conversation.tell(events.SpeechStopped(0, Reason.COMMIT), _final("", 0, 0, Reason.COMMIT))
+    assert _kinds(answers) == [*COMMITTED, COMPLETED]
+    assert answers[-1]["transcript"] == ""
 
 
 def test_a_stall_ends_no_item_without_turn_detection() -> None:
     """Only the client does."""
     conversation = Conversation()
     conversation.update(NULL_TURNS)
-    told = conversation.tell(
+    answers = conversation.tell(
         events.SpeechStarted(0), events.SpeechStopped(900, Reason.STALLED), _final("One", reason=Reason.STALLED)
     )
-    assert _kinds(told) == [DELTA]
+    assert _kinds(answers) == [DELTA]
 
 
 def test_clear() -> None:
@@ -208,14 +208,14 @@ def test_clear() -> None:
     conversation.update(NULL_TURNS)
     conversation.tell(events.SpeechStarted(0), events.SpeechStopped(30_000, Reason.MAX_LENGTH))
     assert conversation.send("input_audio_buffer.clear") == [events.Clear()]
-    told = conversation.tell(
+    answers = conversation.tell(
         events.Cleared(),
         _final("forgotten", reason=Reason.MAX_LENGTH),
         events.SpeechStopped(31_000, Reason.COMMIT),
         _final("", reason=Reason.COMMIT),
     )
-    assert _kinds(told) == ["input_audio_buffer.cleared", *COMMITTED, COMPLETED]
-    assert told[-1]["transcript"] == ""
+    assert _kinds(answers) == ["input_audio_buffer.cleared", *COMMITTED, COMPLETED]
+    assert answers[-1]["transcript"] == ""
 
 
 def test_audio_is_decoded_by_the_format_in_effect() -> None:
@@ -309,11 +309,11 @@ def test_the_next_update_begins_anew() -> None:
     first = conversation.send("session.update", session={})
     conversation.tell(events.Configured("auto", (), 500, True), events.SpeechStarted(0))
     second = conversation.send("session.update", session={})
-    told = conversation.tell(events.Cleared(), events.Configured("auto", (), 500, True))
+    answers = conversation.tell(events.Cleared(), events.Configured("auto", (), 500, True))
 
     assert [type(command) for command in first] == [events.Configure]
     assert [type(command) for command in second] == [events.Clear, events.Configure]
-    assert _kinds(told) == ["session.updated"]
+    assert _kinds(answers) == ["session.updated"]
 
 
 def test_the_beta_form_is_understood() -> None:
@@ -382,7 +382,7 @@ def test_dropped_audio_is_no_event() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "told"),
+    ("error", "code", "is_reported"),
     [
         (None, 1000, False),
         (ServerRestarting(), 1012, False),
@@ -393,11 +393,11 @@ def test_dropped_audio_is_no_event() -> None:
     ],
 )
 def test_a_close_is_an_error_only_where_the_client_is_to_blame(
-    error: ServiceError | None, code: int, told: bool
+    error: ServiceError | None, code: int, is_reported: bool
 ) -> None:
     """Clients connect again by the close code alone, and do not after an `error`."""
     messages, closed = Conversation().end(error)
-    assert (closed, [message["type"] for message in messages]) == (code, ["error"] if told else [])
+    assert (closed, [message["type"] for message in messages]) == (code, ["error"] if is_reported else [])
 
 
 def test_a_close_completes_what_was_never_committed() -> None:

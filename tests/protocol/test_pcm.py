@@ -128,16 +128,16 @@ def test_dropped(data: bytes, parts: list[tuple[int, bool]]) -> None:
         if not drop:
             survived = survived[:offset] + piece + survived[offset + len(piece) :]
     expected = np.frombuffer(survived[: len(data) // 2 * 2], "<i2").tolist()
-    heard = read([message for message, drop in zip(messages, dropped, strict=True) if not drop]).tolist()
+    received = read([message for message, drop in zip(messages, dropped, strict=True) if not drop]).tolist()
     lost = {
         at // 2
         for (offset, piece), drop in zip(messages, dropped, strict=True)
         if drop
         for at in range(offset, offset + len(piece))
     }
-    assert len(expected) == len(heard)
-    for number, (told, sample) in enumerate(zip(heard, expected, strict=True)):
-        assert told == sample or (number in lost and told in (0, sample)), number
+    assert len(expected) == len(received)
+    for number, (actual, sample) in enumerate(zip(received, expected, strict=True)):
+        assert actual == sample or (number in lost and actual in (0, sample)), number
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 640, 64_001])

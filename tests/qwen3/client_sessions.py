@@ -47,12 +47,12 @@ def compare_final_latency(server: Server, alone: Qwen3Backend) -> tuple[list[int
         `alone`, on the same cores; both ascending.
     """
     with ThreadPoolExecutor(4) as speakers:
-        talks = [speakers.submit(_speak, server, seed) for seed in range(4)]
+        conversations = [speakers.submit(_speak, server, seed) for seed in range(4)]
         bare: list[float] = []
-        while not all(talk.done() for talk in talks):
+        while not all(conversation.done() for conversation in conversations):
             bare.append(round(1000 * decode(alone, make_speech(3.0, len(bare))).inference_seconds, 1))
             time.sleep(0.5)
-    return sorted(latency for talk in talks for latency in talk.result()), sorted(bare)
+    return sorted(latency for conversation in conversations for latency in conversation.result()), sorted(bare)
 
 
 def _speak(server: Server, seed: int) -> list[int]:

@@ -20,10 +20,10 @@ def final_of(state: SessionState, text: str, end: EndedUtterance | None = None) 
     return state.next_final(end or ended(), FinalText(text), now=11.25)
 
 
-def partials(*heard: tuple[float, str], partial_ms: int = 500) -> list[tuple[float, str]]:
+def partials(*hypotheses: tuple[float, str], partial_ms: int = 500) -> list[tuple[float, str]]:
     """What is reported of hypotheses at given times, if the queue always has room."""
     state, open_utterance, reported = SessionState(partial_ms), utterance(0.0), []
-    for now, text in heard:
+    for now, text in hypotheses:
         open_utterance.update(text, now)
         event = state.next_partial(open_utterance, now)
         if event is not None:

@@ -102,15 +102,15 @@ def test_the_microphone_is_streamed(mock_server: Server, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("verb", "told"), [("stream", "Connecting to http://"), ("transcribe", "hello.wav: ")])
-def test_control_c_ends_a_wait_for_a_server(verb: str, told: str) -> None:
+@pytest.mark.parametrize(("verb", "sentence"), [("stream", "Connecting to http://"), ("transcribe", "hello.wav: ")])
+def test_control_c_ends_a_wait_for_a_server(verb: str, sentence: str) -> None:
     """Where a server does not answer, a line says so, one Ctrl-C is enough, and nothing but the prompt follows."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with Terminal({}, verb, HELLO, "--server", address) as terminal:
             silent.settimeout(PATIENCE_SECONDS)
             connection, _ = silent.accept()
-            terminal.until(lambda lines: any(told in line for line in lines))
+            terminal.until(lambda lines: any(sentence in line for line in lines))
             terminal.press(b"\x03")
             code = terminal.ended(8)
             connection.close()
@@ -122,17 +122,17 @@ def test_control_c_ends_a_wait_for_a_server(verb: str, told: str) -> None:
 @pytest.mark.slow
 def test_a_full_server_is_waited_for(folder: Path) -> None:
     """One sentence says that the server is full and when it is asked again; with room the words come."""
-    told = "The server answered 503: full: 1 of 1 sessions are open; connecting again in 5 s."
+    sentence = "The server answered 503: full: 1 of 1 sessions are open; connecting again in 5 s."
     with (
         Server(folder, {"STT_BACKEND": "mock", "STT_MAX_SESSIONS": "1"}) as server,
         session(server.ws()) as other,
         Terminal({}, "stream", HELLO, "--server", server.http) as terminal,
     ):
-        terminal.until(lambda lines: told in lines)
+        terminal.until(lambda lines: sentence in lines)
         other.socket.close()
         assert terminal.ended() == 0
 
-    assert terminal.lines == [told, f"0:00  {text_of('hello')}"]
+    assert terminal.lines == [sentence, f"0:00  {text_of('hello')}"]
 
 
 def test_a_stream_without_a_terminal_is_plain_text(mock_server: Server) -> None:
@@ -234,7 +234,7 @@ def test_a_human_voice_on_the_terminal(folder: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "sentence"),
     [
         (("transcribe", "references/hello.txt"), 4, "The server answered 422"),
         (("stream", HELLO, "--language", "nonsense!"), 4, "language"),
@@ -247,12 +247,12 @@ def test_a_human_voice_on_the_terminal(folder: Path) -> None:
         (("transcribe", HELLO, "elsewhere/hello.wav", "-o", "."), 1, "2 files would be written to hello.wav.txt"),
     ],
 )
-def test_exit_codes_tell_what_went_wrong(mock_server: Server, arguments: list[str], code: int, told: str) -> None:
+def test_exit_codes_tell_what_went_wrong(mock_server: Server, arguments: list[str], code: int, sentence: str) -> None:
     """Scripts learn from the exit code who is to blame, and people from one sentence on stderr."""
     done = piped({"STT_SERVER": mock_server.http}, *arguments)
 
     assert (done.returncode, done.stdout) == (code, b"")
-    assert told in done.stderr.decode()
+    assert sentence in done.stderr.decode()
     assert b"Traceback" not in done.stderr
 
 

@@ -202,10 +202,10 @@ def test_each_channel_has_each_of_its_finals_once_however_often_the_server_goes(
     events += spoken(stream, server)
 
     for channel, spans in enumerate((UTTERANCES, OF_THE_OTHER)):
-        heard = [each for each in finals(events) if each.channel == channel]
-        assert [each.text for each in heard] == ["u0", "u1", "u2", "u3"]
-        assert [(each.start_ms, each.end_ms) for each in heard] == spans
-        assert [each.segment_seq for each in heard] == [0, 1, 2, 3]
+        of_channel = [each for each in finals(events) if each.channel == channel]
+        assert [each.text for each in of_channel] == ["u0", "u1", "u2", "u3"]
+        assert [(each.start_ms, each.end_ms) for each in of_channel] == spans
+        assert [each.segment_seq for each in of_channel] == [0, 1, 2, 3]
     assert stream.finished
 
 

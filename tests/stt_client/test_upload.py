@@ -100,7 +100,7 @@ def test_a_file_is_sent_again_where_that_may_help(first: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("only", "told"),
+    ("only", "sentence"),
     [
         (answer("401 Unauthorized", '{"message": "no key"}'), "no key"),
         (answer("200 OK", event(type="error", code=422, message="no audio"), EVENTS), "422: no audio"),
@@ -109,12 +109,12 @@ def test_a_file_is_sent_again_where_that_may_help(first: bytes) -> None:
         (answer("200 OK", "data: nonsense\n\n", EVENTS), "not of this protocol"),
     ],
 )
-def test_a_file_is_not_sent_again_where_that_would_not_help(only: bytes, told: str) -> None:
+def test_a_file_is_not_sent_again_where_that_would_not_help(only: bytes, sentence: str) -> None:
     """The caller learns at once what the server said."""
     outcome, requests = transcribe([only])
 
     assert isinstance(outcome, SttError)
-    assert told in str(outcome)
+    assert sentence in str(outcome)
     assert requests == 1
 
 

@@ -56,7 +56,7 @@ class Vanished(Peer):
             raise ConnectionResetError
 
 
-async def visit(peer: Peer) -> str:
+async def serve(peer: Peer) -> str:
     """The server's metrics after it."""
     async with serving(MOCK) as app:
         await asyncio.wait_for(app(dict(SCOPE), peer.receive, peer.send), PATIENCE_SECONDS)
@@ -76,7 +76,7 @@ def test_a_send_that_fails_does_not_hide_the_clients_own_code(code: int) -> None
                 {"type": "websocket.disconnect", "code": code},
             ]
         )
-        return peer, await visit(peer)
+        return peer, await serve(peer)
 
     peer, metrics = asyncio.run(conversation())
     assert [message["type"] for message in peer.sent] == ["websocket.accept", *["websocket.send"] * 2]
@@ -119,7 +119,7 @@ def test_a_dialect_that_cannot_tell_an_event_fails_its_own_connection(monkeypatc
 
     monkeypatch.setattr("protocol.native.NativeDialect.tell", tell)
     peer = Silent([{"type": "websocket.connect"}, AUDIO, {"type": "websocket.receive", "text": '{"type":"commit"}'}])
-    metrics = asyncio.run(visit(peer))
+    metrics = asyncio.run(serve(peer))
     assert peer.sent[-1] == {"type": "websocket.close", "code": 1011, "reason": "internal error"}
     assert 'stt_closes_total{by="server",code="1011"} 1.0' in metrics
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("stt-")]

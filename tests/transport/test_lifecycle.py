@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 
 from app import create_app
 from tests.audio import REFERENCES, reference, silence, text_of
-from tests.client import Client, conversation, deaf_client, refused, session
+from tests.client import Client, client_that_never_reads, conversation, refused, session
 from tests.http_client import HTTP
 from tests.patience import PATIENCE_SECONDS
 from tests.server import ROOT, Server, eventually
@@ -355,7 +355,7 @@ def test_a_client_that_does_not_read_is_cut_off(folder: Path) -> None:
     """Counted as 1008, and its session, thread and socket are gone though it holds its end."""
     with Server.with_fault(folder, "wordy", {"STT_SEND_TIMEOUT_SECONDS": "0.5"}) as server:
         threads, files = server.threads(), server.descriptors()
-        with deaf_client(server.ws()) as send:
+        with client_that_never_reads(server.ws()) as send:
             for _ in range(3):
                 send(_utterance())
             eventually(lambda: server.metric('stt_closes_total{by="server",code="1008"}') == 1)

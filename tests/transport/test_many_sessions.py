@@ -44,7 +44,7 @@ async def _spoken(server: Server, speakers: int, pcm: bytes) -> AsyncIterator[li
         yield clients
 
 
-async def _talk(server: Server, speakers: int, pcm: bytes) -> list[list[dict[str, Any]]]:
+async def _converse(server: Server, speakers: int, pcm: bytes) -> list[list[dict[str, Any]]]:
     """The finals of speakers who end with a commit."""
     async with _spoken(server, speakers, pcm) as clients:
         assert await commit_all(clients, PATIENCE_SECONDS) == 0
@@ -54,9 +54,9 @@ async def _talk(server: Server, speakers: int, pcm: bytes) -> list[list[dict[str
 def test_many_sessions_get_what_one_gets(folder: Path) -> None:
     """The same utterances with the same text and times; then all leave, and no thread or file stays."""
     with Server(folder, {"STT_BACKEND": "mock"}) as server:
-        (alone,) = asyncio.run(_talk(server, 1, _AUDIO))
+        (alone,) = asyncio.run(_converse(server, 1, _AUDIO))
         threads, files = server.threads(), server.descriptors()
-        clients = asyncio.run(_talk(server, SPEAKERS, _AUDIO))
+        clients = asyncio.run(_converse(server, SPEAKERS, _AUDIO))
         eventually(lambda: server.metric("stt_sessions") == 0)
         eventually(lambda: server.threads() <= threads)
         eventually(lambda: server.descriptors() <= files + 1)
@@ -73,7 +73,7 @@ def test_a_drain_processes_all_that_was_sent(folder: Path) -> None:
     """SIGTERM just after the last message: every speaker's final reaches as far as if it had been committed."""
     pcm = reference("hello")[: 32 * 800]  # in the middle of a vowel
     with Server(folder, {"STT_BACKEND": "mock"}) as server:
-        ((committed,),) = asyncio.run(_talk(server, 1, pcm))
+        ((committed,),) = asyncio.run(_converse(server, 1, pcm))
         assert committed["end_ms"] == 800
         finals = asyncio.run(_interrupted(server, pcm))
         server.process.wait()

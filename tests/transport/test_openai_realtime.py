@@ -144,11 +144,11 @@ def test_a_threshold_in_mid_session(mock_server: Server) -> None:
         client.send("session.update", session=loud)
         client.speak(quiet)
         client.send("input_audio_buffer.clear")
-        unheard = _kinds(client.until("input_audio_buffer.cleared"))
+        too_quiet = _kinds(client.until("input_audio_buffer.cleared"))
         client.send("session.update", session={"audio": {"input": {"turn_detection": {"threshold": 0.1}}}})
         client.speak(quiet)
         client.until("input_audio_buffer.speech_started")
-    assert "input_audio_buffer.speech_started" not in unheard
+    assert "input_audio_buffer.speech_started" not in too_quiet
 
 
 def test_a_client_secret_opens_its_session(mock_server: Server) -> None:

@@ -1,22 +1,19 @@
-"""What operators and load balancers see: readiness, draining, metrics, ids, and refusals."""
+"""What operators and load balancers see: readiness, the drain, errors, refusals, and full disks."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import httpx
 import pytest
 
-from observability.version import VERSION
 from tests.audio import REFERENCES, reference
-from tests.client import connect, conversation, refused, session
+from tests.client import refused, session
 from tests.http_client import HTTP
 from tests.patience import PATIENCE_SECONDS
 from tests.server import ROOT, Server, eventually
@@ -98,42 +95,6 @@ def test_the_lame_duck_time_ends(folder: Path) -> None:
     assert (final["reason"], error["code"], code, status) == ("drain", 1012, 1012, 0)
 
 
-def test_metrics_begin_at_zero(mock_server: Server) -> None:
-    """Series exist before their first event; build, process and Python are told."""
-    page = HTTP.get(f"{mock_server.http}/metrics").text
-
-    for series in (
-        'stt_closes_total{by="server",code="1011"} 0.0',
-        'stt_refusals_total{protocol="http",reason="storage"} 0.0',
-        'stt_segments_total{reason="drain"}',
-        'stt_http_requests_total{status="507"} 0.0',
-        'stt_final_latency_seconds_bucket{le="60.0"}',
-        "stt_engine_restarts_total 0.0",
-        "stt_in_queue_age_seconds",
-        f'stt_build_info{{backend="mock",version="{VERSION}"}} 1.0',
-        "python_info{",
-        "python_gc_collections_total{",
-    ):
-        assert series in page
-    if sys.platform == "linux":
-        assert mock_server.metric("process_resident_memory_bytes") > 1e6
-
-
-def test_a_commit_with_nothing_said_is_no_latency(folder: Path) -> None:
-    """The histogram counts those who waited for words only."""
-    with Server(folder, MOCK) as server, session(server.ws()) as client:
-        for _ in range(3):
-            client.commit()
-        client.finals(3)
-        client.send(reference("hello"), 3200)
-        client.commit()
-        client.until("final", reason="commit")
-        counted = server.metric("stt_final_latency_seconds_count")
-        finals = sum(server.metric(f'stt_segments_total{{reason="{each}"}}') for each in ("commit", "endpoint"))
-
-    assert finals - counted == 3
-
-
 def test_the_age_of_the_queue_is_told(folder: Path) -> None:
     """While two finals are stuck the worker reads nothing, and what waits grows old."""
     utterance = reference("hello") + bytes(32_000)
@@ -141,36 +102,6 @@ def test_the_age_of_the_queue_is_told(folder: Path) -> None:
         for _ in range(3):
             client.send(utterance, 25_600)
         eventually(lambda: server.metric("stt_in_queue_age_seconds") > 0.5)
-
-
-def test_who_closed_is_counted(folder: Path) -> None:
-    """The client's close and the server's are told apart."""
-    with Server(folder, MOCK) as server:
-        with session(server.ws()):
-            pass
-        with conversation(server.ws(language="!")) as client:
-            client.rest()
-        eventually(lambda: server.metric('stt_closes_total{by="client",code="1000"}') == 1)
-        eventually(lambda: server.metric('stt_closes_total{by="server",code="1008"}') == 1)
-
-
-def test_a_connection_has_one_id_everywhere(folder: Path) -> None:
-    """In the handshake's header, `ready`, `error` and the log, which knows address and user agent too."""
-    with Server(folder, MOCK) as server:
-        with connect(server.ws(), user_agent_header="tester/1") as raw:
-            assert raw.response is not None
-            header = raw.response.headers["X-Connection-Id"]
-            ready = json.loads(raw.recv())
-        with conversation(server.ws(language="!")) as client:
-            error = client.receive()
-        refusal = refused(server.ws(), origin="https://evil.example")
-        log = server.log()
-
-    assert header == ready["connection_id"]
-    opened = next(line for line in log if line["event"] == "session_opened")
-    assert (opened["connection_id"], opened["peer"], opened["user_agent"]) == (header, "127.0.0.1", "tester/1")
-    assert error["connection_id"] in {line.get("connection_id") for line in log}
-    assert refusal.headers["X-Connection-Id"] in {line.get("connection_id") for line in log}
 
 
 def _big(server: Server) -> httpx.Response:

@@ -11,7 +11,7 @@ import pytest
 
 from protocol.pcm import BYTES_PER_SECOND
 from tests.audio import reference, silence
-from tests.client import Client, deaf_client, refused, session
+from tests.client import Client, client_that_never_reads, refused, session
 from tests.http_client import HTTP
 from tests.server import Server, eventually
 from transport.admission import SATURATED_SECONDS
@@ -75,7 +75,7 @@ def test_a_client_ahead_of_real_time_saturates_nothing(folder: Path) -> None:
 def test_a_client_that_does_not_read_saturates_nothing(folder: Path) -> None:
     """Its worker waits for it, so that its audio waits too."""
     settings = {**SETTINGS, "STT_OUT_QUEUE_SIZE": "3", "STT_SEND_TIMEOUT_SECONDS": "60"}
-    with Server.with_fault(folder, "wordy", settings) as server, deaf_client(server.ws()) as send:
+    with Server.with_fault(folder, "wordy", settings) as server, client_that_never_reads(server.ws()) as send:
         while server.metric("stt_in_queue_age_seconds") < SATURATED_SECONDS + 1:
             send(WORD)
             time.sleep(len(WORD) / BYTES_PER_SECOND)

@@ -1,20 +1,16 @@
-"""What `python app.py` prints, where it listens, and what its log says at the start."""
+"""What `python app.py` prints, where it listens, and how it ends."""
 
 from __future__ import annotations
 
 import re
 import signal
 import socket
-import tomllib
 from pathlib import Path
 
 import pytest
 
-from config import Settings
-from observability.masking import Json, masked
-from observability.version import VERSION
 from tests.http_client import HTTP
-from tests.server import ROOT, Server, eventually
+from tests.server import Server, eventually
 from transport.serving import base_url
 
 MOCK = {"STT_BACKEND": "mock"}
@@ -99,56 +95,6 @@ def test_a_host_that_is_not_this_machine_is_refused_by_the_name_of_its_setting(f
 
     assert code == 1
     assert server.output().strip() == f"STT_HOST={host} cannot be used: it is none of this machine's addresses."
-
-
-def test_a_misspelt_setting_is_named_with_the_nearest_real_one(folder: Path) -> None:
-    """A warning in the log; the server starts, for an orchestrator may set variables of its own."""
-    with Server(folder, MOCK | {"STT_VAD_SILENCE": "300", "STT_LOG_LEVEL": "info"}) as server:
-        warned = [line["reason"] for line in server.log() if line["event"] == "unknown_setting"]
-
-    assert warned == ["STT_VAD_SILENCE is not a setting: did you mean STT_VAD_SILENCE_MS?"]
-
-
-def test_real_settings_are_not_called_unknown() -> None:
-    """In any case, and other programs' variables do not matter; what resembles nothing has no suggestion."""
-    assert Settings.unknown({"STT_PORT": "1", "stt_port": "1", "PATH": "x", "STT_QQQQ": "1"}) == [
-        "STT_QQQQ is not a setting."
-    ]
-
-
-def test_the_log_tells_version_and_settings_at_the_start(folder: Path) -> None:
-    """All of them, as in effect."""
-    with Server(folder, MOCK | {"STT_MAX_SESSIONS": "7"}) as server:
-        [line] = [line for line in server.log() if line["event"] == "server_starting"]
-
-    assert line["version"] == VERSION
-    assert line["settings"]["STT_MAX_SESSIONS"] == 7
-    assert set(line["settings"]) == {f"STT_{name}".upper() for name in Settings.model_fields}
-
-
-def test_the_version_is_that_of_the_project() -> None:
-    """In one more place than pyproject.toml, so they are compared."""
-    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION
-
-
-def test_secrets_are_masked_wherever_they_stand() -> None:
-    """By the name, inside objects, lists and JSON, and in URLs; numbers and plain values are shown."""
-    value: Json = {
-        "api_key": "s3cret",
-        "keys": ["s3cret"],
-        "max_tokens": 512,
-        "engine": '{"hf_token": "s3cret", "dtype": "auto"}',
-        "proxy": "http://user:s3cret@proxy:80/",
-        "empty_token": "",
-    }
-    assert masked("settings", value) == {
-        "api_key": "***",
-        "keys": ["***"],
-        "max_tokens": 512,
-        "engine": {"hf_token": "***", "dtype": "auto"},
-        "proxy": "http://***@proxy:80/",
-        "empty_token": "",
-    }
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -21,7 +21,7 @@ from websockets.frames import Frame, Opcode
 
 from protocol.pcm import BYTES_PER_SECOND
 from tests.audio import reference, silence
-from tests.client import connect, deaf_client, session
+from tests.client import client_that_never_reads, connect, session
 from tests.patience import PATIENCE_SECONDS
 from tests.server import Server, eventually
 
@@ -32,7 +32,7 @@ MOST_SECONDS = 10
 
 
 @dataclass
-class Visit:
+class Observations:
     """What one client saw."""
 
     pings: list[float] = field(default_factory=list)
@@ -57,19 +57,19 @@ def _socket(server: Server) -> socket.socket:
     return raw
 
 
-async def _visit(server: Server, utterances: int) -> Visit:
+async def _converse(server: Server, utterances: int) -> Observations:
     """Send so many utterances as fast as the socket takes them, with a ping every 2 s."""
-    visit = Visit()
+    observed = Observations()
     async with connect_asynchronously(server.ws(), sock=_socket(server), open_timeout=PATIENCE_SECONDS) as client:
         sender = asyncio.create_task(_send(client, UTTERANCE * utterances))
-        watch = asyncio.create_task(_watch(client, server, visit))
+        watch = asyncio.create_task(_watch(client, server, observed))
         async for message in client:
             event = json.loads(message)
             if event["type"] == "final":
-                visit.finals.append(event)
+                observed.finals.append(event)
         watch.cancel()
         await sender
-    return visit
+    return observed
 
 
 async def _send(client: ClientConnection, pcm: bytes) -> None:
@@ -78,10 +78,10 @@ async def _send(client: ClientConnection, pcm: bytes) -> None:
     await client.send('{"type": "finish"}')
 
 
-async def _watch(client: ClientConnection, server: Server, visit: Visit) -> None:
+async def _watch(client: ClientConnection, server: Server, observed: Observations) -> None:
     while True:
-        visit.pings.append(await (await client.ping()))
-        visit.memory.append(server.resident_bytes())
+        observed.pings.append(await (await client.ping()))
+        observed.memory.append(server.resident_bytes())
         await asyncio.sleep(2)
 
 
@@ -96,14 +96,14 @@ def test_half_an_hour_sent_at_once_is_heard_and_its_pings_are_answered(folder: P
     """By an unmodified client, at an engine of a few times real time; memory stays as it was."""
     utterances = minutes * 60 * BYTES_PER_SECOND // len(UTTERANCE)
     with Server.with_fault(folder, "slow", {"FAULT_SPEED": str(speed)}, script=True) as server:
-        visit = asyncio.run(_visit(server, utterances))
+        observed = asyncio.run(_converse(server, utterances))
         dropped = server.metric("stt_dropped_audio_seconds_total")
 
-    assert len(visit.finals) >= utterances
-    assert visit.finals[-1]["end_ms"] > (utterances - 1) * len(UTTERANCE) // 32
+    assert len(observed.finals) >= utterances
+    assert observed.finals[-1]["end_ms"] > (utterances - 1) * len(UTTERANCE) // 32
     assert dropped == 0
-    assert max(visit.pings) < MOST_SECONDS
-    assert max(visit.memory) - min(visit.memory) < 20_000_000
+    assert max(observed.pings) < MOST_SECONDS
+    assert max(observed.memory) - min(observed.memory) < 20_000_000
 
 
 def test_a_pause_ends_when_the_queue_is_empty(folder: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_client_that_answers_no_ping_is_let_go(folder: Path) -> None:
     pings = ("--ws-ping-interval", "1", "--ws-ping-timeout", "1")
     with (
         Server.with_fault(folder, "none", {"STT_IDLE_SECONDS": "0"}, arguments=pings) as server,
-        deaf_client(server.ws()),
+        client_that_never_reads(server.ws()),
     ):
         eventually(lambda: server.metric("stt_connections_total") == 1)
         eventually(lambda: server.metric("stt_sessions") == 0)

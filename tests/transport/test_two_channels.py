@@ -88,13 +88,13 @@ def test_two_channels_of_opus(mock_server: Server, container: Literal["packets",
         for message in messages:
             client.socket.send(message)
         client.command("finish")
-        heard, code = client.rest()
+        received, code = client.rest()
 
     expected = transcribed(mock_server, interleaved(CALLER, AGENT), [3_200], channels=2)
     assert code == 1000
-    assert [message["type"] for message in heard if message["type"] == "warning"] == []
+    assert [message["type"] for message in received if message["type"] == "warning"] == []
     for channel, names in ((0, ["hello", "train"]), (1, ["price"])):
-        finals, exact = said(heard, channel), said(expected, channel)
+        finals, exact = said(received, channel), said(expected, channel)
         assert [final["text"] for final in finals] == list(map(text_of, names))
         for final, other in zip(finals, exact, strict=True):
             assert (final["segment_seq"], final["reason"]) == (other["segment_seq"], other["reason"])
@@ -203,9 +203,9 @@ def test_a_drain_gives_both_channels_their_last_words(folder: Path) -> None:
     """Each channel's open utterance gets its final with reason `drain`."""
     with Server(folder, {"STT_BACKEND": "mock"}) as server, session(server.ws(channels=2)) as client:
         client.send(interleaved(reference("hello")[:48_000], reference("train")[:48_000]), 6_400)
-        heard = {client.until("partial")[-1]["channel"]}
-        while heard != {0, 1}:
-            heard.add(client.until("partial")[-1]["channel"])
+        channels = {client.until("partial")[-1]["channel"]}
+        while channels != {0, 1}:
+            channels.add(client.until("partial")[-1]["channel"])
         server.signal(signal.SIGTERM)
         messages, code = client.rest()
         server.process.wait()

@@ -25,7 +25,7 @@ from websockets.uri import parse_uri
 
 from bench.common.websocket_client import client_frame
 from tests.audio import reference
-from tests.client import deaf_client, session
+from tests.client import client_that_never_reads, session
 from tests.patience import PATIENCE_SECONDS
 from tests.server import Server, eventually
 from transport.app_context import MAX_LONG_MESSAGES_BYTES
@@ -378,7 +378,7 @@ def test_a_plain_protocol_serves_and_says_what_is_lost(folder: Path) -> None:
         for _ in range(2):
             with session(server.ws()):
                 pass
-        with deaf_client(server.ws()) as send:
+        with client_that_never_reads(server.ws()) as send:
             for _ in range(3):
                 send(reference("hello") + bytes(32_000))
             eventually(lambda: server.threads() > 0 and server.metric("stt_sessions") == 1)

@@ -8,7 +8,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from tests.audio import reference, silence
-from tests.client import connect, deaf_client
+from tests.client import client_that_never_reads, connect
 from tests.server import Server, eventually
 
 
@@ -22,7 +22,7 @@ def test_a_client_that_does_not_read_is_cut_off_behind_wrappers(folder: Path, bu
     """The socket is found through the scope, whatever stands around `receive` and `send`."""
     with _server(folder, build) as server:
         files = server.descriptors()
-        with deaf_client(server.ws(), {"x-pass": "yes"}) as send:
+        with client_that_never_reads(server.ws(), {"x-pass": "yes"}) as send:
             for _ in range(3):
                 send(reference("hello") + silence(700))
             eventually(lambda: server.metric('stt_closes_total{by="server",code="1008"}') == 1)
