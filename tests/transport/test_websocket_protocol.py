@@ -226,6 +226,14 @@ def test_joined_messages_keep_their_bytes_and_their_place(data: st.DataObject) -
     uvloop.run(asyncio.wait_for(conversation(), PATIENCE_SECONDS))
 
 
+def test_audio_before_a_fragment_that_is_too_long_is_delivered() -> None:
+    """Also where all of it is read at once: what was said before the mistake is not lost."""
+    read = audio(640) * 5 + frame(Opcode.BINARY, bytes(LARGEST + 1))
+    events, _ = uvloop.run(events_of([read], SpeechWebSocketProtocol, joins_binary=True))
+    assert [event["type"] for event in events] == ["websocket.connect", "websocket.receive", "websocket.disconnect"]
+    assert (len(events[1]["bytes"]), events[2]["code"]) == (5 * 640, 1009)
+
+
 def test_audio_read_together_is_one_event() -> None:
     """A text and a binary message that begins like one stay alone."""
     texts = [frame(BIT_FIN | Opcode.BINARY, b'{"type": "commit"}'), frame(BIT_FIN | Opcode.TEXT, b"hi")]
