@@ -291,6 +291,7 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         return not self._flooded
 
     def _fail(self, code: CloseCode, reason: str) -> None:
+        self._queue_joined()  # audio of the same read came before the mistake
         if self.conn.state is State.OPEN:
             self.conn.fail(code, reason)
             self.handle_parser_exception()  # sends the close frame and ends the connection
