@@ -8,7 +8,7 @@ import sys
 import structlog
 
 _OUR_PACKAGES = frozenset(
-    "__main__ app backends config inference models observability protocol selection session transport".split()  # noqa: SIM905 - short
+    "__main__ app backends config inference models observability protocol session transport".split()  # noqa: SIM905 - short
 )
 """Top-level modules of this server: only their lines may be written below INFO."""
 
