@@ -96,8 +96,7 @@ class Settings(BaseSettings):
     in_queue_size: Annotated[int, Field(ge=1)] = 20_000
     """Most messages of a connection that wait, whatever their length. Bounds the memory."""
     in_queue_max_drops: Annotated[int, Field(ge=0)] = 500
-    """Most units of 20 ms of live audio that may be dropped while the queue is never empty. After more of them the
-    connection closes with 1013: with 500, after 10 s of lost audio."""
+    """Units of 20 ms of live audio that may be dropped while the queue is never empty; after more comes close 1013."""
     out_queue_size: Annotated[int, Field(ge=3)] = 50
     """Most messages of a connection that wait to be sent."""
 

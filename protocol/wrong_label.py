@@ -136,9 +136,7 @@ def _mistakes(data: bytes, codec: PcmCodec, rough: float) -> Iterator[str | None
 def _smoother(interpretations: Sequence[_Interpretation], data: bytes, codec: PcmCodec, limit: float) -> str | None:
     """Describe the format in which the bytes are smoothest, if their roughness in it is less than `limit`."""
     roughness = {each: _roughness_as(each, data) for each in interpretations}
-    smooth = {
-        interpretation: rough for interpretation, rough in roughness.items() if rough is not None and rough < limit
-    }
+    smooth = {each: rough for each, rough in roughness.items() if rough is not None and rough < limit}
     if not smooth:
         return None
     interpretation = min(smooth, key=lambda each: smooth[each])

@@ -64,7 +64,7 @@ def header(scope: Scope, name: bytes) -> str:
 def route_path(scope: Scope) -> str:
     """The request's path without the prefix that a proxy, or a server around this one, has put before it."""
     path, prefix = str(scope["path"]), str(scope.get("root_path", ""))
-    return path[len(prefix) :] if prefix and f"{path}/".startswith(f"{prefix}/") else path
+    return path[len(prefix) :] if _has_prefix(path, prefix) else path
 
 
 def with_prefix(scope: Scope, prefix: str) -> Scope:
@@ -72,8 +72,11 @@ def with_prefix(scope: Scope, prefix: str) -> Scope:
     if not prefix or scope.get("root_path"):
         return scope
     path = scope["path"]
-    has_prefix = path == prefix or path.startswith(f"{prefix}/")
-    return {**scope, "root_path": prefix, "path": path if has_prefix else prefix + path}
+    return {**scope, "root_path": prefix, "path": path if _has_prefix(path, prefix) else prefix + path}
+
+
+def _has_prefix(path: str, prefix: str) -> bool:
+    return path == prefix or path.startswith(f"{prefix}/")
 
 
 class Cors:

@@ -49,7 +49,7 @@ class WebSocketEndpoint:
         path = route_path(scope)
         if path not in self._dialects:
             error = NotFound(f"there is no WebSocket at {scope['path']}")
-            await refuse_handshake(scope, send, self.refusal(context, path, error), telemetry, error.reason)
+            await refuse_handshake(scope, send, refusal_at(path, error), telemetry, error.reason)
             return
         request = _read(scope, telemetry.connection_id, caller)
         dialect = self._dialects[path](context.server_info())

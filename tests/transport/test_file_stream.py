@@ -53,6 +53,16 @@ def test_segments_and_progress_come_as_events(mock_server: Server) -> None:
     assert events[-1] | {"type": None, "latency_ms": 0} == plain | {"type": None, "latency_ms": 0}
 
 
+def test_one_channel_is_not_split(mock_server: Server) -> None:
+    """Segments of a mono file have no channel, neither while it is decoded nor at the end."""
+    answer = _post(mock_server, "/v1/stt/transcribe", HELLO, stream="true", channel_mode="split")
+    events = _events(answer.text)
+    segments = [event for event in events if event["type"] == "segment"] + events[-1]["segments"]
+
+    assert len(segments) == 2
+    assert not any("channel" in segment for segment in segments)
+
+
 def test_events_come_while_the_file_is_decoded(folder: Path) -> None:
     """The first segment is there though the last one never will be."""
     pcm = (reference("hello") + silence(1_500)) * 200

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import signal
 import socket
@@ -146,16 +145,6 @@ def test_split_channels(mock_server: Server) -> None:
     assert split["text"] == mixed["text"] == text_of("weather")
     assert right["text"] == ""
     assert all("channel" not in segment for segment in mixed["segments"])
-
-
-def test_one_channel_is_not_split(mock_server: Server) -> None:
-    """Segments of a mono file have no channel, neither while it is decoded nor at the end."""
-    answer = _post(mock_server, (REFERENCES / "hello.wav").read_bytes(), "?channel_mode=split&stream=true")
-    events = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: ")]
-    segments = [event for event in events if event["type"] == "segment"] + events[-1]["segments"]
-
-    assert len(segments) == 2
-    assert not any("channel" in segment for segment in segments)
 
 
 @pytest.mark.parametrize("as_form", [True, False])
