@@ -54,7 +54,6 @@ class FaultyStream:
         return self._future
 
     def cancel(self) -> None:
-        self._backend.cancelled += 1
         self._future.cancel()
 
 
@@ -67,9 +66,6 @@ class FaultyBackend:
     has_words = False
     translates = False
     batch_width = 1
-
-    def __init__(self) -> None:
-        self.cancelled = 0
 
     def start(self) -> None:
         pass
@@ -104,7 +100,6 @@ class SlowBackend(FaultyBackend):
     """Decodes finals one after another, at FAULT_SPEED times real time, until the release."""
 
     def __init__(self) -> None:
-        super().__init__()
         self._speed = float(os.environ["FAULT_SPEED"])
         self._decoder = ThreadPoolExecutor(1)
 

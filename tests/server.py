@@ -100,6 +100,10 @@ class Server:
                 self.process.wait()
         self._out.close()
 
+    def ended(self) -> int:
+        """Wait until the process has ended by itself; returns its status."""
+        return self.process.wait(PATIENCE_SECONDS)
+
     @property
     def http(self) -> str:
         """Base URL."""

@@ -47,8 +47,8 @@ class LiveRun:
 
     def parts(self) -> list[tuple[Part, list[Utterance]]]:
         """Return each recording that was played to its end, with its utterances."""
-        groups = map(transcript.group_by_part, self.utterances_by_speaker, (each.parts for each in self.playlists))
-        return [pair for group in groups for pair in group]
+        speakers = zip(self.utterances_by_speaker, self.playlists, strict=True)
+        return [pair for spoken, playlist in speakers for pair in transcript.group_by_part(spoken, playlist.parts)]
 
 
 async def play(

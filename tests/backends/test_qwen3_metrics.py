@@ -12,8 +12,8 @@ from backends.qwen3.options import Qwen3Options
 from backends.qwen3.schedule import Purpose
 from observability.engine_metrics import register_engine
 from protocol.pcm import SAMPLE_RATE
+from tests.backends.conformance import final
 from tests.backends.qwen3_fakes import forever, noise, running
-from tests.patience import PATIENCE_SECONDS
 from tests.server import ROOT, eventually
 
 
@@ -48,7 +48,7 @@ def test_work_is_reported() -> None:
         value = registry.get_sample_value
         stream = backend.stream(StreamOptions())
         stream.push(noise(1.0))
-        stream.finish(SAMPLE_RATE).result(PATIENCE_SECONDS)
+        final(stream, SAMPLE_RATE)
         assert value("stt_engine_decodes_total", {"purpose": "final"}) == 1
         assert value("stt_engine_prompt_tokens_total", {"purpose": "final", "source": "computed"}) == 10
         assert value("stt_engine_prompt_tokens_total", {"purpose": "final", "source": "cache"}) == 0
@@ -59,7 +59,7 @@ def test_work_is_reported() -> None:
         stream = backend.stream(StreamOptions(live=False))
         stream.push(noise(1.0))
         with pytest.raises(EngineError):
-            stream.finish(SAMPLE_RATE).result(PATIENCE_SECONDS)
+            final(stream, SAMPLE_RATE)
         assert value("stt_engine_decodes_failed_total") == 1
 
 

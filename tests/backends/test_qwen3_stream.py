@@ -12,6 +12,7 @@ from backends.qwen3.options import Qwen3Options
 from backends.qwen3.schedule import Purpose
 from backends.qwen3.vllm_model import DecodeRequest
 from protocol.pcm import SAMPLE_RATE
+from tests.backends.conformance import final
 from tests.backends.qwen3_fakes import forever, noise, running
 from tests.patience import PATIENCE_SECONDS
 from tests.server import eventually
@@ -20,7 +21,7 @@ from tests.server import eventually
 def final_text(backend: Qwen3Backend) -> str:
     stream = backend.stream(StreamOptions())
     stream.push(noise(1.0))
-    return stream.finish(SAMPLE_RATE).result(PATIENCE_SECONDS).text
+    return final(stream, SAMPLE_RATE).text
 
 
 @pytest.mark.parametrize(("max_num_seqs", "uploads"), [(256, 6), (64, 2), (32, 1)])
@@ -48,7 +49,7 @@ def test_a_final_that_cannot_be_parsed_fails(live: bool) -> None:
         eventually(lambda: backend.stats().in_flight == 0)
         model.tokenizer.error = OverflowError("out of range")
         with pytest.raises(EngineError, match="out of range"):
-            stream.finish(SAMPLE_RATE).result(PATIENCE_SECONDS)
+            final(stream, SAMPLE_RATE)
         model.tokenizer.error = None
         assert final_text(backend) == "hello"
 
@@ -63,7 +64,7 @@ def test_a_callback_that_fails_costs_one_utterance() -> None:
         stream = backend.stream(StreamOptions(notify=fail))
         stream.push(noise(2.0))
         eventually(lambda: model.count(Purpose.REFRESH) and backend.stats().in_flight == 0)
-        assert stream.finish(2 * SAMPLE_RATE).result(PATIENCE_SECONDS).text == "hello"
+        assert final(stream, 2 * SAMPLE_RATE).text == "hello"
         assert backend.healthy()
 
 
@@ -103,7 +104,7 @@ def test_a_failed_refresh_costs_one_partial() -> None:
         assert stream.partial() is None
         stream.push(noise(2.0))
         eventually(lambda: stream.partial() is not None)
-        assert stream.finish(4 * SAMPLE_RATE).result(PATIENCE_SECONDS).text == "hello"
+        assert final(stream, 4 * SAMPLE_RATE).text == "hello"
 
 
 def test_a_refresh_that_cannot_be_parsed_costs_one_partial() -> None:
@@ -117,7 +118,7 @@ def test_a_refresh_that_cannot_be_parsed_costs_one_partial() -> None:
         model.tokenizer.error = None
         stream.push(noise(2.0))
         eventually(lambda: stream.partial() is not None)
-        assert stream.finish(4 * SAMPLE_RATE).result(PATIENCE_SECONDS).text == "hello"
+        assert final(stream, 4 * SAMPLE_RATE).text == "hello"
 
 
 def test_a_callback_that_fails_behind_a_failed_render_leaves_the_engine() -> None:

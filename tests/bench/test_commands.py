@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
+from tests.processes import ending
 from tests.server import ROOT
 
 pytestmark = [
@@ -35,19 +37,10 @@ Tool = Callable[[str], dict[str, Any]]
 def tool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tool]:
     """Starts all runs at once, for they mostly wait, and returns one's JSON when it is done."""
     folder = tmp_path_factory.mktemp("bench")
-    processes = {
-        name: subprocess.Popen(
-            [sys.executable, "-m", f"bench.{package}", *arguments, "--json", str(folder / name)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for name, (package, *arguments) in RUNS.items()
-    }
+    processes: dict[str, subprocess.Popen[str]] = {}
 
     def wait(name: str) -> dict[str, Any]:
-        out, errors = processes[name].communicate(timeout=500)
+        out, errors = processes[name].communicate()
         assert processes[name].returncode == 0, errors
         assert out.strip()
         report: dict[str, Any] = json.loads((folder / name).read_text())
@@ -55,10 +48,12 @@ def tool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tool]:
         assert report["versions"]["uvicorn"]
         return report
 
-    yield wait
-    for process in processes.values():
-        process.terminate()
-        process.communicate()
+    with ExitStack() as stack:
+        for name, (package, *arguments) in RUNS.items():
+            command = [sys.executable, "-m", f"bench.{package}", *arguments, "--json", str(folder / name)]
+            process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            processes[name] = stack.enter_context(ending(process))
+        yield wait
 
 
 def test_overhead(tool: Tool) -> None:

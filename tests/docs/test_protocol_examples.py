@@ -37,10 +37,17 @@ def _type_of(model: type[BaseModel]) -> str:
     return kind
 
 
-def _example(heading: str) -> str:
-    found = re.search(rf"^#### `{heading}`\n.*?```json\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL)
-    assert found is not None, f"no example of {heading}"
-    return found[1]
+def _texts(heading: str) -> list[str]:
+    """The JSON examples between this heading and the next."""
+    section = re.search(rf"^##+ {re.escape(heading)}\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    assert section is not None, f"no section {heading}"
+    return re.findall(r"```json\n(.*?)```", section[1], re.DOTALL)
+
+
+def _example(kind: str) -> str:
+    """The one example of a message."""
+    (text,) = _texts(f"`{kind}`")
+    return text
 
 
 def _conversation() -> list[tuple[str, Message]]:
@@ -67,10 +74,7 @@ def _types(value: object) -> object:
 
 
 def _examples(heading: str) -> list[Message]:
-    """The JSON examples between this heading and the next."""
-    section = re.search(rf"^##+ {re.escape(heading)}\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL)
-    assert section is not None
-    return [json.loads(text) for text in re.findall(r"```json\n(.*?)```", section[1], re.DOTALL)]
+    return [json.loads(text) for text in _texts(heading)]
 
 
 def _without_repeats(messages: list[Message]) -> list[Message]:

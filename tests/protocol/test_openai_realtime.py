@@ -61,10 +61,6 @@ def _final(text: str, start_ms: int = 500, end_ms: int = 1500, reason: Reason = 
     return events.Final(0, text, start_ms, end_ms, reason, "en", 0, 0.0)
 
 
-def _asked(**fields: object) -> dict[str, Any]:
-    return {"audio": {"input": fields}}
-
-
 def _kinds(answers: list[dict[str, Any]]) -> list[str]:
     return [event["type"] for event in answers]
 

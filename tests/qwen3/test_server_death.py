@@ -70,6 +70,6 @@ def test_a_stop_without_sessions(server: Server) -> None:
     assert engine
     began = time.monotonic()
     server.signal(signal.SIGTERM)
-    server.process.wait(PATIENCE_SECONDS)
+    server.ended()
     assert time.monotonic() - began < 10
     eventually(lambda: gone(engine))

@@ -48,7 +48,7 @@ class RestartedServer:
 
     def restart(self, number: signal.Signals) -> None:
         self._server.signal(number)
-        self._server.process.wait(PATIENCE_SECONDS)
+        self._server.ended()
         self._server.__exit__()
         self._server = self._new()
 

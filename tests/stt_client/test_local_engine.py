@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.audio import reference, silence
+from tests.audio import interleaved, reference, silence
 from tests.protocol.audio_files import wav
 from tests.server import ROOT
 from tests.stt_client.terminal import environment
@@ -29,11 +29,9 @@ print(json.dumps([positions, [[segment.channel, segment.text] for segment in tra
 
 def test_channels_and_progress(tmp_path: Path) -> None:
     """With `split` segments have their channels, and progress comes every 10 s of the file."""
-    hello, weather = reference("hello"), reference("weather")
-    length = max(len(hello), len(weather)) + len(silence(8_000))
-    both = [np.frombuffer(pcm + bytes(length - len(pcm)), "<i2") for pcm in (hello, weather)]
+    both = interleaved(reference("hello") + silence(8_000), reference("weather") + silence(8_000))
     file = tmp_path / "two.wav"
-    file.write_bytes(wav(np.stack(both)))
+    file.write_bytes(wav(np.frombuffer(both, "<i2").reshape(-1, 2).T))
     settings = environment({"STT_BACKEND": "mock"})
     command = [sys.executable, "-c", PROGRAM, str(file)]
     done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, check=True)

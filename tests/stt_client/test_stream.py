@@ -110,7 +110,7 @@ def test_a_provisional_final_comes_before_the_error(folder: Path) -> None:
         stream.send(reference("hello")[:48_000])
         assert isinstance(next(stream), Partial)
         server.signal(signal.SIGTERM)
-        server.process.wait()
+        server.ended()
         events: list[Event] = []
         with pytest.raises(SttError):
             events.extend(iter(stream))

@@ -73,13 +73,13 @@ def now() -> float:
 
 
 @contextmanager
-def ready_backend() -> Iterator[BackendLifecycle]:
-    """A backend that is loaded, until the context ends."""
+def admitting(sessions: int) -> Iterator[Admission]:
+    """Admission of so many sessions and a request, to a backend that is loaded, until the context ends."""
     lifecycle = BackendLifecycle(MockBackend(REFERENCES))
     lifecycle.start()
     try:
         eventually(lambda: lifecycle.status == "ok")
-        yield lifecycle
+        yield Admission(lifecycle, Metrics(), sessions, 1)
     finally:
         lifecycle.close()
 
@@ -101,8 +101,7 @@ def check_once(admission: Admission) -> None:
 def test_a_server_whose_engine_is_late_lets_nobody_in(behind: list[float | None], ready: bool) -> None:
     """The 90th percentile of the live sessions decides; clients that do not send live do not count."""
     open_sessions = [OpenSession(None) for _ in behind]
-    with ready_backend() as lifecycle, ExitStack() as places:
-        admission = Admission(lifecycle, Metrics(), 100, 1)
+    with admitting(100) as admission, ExitStack() as places:
         for each in open_sessions:
             places.enter_context(admission.session(each))
         for each, seconds in zip(open_sessions, behind, strict=True):
@@ -140,8 +139,8 @@ def test_a_drain_lasts_as_long_as_it_may(seconds: float, reserve: float) -> None
             await admission.drain(seconds)
         return now()
 
-    with ready_backend() as lifecycle:
-        ended = run(drain(Admission(lifecycle, Metrics(), 1, 1)))
+    with admitting(1) as admission:
+        ended = run(drain(admission))
 
     assert still_open.calls == [("drain", 0), ("finish now", pytest.approx(seconds - reserve))]
     assert ended == pytest.approx(seconds)
@@ -162,8 +161,8 @@ def test_a_drain_ends_with_the_last_session() -> None:
         await task
         return now()
 
-    with ready_backend() as lifecycle:
-        ended = run(drain(Admission(lifecycle, Metrics(), 1, 1)))
+    with admitting(1) as admission:
+        ended = run(drain(admission))
 
     assert still_open.calls == [("drain", 1)]
     assert ended == 5
@@ -180,8 +179,8 @@ def test_calls_go_on_while_new_ones_are_refused() -> None:
                 pass
         return now()
 
-    with ready_backend() as lifecycle:
-        ended = run(refuse(Admission(lifecycle, Metrics(), 2, 1)))
+    with admitting(2) as admission:
+        ended = run(refuse(admission))
 
     assert (still_open.calls, ended) == ([], 50)
 
@@ -208,5 +207,5 @@ def test_requests_get_time_to_answer_though_the_drain_is_late() -> None:
         await drain
         return is_waiting
 
-    with ready_backend() as lifecycle:
-        assert run(answer(Admission(lifecycle, Metrics(), 1, 1)))
+    with admitting(1) as admission:
+        assert run(answer(admission))

@@ -285,7 +285,7 @@ def test_keys_that_cannot_be_used_are_refused(keys: str, reason: str | None) -> 
 def test_a_refused_start_does_not_show_the_keys(folder: Path) -> None:
     """One sentence that names the setting."""
     with Server(folder, KEYS | {"STT_API_KEYS": "phone=too-short-key"}, script=True, wait=False) as server:
-        status = server.process.wait()
+        status = server.ended()
         written = server.output()
     assert (status, written.count("\n")) == (1, 1)
     assert written.startswith("STT_API_KEYS=*** cannot be used: the key of phone needs")
@@ -337,7 +337,7 @@ def test_tls_that_cannot_be_used_is_refused(folder: Path, broken: str) -> None:
         (folder / "other").mkdir()
         settings["STT_TLS_KEY"] = str(certificate(folder / "other")[1])
     with Server(folder, settings, script=True, wait=False) as server:
-        status = server.process.wait()
+        status = server.ended()
         written = server.output()
     assert (status, written.count("\n")) == (1, 1)
     assert written.startswith("STT_TLS_CERT")

@@ -319,5 +319,5 @@ def test_decoding_processes_end_with_the_server(folder: Path, number: signal.Sig
         assert _post(server, _wav()).status_code == 200
         (process,) = server.processes()
         server.signal(number)
-        server.process.wait()
+        server.ended()
         eventually(lambda: not runs(process))

@@ -21,7 +21,6 @@ from app import create_app
 from tests.audio import REFERENCES, reference, silence, text_of
 from tests.client import Client, client_that_never_reads, conversation, refused, session
 from tests.http_client import HTTP
-from tests.patience import PATIENCE_SECONDS
 from tests.server import ROOT, Server, eventually
 from tests.weights import settings_of
 from transport.admission import Admission
@@ -46,7 +45,7 @@ def test_sigterm_gives_speakers_their_last_words(folder: Path, script: bool) -> 
         endings = [speaker.rest() for speaker in speakers]
         for client in clients:
             client.__exit__(None, None, None)
-        server.process.wait()
+        server.ended()
 
     for messages, code in endings:
         *_, final, error = messages
@@ -71,7 +70,7 @@ def test_during_the_drain_nobody_comes_in_and_finals_are_awaited(folder: Path) -
         late = refused(server.ws())
         server.release()
         messages, end = speaker.rest()
-        server.process.wait()
+        server.ended()
 
     assert health.status_code == upload.status_code == 503
     assert "Retry-After" in upload.headers
@@ -92,7 +91,7 @@ def test_what_a_drain_cuts_short_is_answered(folder: Path) -> None:
         eventually(lambda: server.metric("stt_http_requests_in_progress") == 1)
         server.signal(signal.SIGTERM)
         messages, code = speaker.rest()
-        server.process.wait()
+        server.ended()
         upload.join()
 
     *_, first, last, error = messages
@@ -120,7 +119,7 @@ def test_a_drain_may_last_as_long_as_its_setting_says(folder: Path) -> None:
     module = "tests.transport.test_lifecycle:build_with_drain_in_the_log"
     with Server(folder, settings, module=module) as server:
         server.signal(signal.SIGTERM)
-        server.process.wait()
+        server.ended()
 
     assert [line["seconds"] for line in server.log() if line["event"] == "drain_given"] == [1234]
 
@@ -138,7 +137,7 @@ def test_a_second_signal_ends_at_once(folder: Path) -> None:
         server.signal(signal.SIGTERM)
         eventually(lambda: HTTP.get(f"{server.http}/health").json()["status"] == "draining")
         server.signal(signal.SIGTERM)
-        server.process.wait()
+        server.ended()
 
 
 def test_a_running_request_may_finish(folder: Path) -> None:
@@ -152,7 +151,7 @@ def test_a_running_request_may_finish(folder: Path) -> None:
         eventually(lambda: HTTP.get(f"{server.http}/health").json()["status"] == "draining")
         server.release()
         request.join()
-        server.process.wait()
+        server.ended()
 
     assert answers == [200]
 
@@ -161,7 +160,7 @@ def test_a_stop_with_nobody_there_waits_for_nothing(folder: Path) -> None:
     """No session is open: the process is gone long before the drain's time is over."""
     with Server(folder, {"STT_BACKEND": "mock", "STT_DRAIN_SECONDS": "3600"}) as server:
         server.signal(signal.SIGINT)
-        server.process.wait(PATIENCE_SECONDS)
+        server.ended()
 
 
 def test_while_loading_the_server_listens_and_says_no(folder: Path) -> None:
@@ -203,7 +202,7 @@ def test_an_engine_that_dies(folder: Path) -> None:
 def test_a_first_load_that_fails_ends_the_process(folder: Path) -> None:
     """The log says why."""
     with Server.with_fault(folder, "unloadable", wait=False) as server:
-        code = server.process.wait()
+        code = server.ended()
 
     assert code == 1
     assert any(line["event"] == "engine_failed_to_load" for line in server.log())
@@ -215,7 +214,7 @@ def test_an_engine_that_cannot_run_here_is_one_sentence(folder: Path) -> None:
     if ctranslate2.get_cuda_device_count():
         pytest.skip("CUDA is here")
     with Server(folder, settings_of("tiny.en") | {"STT_WHISPER_DEVICE": "cuda"}, wait=False) as server:
-        code = server.process.wait()
+        code = server.ended()
     (failure,) = (line for line in server.log() if line["event"] == "engine_failed_to_load")
     assert code == 1
     assert failure["reason"] == "STT_WHISPER_DEVICE=cuda, but no CUDA device is there: set STT_WHISPER_DEVICE=cpu"
@@ -242,7 +241,7 @@ def test_what_cannot_work_ends_the_start_with_one_plain_sentence(
 ) -> None:
     """Before anything listens the process ends non-zero and says what to set; no traceback."""
     with Server(folder, settings, script=script, wait=False) as server:
-        code = server.process.wait()
+        code = server.ended()
 
     assert code != 0
     assert sentence in server.output()

@@ -6,12 +6,11 @@ import threading
 import time
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.audio import reference, silence
 from tests.client import Client, Message, connect, session
-from tests.patience import PATIENCE_SECONDS
+from tests.http_client import HTTP
 from tests.server import Server, eventually
 from transport.loop_lag import CHECK_SECONDS, WINDOW_SECONDS, LoopLag
 
@@ -61,15 +60,14 @@ def _final_of_a_blocked_loop(server: Server) -> tuple[Message, float] | None:
     """The final, and the seconds from its last sample until the loop ran again; None: silence did not end it."""
     with session(server.ws()) as client:
         client.speak(silence(500) + reference("hello"))
-        with httpx.Client(base_url=server.http, timeout=PATIENCE_SECONDS) as other:
-            holder = threading.Thread(target=other.get, args=("/hold-up",), kwargs={"params": {"seconds": HELD_UP}})
-            holder.start()
-            client.speak(silence(600))  # the endpoint comes after 500 ms
-            ended = time.monotonic()
-            while holder.is_alive():
-                client.speak(silence(20))
-            freed = time.monotonic()
-            client.speak(silence(200))
+        holder = threading.Thread(target=HTTP.get, args=(f"{server.http}/hold-up?seconds={HELD_UP}",))
+        holder.start()
+        client.speak(silence(600))  # the endpoint comes after 500 ms
+        ended = time.monotonic()
+        while holder.is_alive():
+            client.speak(silence(20))
+        freed = time.monotonic()
+        client.speak(silence(200))
         (final,) = client.finals(1)
     return (final, freed - ended) if final["reason"] == "endpoint" else None
 

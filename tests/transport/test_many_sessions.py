@@ -76,7 +76,7 @@ def test_a_drain_processes_all_that_was_sent(folder: Path) -> None:
         ((committed,),) = asyncio.run(_converse(server, 1, pcm))
         assert committed["end_ms"] == 800
         finals = asyncio.run(_interrupted(server, pcm))
-        server.process.wait()
+        server.ended()
 
     assert [each["reason"] for each in finals] == ["drain"] * SPEAKERS
     assert [(each["end_ms"], each["text"]) for each in finals] == [(committed["end_ms"], committed["text"])] * SPEAKERS

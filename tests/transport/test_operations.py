@@ -74,7 +74,7 @@ def test_calls_go_on_in_the_lame_duck_time(folder: Path) -> None:
             final = caller.until("final", reason="commit")[-1]
             caller.command("finish")
             _, code = caller.rest()
-        status = server.process.wait()
+        status = server.ended()
 
     assert late.status_code == 503
     assert late.headers["Retry-After"]
@@ -90,7 +90,7 @@ def test_the_lame_duck_time_ends(folder: Path) -> None:
         caller.until("partial")
         server.signal(signal.SIGTERM)
         (*_, final, error), code = caller.rest()
-        status = server.process.wait()
+        status = server.ended()
 
     assert (final["reason"], error["code"], code, status) == ("drain", 1012, 1012, 0)
 
@@ -208,7 +208,7 @@ def test_an_idle_connection_is_kept(folder: Path) -> None:
 def test_several_processes_are_refused(folder: Path) -> None:
     """`uvicorn --workers 2` ends with one sentence; nothing is served."""
     with Server(folder, MOCK, arguments=("--workers", "2"), wait=False) as server:
-        status = server.process.wait()
+        status = server.ended()
 
     assert "uvicorn --workers 2 cannot be used: one process is one engine" in server.output()
     assert "Traceback" not in server.output()

@@ -81,7 +81,7 @@ def test_a_taken_port_is_refused_by_the_name_of_its_setting(folder: Path) -> Non
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with _start(folder, STT_PORT=str(port)) as server:
-            code = server.process.wait()
+            code = server.ended()
 
     assert code == 1
     assert server.output().strip() == f"STT_PORT={port} cannot be used: the port is taken; set STT_PORT to a free one."
@@ -91,7 +91,7 @@ def test_a_taken_port_is_refused_by_the_name_of_its_setting(folder: Path) -> Non
 def test_a_host_that_is_not_this_machine_is_refused_by_the_name_of_its_setting(folder: Path, host: str) -> None:
     """One sentence, status 1, no traceback."""
     with _start(folder, STT_HOST=host) as server:
-        code = server.process.wait()
+        code = server.ended()
 
     assert code == 1
     assert server.output().strip() == f"STT_HOST={host} cannot be used: it is none of this machine's addresses."
@@ -102,4 +102,4 @@ def test_a_clean_stop_has_exit_status_0(folder: Path, number: signal.Signals) ->
     """Under `python app.py`; uvicorn ends by the signal itself."""
     with Server(folder, MOCK, script=True) as server:
         server.signal(number)
-        assert server.process.wait() == 0
+        assert server.ended() == 0

@@ -162,7 +162,7 @@ def test_a_client_that_answers_no_ping_is_let_go(folder: Path) -> None:
     """Nothing comes from it, though the server reads."""
     pings = ("--ws-ping-interval", "1", "--ws-ping-timeout", "1")
     with (
-        Server.with_fault(folder, "none", {"STT_IDLE_SECONDS": "0"}, arguments=pings) as server,
+        Server.with_fault(folder, "none", arguments=pings) as server,
         client_that_never_reads(server.ws()),
     ):
         eventually(lambda: server.metric("stt_connections_total") == 1)

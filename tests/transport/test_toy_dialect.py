@@ -73,7 +73,7 @@ def test_a_dialect_refuses_in_its_own_words_and_chooses_no_key(folder: Path) -> 
         url = f"ws://127.0.0.1:{server.port}/toy?please"
         refusal = refused(url)
         offered = ["OpenAI-Insecure-API-Key.secret-of-a-phone-0123", "first", "second"]
-        with connect(url, subprotocols=offered) as socket:  # type: ignore[list-item,unused-ignore]
+        with connect(url, subprotocols=offered) as socket:
             chosen = socket.subprotocol
 
     assert (refusal.status_code, refusal.body[:3]) == (401, b"NO ")

@@ -208,7 +208,7 @@ def test_a_drain_gives_both_channels_their_last_words(folder: Path) -> None:
             channels.add(client.until("partial")[-1]["channel"])
         server.signal(signal.SIGTERM)
         messages, code = client.rest()
-        server.process.wait()
+        server.ended()
 
     finals = {final["channel"]: final for final in messages if final["type"] == "final"}
     assert code == 1012

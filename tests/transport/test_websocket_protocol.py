@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Coroutine, MutableMapping, Sequence
 from contextlib import suppress
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import uvloop
@@ -47,6 +47,7 @@ GOODBYE = "goodbye"
 BIT_FIN, BIT_COMPRESSED = 0x80, 0x40
 BROKEN = {1002, 1007, 1009}
 Event = MutableMapping[str, Any]
+T = TypeVar("T")
 
 
 HANDSHAKE = ClientProtocol(parse_uri("ws://127.0.0.1/")).connect().serialize()
@@ -133,6 +134,11 @@ async def events_of(
     return [event for event in events if event.get("bytes") != b"" and event["type"] not in ours], answer
 
 
+def in_time(coroutine: Coroutine[None, None, T]) -> T:
+    """Run it on the server's kind of loop."""
+    return uvloop.run(asyncio.wait_for(coroutine, PATIENCE_SECONDS))
+
+
 async def both(pieces: Sequence[bytes], largest: int) -> tuple[list[Event], bytes]:
     alone = await events_of(pieces, WebSocketsSansIOProtocol, largest=largest)
     ours = await events_of(pieces, SpeechWebSocketProtocol, largest=largest)
@@ -144,7 +150,7 @@ async def both(pieces: Sequence[bytes], largest: int) -> tuple[list[Event], byte
 
 
 def run(pieces: Sequence[bytes], largest: int = LARGEST) -> tuple[list[Event], bytes]:
-    return uvloop.run(asyncio.wait_for(both(pieces, largest), PATIENCE_SECONDS))
+    return in_time(both(pieces, largest))
 
 
 usual = st.one_of(
@@ -198,7 +204,7 @@ def test_the_socket_is_read_at_once_where_its_buffer_fills_soon(size: int, pause
         resume()
 
     sent = [audio(size)]
-    events, _ = uvloop.run(events_of(sent, SpeechWebSocketProtocol, joins_binary=True, read_later=read_later))
+    events, _ = in_time(events_of(sent, SpeechWebSocketProtocol, joins_binary=True, read_later=read_later))
     assert [len(event["bytes"]) for event in events if "bytes" in event] == [size]
     assert len(paused) == pauses
 
@@ -223,13 +229,13 @@ def test_joined_messages_keep_their_bytes_and_their_place(data: st.DataObject) -
         messages = [each for each in alone if each["type"] == "websocket.receive"]
         assert sum(each.get(COUNT, 1) for each in together if each["type"] == "websocket.receive") == len(messages)
 
-    uvloop.run(asyncio.wait_for(conversation(), PATIENCE_SECONDS))
+    in_time(conversation())
 
 
 def test_audio_before_a_fragment_that_is_too_long_is_delivered() -> None:
     """Also where all of it is read at once: what was said before the mistake is not lost."""
     read = audio(640) * 5 + frame(Opcode.BINARY, bytes(LARGEST + 1))
-    events, _ = uvloop.run(events_of([read], SpeechWebSocketProtocol, joins_binary=True))
+    events, _ = in_time(events_of([read], SpeechWebSocketProtocol, joins_binary=True))
     assert [event["type"] for event in events] == ["websocket.connect", "websocket.receive", "websocket.disconnect"]
     assert (len(events[1]["bytes"]), events[2]["code"]) == (5 * 640, 1009)
 
@@ -238,7 +244,7 @@ def test_audio_read_together_is_one_event() -> None:
     """A text and a binary message that begins like one stay alone."""
     texts = [frame(BIT_FIN | Opcode.BINARY, b'{"type": "commit"}'), frame(BIT_FIN | Opcode.TEXT, b"hi")]
     piece = b"".join([audio(2), audio(4), texts[0], audio(6), texts[1], audio(8), audio(10)])
-    events, _ = uvloop.run(events_of([piece], SpeechWebSocketProtocol, joins_binary=True))
+    events, _ = in_time(events_of([piece], SpeechWebSocketProtocol, joins_binary=True))
     assert [text_or_size(event) for event in events[1:-1]] == [6, "websocket.receive", 6, "hi", 18]
     assert [event.get(COUNT) for event in events[1:-1]] == [2, None, 1, None, 2]
 
@@ -253,7 +259,7 @@ def test_the_rest_of_a_refused_frame_is_no_message() -> None:
 def test_a_short_message_may_not_come_in_crumbs() -> None:
     """Also where the application allows no longer messages than others: each fragment counts 256 bytes."""
     pieces = [frame(Opcode.BINARY, b"x"), *[frame(0, b"x")] * 5_000]
-    events, answer = uvloop.run(events_of(pieces, SpeechWebSocketProtocol, largest=MAX_FRAME_BYTES))
+    events, answer = in_time(events_of(pieces, SpeechWebSocketProtocol, largest=MAX_FRAME_BYTES))
     assert [event["type"] for event in events] == ["websocket.connect", "websocket.disconnect"]
     assert (1009).to_bytes(2) in answer
 
@@ -267,7 +273,7 @@ def test_events_are_the_same_byte_by_byte(sent: list[bytes]) -> None:
         ours = await events_of(pieces, SpeechWebSocketProtocol)
         assert ours == await events_of(pieces, WebSocketsSansIOProtocol), "pings too, each in a read of its own"
 
-    uvloop.run(asyncio.wait_for(conversation(), PATIENCE_SECONDS))
+    in_time(conversation())
 
 
 @pytest.mark.parametrize("cut", range(1, 20))
@@ -357,7 +363,7 @@ def test_too_many_control_frames_end_the_connection(flood: bytes) -> None:
     """
     pieces = [frame(Opcode.BINARY, b"part")] if flood[0] == 0 else []
     pieces += [flood * 7] * (MAX_CONTROL_FRAMES // 7 + 1) + [audio(2), flood]
-    events, answer = uvloop.run(events_of(pieces, SpeechWebSocketProtocol))
+    events, answer = in_time(events_of(pieces, SpeechWebSocketProtocol))
     assert events[-1]["code"] == 1008
     assert (1008).to_bytes(2) in answer
     assert [each["type"] for each in events].count(FLOOD_EVENT) == 1
@@ -375,7 +381,7 @@ def test_an_unfinished_message_is_bounded_under_plain_uvicorn() -> None:
     """Its limit is 1 MiB though uvicorn's is 16, also for the fragments of a message together."""
     part = bytes(MAX_FRAME_BYTES // 2 + 1)
     pieces = [frame(Opcode.BINARY, part), frame(0, part)]
-    events, answer = uvloop.run(events_of(pieces, SpeechWebSocketProtocol, largest=16 * MAX_FRAME_BYTES))
+    events, answer = in_time(events_of(pieces, SpeechWebSocketProtocol, largest=16 * MAX_FRAME_BYTES))
     assert [event["type"] for event in events] == ["websocket.connect", "websocket.disconnect"]
     assert (1009).to_bytes(2) in answer
 
@@ -401,7 +407,7 @@ def test_a_long_message_may_not_come_in_crumbs(size: int, largest: int, code: in
     part = b"x" * size
     pieces = [frame(Opcode.TEXT, part), *[frame(0, part)] * 39, frame(BIT_FIN, part)]
     memory = ByteBudget(MAX_LONG_MESSAGES_BYTES)
-    events, _ = uvloop.run(events_of(pieces, SpeechWebSocketProtocol, largest=largest, memory=memory))
+    events, _ = in_time(events_of(pieces, SpeechWebSocketProtocol, largest=largest, memory=memory))
     assert events[-1]["code"] == code
     assert memory.bytes == 0
 
@@ -411,7 +417,7 @@ def test_what_long_messages_take_together_has_a_bound() -> None:
     memory = ByteBudget(10_000)
     memory.change(9_000)  # of other connections
     whole = frame(BIT_FIN | Opcode.TEXT, b"x" * 2_000)
-    events, answer = uvloop.run(events_of([whole[:1_500], whole[1_500:]], SpeechWebSocketProtocol, memory=memory))
+    events, answer = in_time(events_of([whole[:1_500], whole[1_500:]], SpeechWebSocketProtocol, memory=memory))
     assert events[-1]["code"] == 1013
     assert (1013).to_bytes(2) in answer
     assert memory.bytes == 9_000
@@ -434,7 +440,7 @@ def test_what_a_lost_connection_left_unread_counts_no_more() -> None:
 
     memory = ByteBudget(10_000)
     texts = [frame(BIT_FIN | Opcode.TEXT, b"x" * 100)] * 3
-    events, _ = uvloop.run(events_of([b"".join(texts) + close_frame()], LateReader, memory=memory))
+    events, _ = in_time(events_of([b"".join(texts) + close_frame()], LateReader, memory=memory))
     assert len(events) == 5
     assert memory.bytes == 0
 
@@ -443,6 +449,6 @@ def test_what_was_read_counts_no_more() -> None:
     """Message after message, each is forgotten when the application asks for the next."""
     memory = ByteBudget(10_000)
     pieces = [frame(BIT_FIN | Opcode.TEXT, b"x" * 6_000), frame(BIT_FIN | Opcode.BINARY, b"x" * 6_000)] * 5
-    events, _ = uvloop.run(events_of(pieces, SpeechWebSocketProtocol, memory=memory))
+    events, _ = in_time(events_of(pieces, SpeechWebSocketProtocol, memory=memory))
     assert [len(event.get("text") or event["bytes"]) for event in events[1:-1]] == [6_000] * 10
     assert memory.bytes == 0
