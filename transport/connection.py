@@ -12,7 +12,7 @@ from dataclasses import replace
 from observability.connection_telemetry import ConnectionTelemetry
 from protocol.dialect import Close, Dialect, OutboundMessage, SessionOptions
 from protocol.errors import ClientTooSlow, Idle, InternalError, ServerOverloaded, ServerRestarting, ServiceError
-from protocol.events import Event, Final, Reason
+from protocol.events import Event, Final, Finished, Reason
 from session.state import elapsed_ms
 from transport.app_context import AppContext
 from transport.bridge import Bridge, open_bridge
@@ -50,6 +50,8 @@ class Connection:
         self._closing_timers: list[asyncio.TimerHandle] = []
         self._error: ServiceError | None = None
         """Why the server closes the connection; None: the client closed it, or the session is finished."""
+        self._finished = False
+        """Whether the client was told that its session is finished. What fails after that is no concern of its own."""
         self._client_code: int | None = None
         """The close code that the client sent."""
         self._unreachable = False
@@ -72,7 +74,7 @@ class Connection:
         except Exception as error:  # noqa: BLE001 - goes to the log; the peer learns only that it was the server
             self._telemetry.failed(error)
             self._error = self._error or InternalError()
-        close = self._dialect.goodbye(self._error, time.time())
+        close = self._dialect.goodbye(None if self._finished else self._error, time.time())
         await self._close(close)
         self._record_end(close)
 
@@ -175,6 +177,7 @@ class Connection:
             while (event := await outbound.get()) is not None:
                 if not await self._send(self._dialect.tell(self._stamped(event), time.time())):
                     return
+                self._finished = isinstance(event, Finished)
         except Exception as error:  # noqa: BLE001 - as in `run`
             self._telemetry.failed(error)
             self._fail(InternalError())

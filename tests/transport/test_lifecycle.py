@@ -79,6 +79,26 @@ def test_during_the_drain_nobody_comes_in_and_finals_are_awaited(folder: Path) -
     assert end == 1012
 
 
+def test_a_session_that_finishes_during_the_drain_is_closed_as_finished(folder: Path) -> None:
+    """The client asked for its end before the server did: it must not connect again."""
+    with Server.with_fault(folder, "stuck") as server, session(server.ws(events="speech")) as speaker:
+        speaker.send(reference("hello"), 3200)
+        speaker.until("partial")
+        speaker.command("finish")
+        speaker.until("speech_stopped")
+        server.signal(signal.SIGTERM)
+        eventually(lambda: HTTP.get(f"{server.http}/health").json()["status"] == "draining")
+        server.release()
+        messages, code = speaker.rest()
+        server.ended()
+
+    assert [(message["type"], message.get("reason")) for message in messages] == [
+        ("final", "finish"),
+        ("finished", None),
+    ]
+    assert code == 1000
+
+
 def test_what_a_drain_cuts_short_is_answered(folder: Path) -> None:
     """Finals that do not come are sent as the newest partial, a request gets 503, and the process ends."""
     with Server.with_fault(folder, "stuck", {"STT_DRAIN_SECONDS": "2"}) as server, session(server.ws()) as speaker:
