@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from protocol.unspaced_scripts import is_unspaced
+from protocol.unspaced_scripts import is_unspaced, join_texts
 
 
 class StablePrefix:
@@ -40,10 +40,11 @@ class StablePrefix:
         if text.startswith(stable):
             return text
         # The hypothesis has other words there: keep the stable words, and append what follows the same number of words.
-        rest = text[_end_of_words(text, _count_words(stable)) :]
+        words = _count_words(stable)
+        rest = text[_end_of_words(text, words) :]
         if not _ends_word(stable, len(stable)):  # the stable text keeps its own punctuation
             rest = rest[next((at for at, each in enumerate(rest) if each.isspace() or each.isalnum()), len(rest)) :]
-        return stable + rest
+        return stable + rest if words else join_texts((stable, rest.lstrip()))
 
 
 def _common_length(first: str, second: str) -> int:
@@ -82,7 +83,9 @@ def _count_words(text: str) -> int:
 
 
 def _end_of_words(text: str, count: int) -> int:
-    """Where the word number `count` (from 1) ends in `text`; the text's end if it has fewer."""
+    """Where the word number `count` (from 1) ends in `text`; 0 for no word, the text's end if it has fewer."""
+    if not count:
+        return 0
     for at in range(1, len(text) + 1):
         if _ends_word(text, at) and _is_edge(text, at):
             count -= 1

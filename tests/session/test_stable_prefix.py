@@ -43,6 +43,8 @@ def test_one_hypothesis_promises_nothing() -> None:
         ("안녕하세", "안녕하세요", ""),
         ("สวัสดี", "สวัสดา", "สวัส"),
         ("हिन्दी भा", "हिन्दी भाषा", "हिन्दी"),
+        ("བཀྲ་ཤིས", "བཀྲ་ཤིང", "བཀྲ་ཤི"),
+        ("ｱｲｳ", "ｱｲｴ", "ｱｲ"),
     ],
 )
 def test_agreement_ends_at_a_words_edge(first: str, second: str, agreed: str) -> None:
@@ -71,6 +73,20 @@ def test_punctuation_is_not_doubled() -> None:
     assert updates("yes, ", "yes, well", "yes; now then")[-1][0] == "yes, now then"
 
 
+@pytest.mark.parametrize(
+    ("stable_text", "text", "shown"),
+    [
+        ("-", "No, I think so", "- No, I think so"),
+        ("...", "An apple a day", "... An apple a day"),
+        ("♪", "- Hello there", "♪ Hello there"),
+        ("「", "你好吗", "「你好吗"),
+    ],
+)
+def test_words_are_shown_after_stable_punctuation(stable_text: str, text: str, shown: str) -> None:
+    """A stable prefix without a word takes the place of none."""
+    assert updates(stable_text, stable_text, text)[-1] == (shown, len(stable_text))
+
+
 def test_code_points_are_counted() -> None:
     """Not bytes, and not UTF-16 units."""
     assert updates("🙂 ok so", "🙂 ok then")[-1] == ("🙂 ok then", 4)
@@ -87,6 +103,7 @@ words = st.lists(st.sampled_from(["a", "ab", "b,", "don't", "3.5", "你", "好",
 texts = words.map(" ".join) | words.map("".join) | st.text(max_size=20)
 
 
+
 @given(st.lists(texts, max_size=8))
 def test_every_text_begins_with_all_that_was_stable(hypotheses: list[str]) -> None:
     """Whatever an engine says."""
@@ -95,4 +112,16 @@ def test_every_text_begins_with_all_that_was_stable(hypotheses: list[str]) -> No
         text, chars = prefix.update(hypothesis)
         assert text.startswith(promised)
         assert chars >= len(promised)
+        promised = text[:chars]
+
+
+@given(st.lists(st.lists(st.sampled_from(["no", "yes,", "-"]), max_size=3), min_size=3, max_size=5))
+def test_a_hypothesis_with_more_words_shows_them(hypotheses: list[list[str]]) -> None:
+    """Though it contradicts the stable prefix, and though that has no word."""
+    prefix, promised = StablePrefix(), ""
+    for tokens in hypotheses:
+        text, chars = prefix.update(" ".join(tokens))
+        words, promised_words = ([each for each in those if each[0].isalpha()] for those in (tokens, promised.split()))
+        if len(words) > len(promised_words):
+            assert text.split()[-1] == tokens[-1]
         promised = text[:chars]
