@@ -18,7 +18,7 @@ def read_beta_session(session: Mapping[str, Any]) -> Mapping[str, Any]:
     asked = {new: session[old] for old, new in _NAMES.items() if old in session}
     if "input_audio_format" in session:
         named = session["input_audio_format"]
-        asked["format"] = {"type": _FORMATS.get(named, named)}
+        asked["format"] = {"type": _FORMATS.get(named, named) if isinstance(named, str) else named}
     if not asked:
         return session
     rest = {name: value for name, value in session.items() if name not in _NAMES and name != "input_audio_format"}

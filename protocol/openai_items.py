@@ -97,11 +97,12 @@ class Items:
         deltas = _delta(item, text)
         return [*deltas, _completed(item, text, event.language)] if ended.completes else deltas
 
-    def cleared(self) -> None:
-        """The open utterance was dropped, with the earlier utterances of its item."""
-        self._open = None
+    def cleared(self) -> bool:
+        """The open utterance was dropped, with the earlier utterances of its item. Returns whether there was one."""
+        dropped, self._open = self._open is not None, None
         for ended in self._ended:
             ended.item.dropped = ended.item.dropped or not ended.completes
+        return dropped
 
     def finish(self) -> list[ServerEvent]:
         """The session is over and all finals were sent: end the item that was never committed."""

@@ -21,6 +21,7 @@ from protocol.dialect import (
     SessionOptions,
 )
 from protocol.errors import BadRequest, CloseCode, Idle, PayloadTooLarge, ServiceError
+from protocol.json_reader import read_json
 from protocol.openai_audio import AudioDecoder, NotBase64
 from protocol.openai_beta import read_beta_session
 from protocol.openai_errors import BadParameter, OpenAiError, openai_error, openai_refusal
@@ -92,8 +93,8 @@ class OpenAiRealtime:
     def take(self, message: str | bytes) -> Iterable[events.Command]:
         """Read one event. Unknown ones are ignored."""
         try:
-            event = json.loads(message)
-        except (ValueError, RecursionError):
+            event = read_json(message)
+        except ValueError:
             event = None
         if not isinstance(event, dict) or not isinstance(event.get("type"), str):
             return (events.Unknown("the message is not a JSON object with a type"),)
@@ -173,8 +174,8 @@ class OpenAiRealtime:
                 self._apply(detects_turns, padding_ms)
                 return (answer,)
             case events.Cleared():
-                self._items.cleared()
-                return ({"type": "input_audio_buffer.cleared"},) if self._clears.popleft() else ()
+                dropped = self._items.cleared()
+                return ({"type": "input_audio_buffer.cleared"},) if self._clears.popleft() or dropped else ()
             case events.Warning(events.WarningCode.CONFIGURE_REFUSED):
                 return (_error(*self._refused.popleft()),)
             case events.Warning(events.WarningCode.UNKNOWN_MESSAGE, message):

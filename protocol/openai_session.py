@@ -28,6 +28,9 @@ _MAX_DEPTH = 8
 """Nesting of an update. The session has 4 levels."""
 
 
+_Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -49,8 +52,8 @@ class _Transcription(_Part):
 class _TurnDetection(_Part):
     type: Literal["server_vad", "semantic_vad"] = "server_vad"
     threshold: Annotated[float, Field(ge=0, le=1)] | None = None
-    prefix_padding_ms: Annotated[float, Field(ge=0)] | None = None
-    silence_duration_ms: Annotated[float, Field(ge=0)] | None = None
+    prefix_padding_ms: _Milliseconds | None = None
+    silence_duration_ms: _Milliseconds | None = None
     eagerness: Literal["low", "medium", "high", "auto"] | None = None
 
 

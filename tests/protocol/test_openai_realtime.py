@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from protocol import events
 from protocol.dialect import Handshake, HttpRefusal, ServerInfo, SessionOptions
@@ -54,11 +56,15 @@ class Conversation:
         return self._read(close.messages), close.code
 
     def _read(self, messages: Iterable[str]) -> list[dict[str, Any]]:
-        return [json.loads(message) for message in messages]
+        return [json.loads(message.encode(), parse_constant=_no_json) for message in messages]
 
 
 def _final(text: str, start_ms: int = 500, end_ms: int = 1500, reason: Reason = Reason.ENDPOINT) -> events.Final:
     return events.Final(0, text, start_ms, end_ms, reason, "en", 0, 0.0)
+
+
+def _no_json(constant: str) -> None:
+    raise AssertionError(f"{constant} is not JSON")
 
 
 def _kinds(answers: list[dict[str, Any]]) -> list[str]:
@@ -300,7 +306,7 @@ def test_another_type_of_turn_detection_replaces_the_old_one() -> None:
 
 
 def test_the_next_update_begins_anew() -> None:
-    """The first one keeps what was sent before it; a later one forgets the open utterance, without a word of it."""
+    """The first one keeps what was sent before it; a later one drops the open utterance, and the client is told."""
     conversation = Conversation()
     first = conversation.send("session.update", session={})
     conversation.tell(events.Configured("auto", (), 500, True), events.SpeechStarted(0))
@@ -309,7 +315,11 @@ def test_the_next_update_begins_anew() -> None:
 
     assert [type(command) for command in first] == [events.Configure]
     assert [type(command) for command in second] == [events.Clear, events.Configure]
-    assert _kinds(answers) == ["session.updated"]
+    assert _kinds(answers) == ["input_audio_buffer.cleared", "session.updated"]
+
+    conversation.send("session.update", session={})
+    answers = conversation.tell(events.Cleared(), events.Configured("auto", (), 500, True))
+    assert _kinds(answers) == ["session.updated"], "nothing was dropped"
 
 
 def test_the_beta_form_is_understood() -> None:
@@ -423,3 +433,78 @@ def test_a_token_s_session_is_the_first() -> None:
     assert conversation.created["session"]["audio"]["input"]["turn_detection"] is None
     assert isinstance(refused, HttpRefusal)
     assert refused.status == 400
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        '{"type":"session.update","event_id":1e999,"session":{"foo":1}}',
+        '{"type":"session.update","event_id":"\\ud800","session":{"foo":1}}',
+        '{"type":"session.update","session":{"foo":NaN}}',
+        '{"type":"session.update","session":' + 199 * '{"a":' + "1" + 200 * "}",
+        "[" * 100_000,
+    ],
+)
+def test_json_that_could_not_be_sent_back_is_refused(message: str) -> None:
+    """As the client's mistake, not the server's."""
+    (command,) = OpenAiRealtime(SERVER).take(message)
+    assert isinstance(command, events.Unknown | events.Reject)
+
+
+_FIELDS = [
+    *["audio", "input", "format", "type", "rate", "transcription", "model", "language", "languages", "keywords"],
+    *["prompt", "turn_detection", "threshold", "prefix_padding_ms", "silence_duration_ms", "eagerness", "include"],
+    *["input_audio_format", "input_audio_transcription", "noise_reduction", "foo"],
+]
+_VALUES = st.sampled_from(
+    [
+        None,
+        True,
+        0,
+        -1,
+        10**400,
+        1e308,
+        float("inf"),
+        float("nan"),
+        "",
+        "de",
+        "pcm16",
+        "audio/pcm",
+        "\ud800",
+        "server_vad",
+    ]
+)
+_SESSIONS = st.recursive(
+    _VALUES,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(_FIELDS), inner, max_size=4),
+    max_leaves=8,
+)
+_LEAVES = st.dictionaries(st.sampled_from(_FIELDS), _VALUES | st.lists(_VALUES, max_size=2), max_size=4)
+_SHAPED = st.fixed_dictionaries(
+    {
+        "audio": st.fixed_dictionaries(
+            {
+                "input": st.fixed_dictionaries(
+                    {}, optional={"format": _LEAVES, "transcription": _LEAVES, "turn_detection": _LEAVES}
+                )
+            }
+        )
+    }
+)
+
+
+@given(st.lists(_SESSIONS | _LEAVES | _SHAPED, max_size=4), _VALUES)
+def test_whatever_a_client_puts_into_its_session_is_answered(sessions: list[Any], event_id: object) -> None:
+    """With `session.updated`, or an `error` event that says what is wrong; both are JSON."""
+    conversation = Conversation()
+    for session in sessions:
+        (*_, command) = conversation.send("session.update", session=session, event_id=event_id)
+        match command:
+            case events.Unknown(message):
+                answers = conversation.tell(events.Warning(WarningCode.UNKNOWN_MESSAGE, message))
+            case events.Reject(code, message):
+                answers = conversation.tell(events.Warning(code, message))
+            case _:
+                answers = conversation.tell(events.Configured("auto", (), 500, True), events.SpeechStarted(0))
+                answers = answers[:1]
+        assert _kinds(answers) in (["session.updated"], ["error"])

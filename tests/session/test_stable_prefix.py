@@ -103,7 +103,6 @@ words = st.lists(st.sampled_from(["a", "ab", "b,", "don't", "3.5", "你", "好",
 texts = words.map(" ".join) | words.map("".join) | st.text(max_size=20)
 
 
-
 @given(st.lists(texts, max_size=8))
 def test_every_text_begins_with_all_that_was_stable(hypotheses: list[str]) -> None:
     """Whatever an engine says."""
