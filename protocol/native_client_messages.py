@@ -5,7 +5,7 @@ Compatibility: fields and message types are added, never changed or removed.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from pydantic import (
     AfterValidator,
@@ -38,9 +38,11 @@ def _printable(text: str) -> str:
 
 
 def _split_words(value: object) -> object:
-    if not isinstance(value, str):
+    """Words of a string with commas or of a list, without blanks around them and without empty ones."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
         return value
-    return tuple(word for word in (part.strip() for part in value.split(",")) if word)
+    return tuple(word for word in (part.strip() for part in parts) if word)
 
 
 def _usable_id(value: object) -> object:
@@ -62,6 +64,10 @@ def _by_commas(schema: JsonDict) -> None:
     schema.pop("items", None)
     schema.pop("maxItems", None)
     schema.update(type="string", default="")
+
+
+def _or_by_commas(schema: JsonDict) -> None:
+    schema["anyOf"] = [*cast("list[JsonDict]", schema["anyOf"]), {"type": "string"}]
 
 
 SEPARATED_BY_COMMAS = Field(json_schema_extra=_by_commas)
@@ -144,7 +150,7 @@ class Configure(_ClientMessage):
     """`configure`."""
     language: Language | None = None
     """As in the query."""
-    hotwords: Hotwords | None = None
+    hotwords: Annotated[Hotwords | None, Field(json_schema_extra=_or_by_commas)] = None
     """A list of strings, or words separated by commas."""
     vad_silence_ms: SilenceMs | None = None
     """As in the query."""

@@ -181,6 +181,10 @@ def test_any_query(query: dict[str, str], is_good: bool) -> None:
         ('{"type":"finish"}', client.Finish(type="finish")),
         ('{"type":"configure"}', client.Configure(type="configure")),
         (
+            '{"type":"configure","hotwords":[" a ","","b c"]}',
+            client.Configure(type="configure", hotwords=("a", "b c")),
+        ),
+        (
             '{"type":"configure","language":"de","hotwords":["a","b c"],"vad_silence_ms":700,"endpointing":false}',
             client.Configure(
                 type="configure", language="de", hotwords=("a", "b c"), vad_silence_ms=700, endpointing=False

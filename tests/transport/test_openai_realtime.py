@@ -171,6 +171,6 @@ def test_a_client_secret_opens_its_session(mock_server: Server) -> None:
     for wrong in ({"expires_after": {"seconds": 5}}, {"session": {"audio": {"input": {"format": {"type": "x"}}}}}):
         refused = HTTP.post(url, json=wrong)
         assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_value")
-    for wrong in (b"[", b"[]", b'{"session": {"foo": 1e400}}', b'{"session": {"foo": "\\ud800"}}', b"\xff"):
-        refused = HTTP.post(url, content=wrong)
+    for text in (b"[", b"[]", b'{"session": {"foo": 1e400}}', b'{"session": {"foo": "\\ud800"}}', b"\xff"):
+        refused = HTTP.post(url, content=text)
         assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_value")
