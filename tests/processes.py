@@ -59,3 +59,12 @@ def command_of(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
+
+
+def runnable_seconds() -> float:
+    """Seconds in which this thread ran or waited for a core, since it began (Linux's schedstat); 0 elsewhere."""
+    try:
+        ran, waited, _ = Path("/proc/thread-self/schedstat").read_text().split()
+    except OSError:
+        return 0.0
+    return (int(ran) + int(waited)) / 1e9

@@ -14,6 +14,7 @@ from websockets.http11 import Request, Response
 
 from bench.common.paced_sender import PacedSender, sending
 from bench.common.websocket_client import ConnectionRefused, client_frame, commit_all, connect, connected
+from tests.patience import PATIENCE_SECONDS
 
 FRAMES = [client_frame(Opcode.BINARY, bytes([number]) * 640) for number in range(20)]
 
@@ -73,7 +74,7 @@ async def test_close_code_is_kept() -> None:
 
     async with listening(leave) as port:
         client = await connect(port, iter(()), wait_for_message=False)
-        await asyncio.wait_for(client.closed, 10)
+        await asyncio.wait_for(client.closed, PATIENCE_SECONDS)
         await client.close()
     assert client.close_code == 1013
 
