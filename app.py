@@ -44,7 +44,7 @@ from transport.loop_lag import LoopLag
 from transport.refusals import refusal_at
 from transport.routes import add_routes
 from transport.shutdown import GracefulShutdown
-from transport.transcriber import STATUSES, Transcriber
+from transport.upload_transcriber import STATUSES, UploadTranscriber
 from transport.uploads import warn_without_temporary_folder
 from transport.websocket import WebSocketEndpoint
 from transport.websocket_protocol_finder import WebSocketProtocolFinder
@@ -103,7 +103,7 @@ def create_app(
         make_vad = await asyncio.to_thread(vad_factory.load, read.vad)
         await asyncio.to_thread(warn_without_temporary_folder)
         context = _context(read, lifecycle, make_vad)
-        transcriber = Transcriber(context, read.uploads(), read.http_threads(), read.vad)
+        transcriber = UploadTranscriber(context, read.uploads(), read.http_threads(), read.vad)
 
         async def drain() -> None:
             await context.admission.refuse_new(read.lame_duck_seconds)

@@ -14,7 +14,7 @@ from itertools import accumulate
 from operator import add
 
 from inference.segmenter import CUT_SEARCH_MS
-from inference.worker_queues import AudioMessages
+from inference.worker_interfaces import AudioMessages
 from protocol.pcm import BYTES_PER_SAMPLE, SAMPLE_RATE, samples_of
 
 _KEPT_SAMPLES = samples_of(CUT_SEARCH_MS + 1_000)

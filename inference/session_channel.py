@@ -18,12 +18,12 @@ from inference.utterance_pipeline import (
     UtteranceStarted,
     shifted_words,
 )
-from inference.worker_queues import AudioSource, EventSink
+from inference.worker_interfaces import AudioSource, EventSink
 from observability.connection_telemetry import ConnectionTelemetry
 from protocol import events
 from protocol.events import Reason
 from protocol.pcm import SAMPLE_RATE, Samples, ms
-from session.state import EndedUtterance, FinalText, SessionState, UtteranceState
+from session.channel_state import ChannelState, EndedUtterance, FinalText, UtteranceState
 
 STALL_MS = 300
 """An utterance stalls when no audio came for so much longer than the silence that ends it."""
@@ -69,7 +69,7 @@ class SessionChannel:
         self._report_turn = context.sink.put if config.every_turn else context.sink.offer
         self._pipeline = pipeline
         self._config = config
-        self._state = SessionState(config.stream.partial_ms, number, every_turn=config.every_turn)
+        self._state = ChannelState(config.stream.partial_ms, number, every_turn=config.every_turn)
         self._finals: deque[_PendingFinal] = deque()
         self._current: UtteranceState | None = None
         self._dropped = 0

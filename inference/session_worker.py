@@ -11,7 +11,7 @@ from inference.arrival_times import ArrivalTimes
 from inference.session_channel import SessionChannel, SessionContext
 from inference.session_config import SessionConfig
 from inference.utterance_pipeline import UtterancePipeline
-from inference.worker_queues import AudioSource, CommandMessage, EventSink, Inbound, NextDecision, SinkClosed
+from inference.worker_interfaces import AudioSource, CommandMessage, EventSink, Inbound, NextDecision, SinkClosed
 from observability.connection_telemetry import ConnectionTelemetry
 from protocol import events
 from protocol.events import Reason

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import av
 from av.container import InputContainer
 
-from protocol.file_parts import Part
+from protocol.concatenated_files import Part
 
 _DECLARING = frozenset({"aiff", "au", "caf", "flac", "mov,mp4,m4a,3gp,3g2,mj2", "w64", "wav", "wv"})
 """FFmpeg's demuxers whose duration of a stream comes from the header."""

@@ -11,12 +11,12 @@ import numpy as np
 from av.container import InputContainer
 
 from protocol.channels import ChannelMode
+from protocol.concatenated_files import MAX_PARTS, Part, TooManyParts, split
 from protocol.declared_length import declared_seconds
 from protocol.events import WarningCode
 from protocol.file_blocks import blocks_of, frames_of
 from protocol.file_converter import Converter
 from protocol.file_formats import UnknownFormat, is_readable, open_container
-from protocol.file_parts import MAX_PARTS, Part, TooManyParts, split
 from protocol.pcm import SAMPLE_RATE, Signal
 
 MIN_RATE = 1_000

@@ -11,7 +11,7 @@ from typing import NoReturn
 import av
 from av.container import InputContainer
 
-from protocol.file_parts import Part
+from protocol.concatenated_files import Part
 
 DEMUXERS = "aac,ac3,aiff,amr,amrnb,amrwb,asf,au,caf,eac3,flac,g722,matroska,webm,mov,mp4,m4a,3gp,mp3,ogg,w64,wav,wv"
 """FFmpeg's names of demuxers. None follows references to other files: mov does only with `enable_drefs`, which is

@@ -25,7 +25,7 @@ class Wrapper:
         await self._app(dict(scope), receive_on, send_on)
 
 
-class Doorkeeper:
+class RequireHeader:
     """Middleware that lets in whoever has the header `x-pass`, for HTTP and WebSockets alike."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -49,7 +49,7 @@ def instrumented() -> FastAPI:
     """With the doorkeeper around FastAPI's own layers, as OpenTelemetry's instrumentation puts itself there."""
     app = faulty.build()
     build = app.build_middleware_stack
-    app.build_middleware_stack = lambda: ServerErrorMiddleware(Doorkeeper(build()))  # type: ignore[method-assign]
+    app.build_middleware_stack = lambda: ServerErrorMiddleware(RequireHeader(build()))  # type: ignore[method-assign]
     return app
 
 
@@ -57,5 +57,5 @@ def with_middleware() -> FastAPI:
     """With a doorkeeper added to the application, and the wrapper as middleware."""
     app = faulty.build()
     app.add_middleware(Wrapper)
-    app.add_middleware(Doorkeeper)
+    app.add_middleware(RequireHeader)
     return app

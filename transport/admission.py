@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, Protocol
 
-from inference.transcribe import CancellationToken, Cancelled
+from inference.file_transcription import CancellationToken, Cancelled
 from observability.metrics import Metrics
 from protocol.errors import KeyLimitReached, RefusalReason, ServerBusy, ServerRestarting
 from transport.backend_lifecycle import BackendLifecycle

@@ -13,7 +13,7 @@ from observability.connection_telemetry import ConnectionTelemetry
 from protocol.dialect import Close, Dialect, OutboundMessage, SessionOptions
 from protocol.errors import ClientTooSlow, Idle, InternalError, ServerOverloaded, ServerRestarting, ServiceError
 from protocol.events import Event, Final, Finished, Reason
-from session.state import elapsed_ms
+from session.channel_state import elapsed_ms
 from transport.app_context import AppContext
 from transport.bridge import Bridge, open_bridge
 from transport.outbound_queue import OutboundQueue
@@ -158,9 +158,8 @@ class Connection:
         self._bridge = open_bridge(self._context, self._options, self._telemetry, self._socket.ping)
         self._bridge.thread.ended.add_done_callback(self._on_worker_end)
         self._sender = asyncio.create_task(self._send_all(self._bridge.outbound), name="send loop")
-        if self._socket.protocol is not None:
-            self._socket.set_throttled(throttled=False)
-            self._socket.protocol.gather(self._bridge.inbound.read_later, joins_binary=self._options.binary_is_pcm)
+        self._socket.set_throttled(throttled=False)
+        self._socket.read_together(self._bridge.inbound.read_later, joins_binary=self._options.binary_is_pcm)
         return self._bridge
 
     def _on_worker_end(self, ended: asyncio.Future[BaseException | None]) -> None:
@@ -285,8 +284,7 @@ class Connection:
             with contextlib.suppress(*_PEER_GONE):
                 async with asyncio.timeout(_CLOSE_SECONDS):
                     await self._socket.send({"type": "websocket.close", "code": close.code, "reason": close.reason})
-                    # If uvicorn closed the socket before the peer's reply is read, TCP would reset it, and the last
-                    # words be lost.
+                    # TCP resets a socket that is closed before the peer's reply is read, and the last words are lost.
                     await self._await_disconnect()
 
     async def _await_disconnect(self) -> None:

@@ -6,7 +6,7 @@ import contextlib
 
 import janus
 
-from inference.worker_queues import AudioMessages, Inbound
+from inference.worker_interfaces import AudioMessages, Inbound
 from transport.queue_options import QueueOptions
 
 

@@ -16,7 +16,7 @@ from typing import Literal
 
 import janus
 
-from inference.worker_queues import AudioMessages, CommandMessage, Inbound, NextDecision
+from inference.worker_interfaces import AudioMessages, CommandMessage, Inbound, NextDecision
 from observability.connection_telemetry import ConnectionTelemetry
 from protocol.errors import BadRequest, ServerOverloaded
 from protocol.events import Command, Reason
@@ -34,7 +34,7 @@ _MAX_THROTTLE = 4.0
 
 
 class InboundQueue:
-    """One connection's audio and commands, in order. Satisfies `inference.worker_queues.AudioSource`.
+    """One connection's audio and commands, in order. Satisfies `inference.worker_interfaces.AudioSource`.
 
     Audio gathers in a batch until it reaches the sample that the worker waits for, because waking a thread costs more
     than processing a message. The worker's thread calls `exhausted`, `take`, `wait` and `watch_for_stall`; any thread

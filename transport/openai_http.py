@@ -18,7 +18,7 @@ from transport.api_keys import caller_of
 from transport.app_context import AppContext
 from transport.refusals import refusal_response
 from transport.tokens import read_body
-from transport.transcriber import Transcriber
+from transport.upload_transcriber import UploadTranscriber
 
 
 def routes() -> list[Route]:
@@ -33,12 +33,12 @@ def routes() -> list[Route]:
 
 
 async def _transcribe(request: Request) -> Response:
-    transcriber: Transcriber = request.app.state.transcriber
+    transcriber: UploadTranscriber = request.app.state.transcriber
     return transcriber.response(request, OpenAiFiles)
 
 
 async def _translate(request: Request) -> Response:
-    transcriber: Transcriber = request.app.state.transcriber
+    transcriber: UploadTranscriber = request.app.state.transcriber
     return transcriber.response(request, OpenAiTranslations)
 
 

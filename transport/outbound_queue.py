@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import janus
 
-from inference.worker_queues import SinkClosed
+from inference.worker_interfaces import SinkClosed
 from observability.connection_telemetry import ConnectionTelemetry
 from protocol.events import Cleared, Event, Final, Hypothesis, Level, SpeechStarted, SpeechStopped
 from transport.queue_options import QueueOptions
@@ -40,7 +40,7 @@ class _Queue(janus.Queue[Event]):
 
 
 class OutboundQueue:
-    """Satisfies `inference.worker_queues.EventSink`.
+    """Satisfies `inference.worker_interfaces.EventSink`.
 
     `offer` and `put` are called on the worker's thread, `get` and `end` on the event loop.
     """

@@ -70,6 +70,11 @@ class AsgiSocket:
         if self.transport is not None and not self.closing:
             bound_receive_buffer(self.transport, throttled=throttled)
 
+    def read_together(self, read_later: Callable[[Callable[[], None]], None], *, joins_binary: bool) -> None:
+        """See `SpeechWebSocketProtocol.read_together`. Does nothing under another protocol class."""
+        if self.protocol is not None:
+            self.protocol.read_together(read_later, joins_binary=joins_binary)
+
     def ping(self, payload: bytes) -> None:
         """Send a ping.
 

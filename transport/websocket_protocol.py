@@ -168,7 +168,7 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
     def _reads_frames(self) -> bool:
         return (self.conn.state is State.OPEN and not self._refused) or self._flooded
 
-    def gather(self, read_later: Callable[[Callable[[], None]], None], *, joins_binary: bool) -> None:
+    def read_together(self, read_later: Callable[[Callable[[], None]], None], *, joins_binary: bool) -> None:
         """Leave it to `read_later` when the socket is read again, and join the binary messages of one read."""
         self._joins_binary = joins_binary
         if not self.transport.is_closing():

@@ -136,7 +136,7 @@ class Model:
         )
         try:
             self._tokens = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-            self._model = _build_nicely(build, niceness) if niceness else build()
+            self._model = _build_at_niceness(build, niceness) if niceness else build()
         except Exception as error:  # tokenizers raises Exception itself
             raise EngineError(f"the Whisper model in {folder} cannot be loaded: {error}") from error
         self._extractor = FeatureExtractor(feature_size=self._model.n_mels)
@@ -239,7 +239,7 @@ def encoded_frames(frames: int, window: Window) -> int:
     return min(WINDOW_FRAMES, max(least, steps * STEP_FRAMES))
 
 
-def _build_nicely(build: partial[Any], niceness: int) -> Any:  # noqa: ANN401 - a CTranslate2 model has no type
+def _build_at_niceness(build: partial[Any], niceness: int) -> Any:  # noqa: ANN401 - a CTranslate2 model has no type
     """CTranslate2's threads inherit the niceness of the thread that builds the model."""
 
     def renice_and_build() -> Any:  # noqa: ANN401 - likewise

@@ -7,9 +7,9 @@ from concurrent.futures import Future
 
 from backends.base import ASRResult, EngineError, StreamOptions, Word
 from backends.whisper.decoders import Decoders, Job, Outcome
-from backends.whisper.recording import NO_PARTIAL_QUIET, Recording
 from backends.whisper.scheduler import Kind
 from backends.whisper.transcription import Request
+from backends.whisper.utterance_audio import NO_PARTIAL_QUIET, UtteranceAudio
 from protocol.pcm import SAMPLE_RATE, Signal, ms
 
 KNOWN_LANGUAGE_SECONDS = 2.0
@@ -32,7 +32,7 @@ class WhisperStream:
         self._options = options
         self._lock = threading.Lock()
         """Guards all attributes below. The decoders' lock may be taken while it is held, never the reverse."""
-        self._recording = Recording()
+        self._recording = UtteranceAudio()
         self._language = options.language
         """Language of partials: forced, or detected in enough audio."""
         self._partial: Job | None = None

@@ -14,7 +14,7 @@ from backends.base import Task, Word
 from backends.whisper.hallucination import is_hallucination
 from backends.whisper.model import Array, Hypothesis, Model, Window
 from backends.whisper.prompt import prompt_tokens
-from backends.whisper.text import REPETITIONS, collapse, repeats, runs_away, token_limit
+from backends.whisper.repetition import REPETITIONS, collapse, repeats, runs_away, token_limit
 from backends.whisper.words import timed_words
 from protocol.pcm import SAMPLE_RATE, Signal
 

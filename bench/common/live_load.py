@@ -134,7 +134,7 @@ class Level:
 
 
 @dataclass(frozen=True, slots=True)
-class LevelMeter:
+class LoadMeter:
     """Measures levels of load with the same recordings and windows."""
 
     recordings: Sequence[Recording]

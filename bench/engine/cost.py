@@ -15,7 +15,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.common.live_load import LevelMeter
+from bench.common.live_load import LoadMeter
 from bench.common.recordings import GAP_MS, concatenate, load
 from bench.common.report import Row, argument_parser, integers, print_progress, print_report, run_conditions
 from bench.common.server_process import APP, ROOT, ServerProcess, server_settings
@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> None:
     rows, problems = list[Row](), list[str]()
     sessions = max(args.streams) + 8
     conditions = run_conditions("engine cost", server_settings(args.backend, sessions, args.set), server=cores)
-    meter = LevelMeter(recordings, args.seconds, WARM_SECONDS, args.seed, args.language)
+    meter = LoadMeter(recordings, args.seconds, WARM_SECONDS, args.seed, args.language)
     mock_cpu: dict[int, float] = {}
     for backend in dict.fromkeys(["mock", args.backend]):
         print_progress(backend)

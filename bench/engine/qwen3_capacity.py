@@ -24,7 +24,7 @@ from typing import Any
 
 import httpx
 
-from bench.common.live_load import Level, LevelMeter
+from bench.common.live_load import Level, LoadMeter
 from bench.common.recordings import Recording, concatenate, load
 from bench.common.report import Row, argument_parser, integers, run_conditions
 from bench.common.server_process import ROOT, ServerProcess, server_settings
@@ -112,7 +112,7 @@ def main(argv: Sequence[str]) -> None:
         settings = {"STT_VLLM_MODEL": str(folder), "STT_VLLM_GPU_MEMORY": str(GPU_MEMORY[args.shape])}
         settings |= server_settings("qwen3", max(args.most, *args.levels, 0) + 8, args.set)
         conditions = run_conditions("engine qwen3-capacity", settings, server=cores, load=cores)
-        meter = LevelMeter(recordings, args.seconds, args.warm, args.seed)
+        meter = LoadMeter(recordings, args.seconds, args.warm, args.seed)
         with ServerProcess(SERVER, settings | {"HF_HUB_OFFLINE": "1"}, cores) as server:
 
             def measure(streams: int) -> Level:

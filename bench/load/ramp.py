@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from bench.common.live_load import Level, LevelMeter
+from bench.common.live_load import Level, LoadMeter
 from bench.common.recordings import load
 from bench.common.report import Row, argument_parser, integers, print_progress, print_report, run_conditions, words
 from bench.common.server_process import APP, ROOT, ServerProcess, server_settings
@@ -42,7 +42,7 @@ def capacity(passed: Mapping[int, bool]) -> int:
 
 
 def add_arguments(parser: argparse.ArgumentParser, warm_seconds: float) -> None:
-    """Add the options of `measure_levels` and of `LevelMeter`."""
+    """Add the options of `measure_levels` and of `LoadMeter`."""
     parser.add_argument("--levels", type=integers, default=[], metavar="N,N", help="streams (search for the capacity)")
     parser.add_argument("--most", type=int, default=512, help="most streams to try (512)")
     parser.add_argument("--limit-ms", type=float, default=500.0, help="limit of p95 of endpoint to final (500)")
@@ -106,7 +106,7 @@ def main(argv: Sequence[str]) -> None:
     settings = server_settings(args.backend, max(args.most, *args.levels, 0) + 8, args.set)
     recordings = [each for each in load(args.folder, args.language, single=True) if each.text]
     language = args.language[0] if len(args.language) == 1 else "auto"
-    meter = LevelMeter(recordings, args.seconds, args.warm, args.seed, language)
+    meter = LoadMeter(recordings, args.seconds, args.warm, args.seed, language)
     conditions = run_conditions("load ramp", settings, server=args.cores, load=cores)
 
     def measure(streams: int) -> Level:

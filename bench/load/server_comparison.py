@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 
-from bench.common.live_load import Level, LevelMeter
+from bench.common.live_load import Level, LoadMeter
 from bench.common.recordings import load
 from bench.common.report import Row, integers, print_progress, print_report, run_conditions
 from bench.common.server_process import APP, ROOT, ServerProcess, server_settings
@@ -101,7 +101,7 @@ def compare(
     """
     settings = server_settings("mock", max(args.streams) + 8, args.set)
     conditions = run_conditions(command, settings, server=cores, load=sorted(os.sched_getaffinity(0)))
-    meter = LevelMeter(load(ROOT / "references", single=True), args.seconds, args.warm, args.seed)
+    meter = LoadMeter(load(ROOT / "references", single=True), args.seconds, args.warm, args.seed)
     levels = defaultdict[tuple[int, str], list[Level]](list)
     for streams, number, target in product(args.streams, range(args.rounds), targets):
         print_progress(f"{streams} streams, round {number + 1} of {args.rounds}: {target.name}")

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from backends.whisper.model import Model, Window, choose_hardware
-from backends.whisper.recording import Recording
 from backends.whisper.transcription import Request, decode_once
+from backends.whisper.utterance_audio import UtteranceAudio
 from bench.common.offline_segmentation import segment
 from bench.common.recordings import read_pcm
 from bench.common.word_error_rate import normalise
@@ -108,7 +108,7 @@ def _unguarded(model: Model, samples: Samples) -> str:
     utterances = segment(samples, EnergyVad(VadOptions().threshold)).utterances
     if not utterances:
         return ""
-    recording = Recording()
+    recording = UtteranceAudio()
     recording.append(to_signal(samples)[utterances[0].start : utterances[0].end])
     (span,) = recording.spans(len(recording))
     (decoded,) = decode_once(model, [Request(recording.cut(*span), "en")], 5, Window.SHORT)

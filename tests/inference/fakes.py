@@ -17,13 +17,13 @@ from inference.session_config import SessionConfig
 from inference.session_worker import SessionWorker
 from inference.utterance_pipeline import UtterancePipeline
 from inference.vad import FixedVad
-from inference.worker_queues import AudioMessages, CommandMessage, Inbound, NextDecision, SinkClosed
+from inference.worker_interfaces import AudioMessages, CommandMessage, Inbound, NextDecision, SinkClosed
 from observability.connection_telemetry import ConnectionTelemetry
 from observability.metrics import Metrics
 from protocol import events
 from protocol.languages import primary_subtag
 from protocol.pcm import FRAME_SAMPLES, Samples, Signal
-from session.state import elapsed_ms
+from session.channel_state import elapsed_ms
 
 THRESHOLD = 300.0
 LOUD = 3000
@@ -160,7 +160,7 @@ class Clock:
 class FakeSession:
     """A worker with its source, sink and engine, all on the test's own thread.
 
-    The worker runs until it would wait; then the next of `happenings` happens. Once there are none it is cancelled
+    The worker runs until it would wait; then the next of `steps` happens. Once there are none it is cancelled
     at its next wait, unless it ends before.
     """
 
@@ -199,9 +199,9 @@ class FakeSession:
         telemetry = ConnectionTelemetry(self.metrics, structlog.get_logger())
         self._worker = SessionWorker(self, self, [pipeline], SessionConfig(language, stream, segmenter), telemetry)
 
-    def run(self, *happenings: Callable[[], object]) -> list[Message]:
+    def run(self, *steps: Callable[[], object]) -> list[Message]:
         """Let each happen once the worker has nothing to do; then what was sent."""
-        self._happenings.extend(happenings)
+        self._happenings.extend(steps)
         self._worker.run()
         return self.sent
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.arrival_times import ArrivalTimes
-from inference.worker_queues import AudioMessages
+from inference.worker_interfaces import AudioMessages
 from protocol.pcm import SAMPLE_RATE, samples_of
 from transport.client_pace import JITTER_SECONDS
 

@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from inference.file_pool import FilePool, FileRequest
-from inference.transcribe import CancellationToken, Cancelled
+from inference.file_transcription import CancellationToken, Cancelled
 from tests.audio import REFERENCES
 from tests.processes import children_of
 

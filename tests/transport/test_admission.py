@@ -11,7 +11,7 @@ from typing import TypeVar
 import pytest
 
 from backends.mock import MockBackend
-from inference.transcribe import Cancelled
+from inference.file_transcription import Cancelled
 from observability.metrics import Metrics
 from protocol.errors import ServerBusy, ServerRestarting
 from tests.audio import REFERENCES

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 import pytest
 import structlog
 
-from inference.worker_queues import AudioMessages, CommandMessage, NextDecision
+from inference.worker_interfaces import AudioMessages, CommandMessage, NextDecision
 from observability.connection_telemetry import ConnectionTelemetry
 from observability.metrics import Metrics
 from protocol.errors import BadRequest, ServerOverloaded

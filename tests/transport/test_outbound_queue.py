@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 import pytest
 import structlog
 
-from inference.worker_queues import SinkClosed
+from inference.worker_interfaces import SinkClosed
 from observability.connection_telemetry import ConnectionTelemetry
 from observability.metrics import Metrics
 from protocol.events import Cleared, Event, Final, Hypothesis, Reason, SpeechStopped

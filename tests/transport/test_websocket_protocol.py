@@ -102,7 +102,7 @@ async def events_of(
     events: list[Event] = []
 
     def prepare(protocol: SpeechWebSocketProtocol) -> None:
-        protocol.gather(read_later, joins_binary=joins_binary)
+        protocol.read_together(read_later, joins_binary=joins_binary)
         if memory is not None:
             protocol.allow_messages(largest, memory)
 

@@ -18,8 +18,8 @@ from backends import registry
 from backends.base import EngineError, StreamOptions
 from config import Settings, load_settings
 from inference.file_pool import FilePool, FileRequest
-from inference.transcribe import CancellationToken
-from inference.transcribe import transcribe as transcribe_pieces
+from inference.file_transcription import CancellationToken
+from inference.file_transcription import transcribe as transcribe_pieces
 from protocol.channels import ChannelMode
 from protocol.file_audio import AudioRejected, AudioTooLong
 from protocol.file_dialect import FileProgress, FileSegment

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backends.whisper.recording import DECODED_QUIET, MAX_SPAN, Recording
+from backends.whisper.utterance_audio import DECODED_QUIET, MAX_SPAN, UtteranceAudio
 from protocol.pcm import SAMPLE_RATE, Signal
 
 
@@ -17,8 +17,8 @@ def speech_with_pause(seconds: float, pause_at: float) -> Signal:
     return signal
 
 
-def recorded(signal: Signal, piece: int = 4001) -> Recording:
-    made = Recording()
+def recorded(signal: Signal, piece: int = 4001) -> UtteranceAudio:
+    made = UtteranceAudio()
     for start in range(0, len(signal), piece):
         made.append(signal[start : start + piece])
     return made

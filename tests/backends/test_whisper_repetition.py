@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backends.whisper.hallucination import is_hallucination
-from backends.whisper.text import MAX_TEXT_TOKENS, collapse, repeats, runs_away, token_limit
+from backends.whisper.repetition import MAX_TEXT_TOKENS, collapse, repeats, runs_away, token_limit
 
 SENTENCE = "I will say nothing of my antecedents, nor of the circumstances which led me to leave my native country."
 

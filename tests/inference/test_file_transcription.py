@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from backends.base import ASRResult, EngineError, StreamOptions
 from inference.file_pieces import CollectingStream, Piece, Progress, Segmented, cut, open_collecting
 from inference.file_pool import FileEnded
+from inference.file_transcription import CancellationToken, Cancelled, DecodedFile, transcribe
 from inference.segmenter import SegmenterOptions
-from inference.transcribe import CancellationToken, Cancelled, DecodedFile, transcribe
 from protocol.events import WarningCode
 from protocol.file_dialect import FileSegment
 from protocol.pcm import Signal, to_signal
@@ -62,7 +62,7 @@ class Telling(FakeStream):
 
 
 def instead_of_waiting(monkeypatch: pytest.MonkeyPatch, happen: Callable[[], None]) -> None:
-    monkeypatch.setattr("inference.transcribe.wait", lambda *_, **__: happen())
+    monkeypatch.setattr("inference.file_transcription.wait", lambda *_, **__: happen())
 
 
 def transcribe_blocks(

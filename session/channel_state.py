@@ -63,7 +63,7 @@ class FinalText:
     """Words with times of the session's audio."""
 
 
-class SessionState:
+class ChannelState:
     """Numbers and throttles the hypotheses and finals of one channel. Used by one thread."""
 
     def __init__(self, partial_ms: int, channel: int = 0, *, every_turn: bool = False) -> None:

@@ -27,7 +27,7 @@ _LOUDEST_WINDOW = 2 * SAMPLE_RATE
 """Samples in which the loudest frame is searched."""
 
 
-class Recording:
+class UtteranceAudio:
     """The growing audio of one utterance. Not thread-safe."""
 
     def __init__(self) -> None:

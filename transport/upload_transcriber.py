@@ -18,7 +18,7 @@ from structlog.typing import FilteringBoundLogger
 
 from backends.base import StreamOptions
 from inference.file_pool import FilePool, FileRequest
-from inference.transcribe import CancellationToken, Cancelled, DecodedFile, transcribe
+from inference.file_transcription import CancellationToken, Cancelled, DecodedFile, transcribe
 from inference.vad_factory import Detector
 from protocol.errors import (
     BadRequest,
@@ -75,7 +75,7 @@ class _Work:
     cancellation: CancellationToken
 
 
-class Transcriber:
+class UploadTranscriber:
     """Transcribes uploads; owns the threads and processes that decode files. Used on the event loop."""
 
     def __init__(self, context: AppContext, options: UploadOptions, threads: int, detector: Detector) -> None:
@@ -260,7 +260,7 @@ class _Reports:
 class _Transcription(Response):
     """An answer that does its work while it is sent."""
 
-    def __init__(self, transcriber: Transcriber, request: Request, dialect: FileDialect) -> None:
+    def __init__(self, transcriber: UploadTranscriber, request: Request, dialect: FileDialect) -> None:
         super().__init__()
         self._transcriber = transcriber
         self._request = request
