@@ -83,11 +83,12 @@ class AudioSource(Protocol):
         ...
 
     def wait(self, seconds: float, decision: NextDecision | None) -> None:
-        """Block until `seconds` of new audio, or the audio up to `decision.sample`, have arrived, whichever is sooner.
+        """Block until there may be something to do.
 
-        A source with many workers waits longer: until `seconds` after the decision, but never beyond
-        `decision.end_sample`. A command, an end and `wake` end the wait at once. Without audio it ends after some time.
-        `decision` None: audio does not end it.
+        That is when `seconds` of new audio have arrived, or the audio up to `decision.sample`, whichever is sooner. With
+        many workers a source may wait for `seconds` of audio beyond `decision.sample`, but not beyond
+        `decision.end_sample`. If `decision` is None, audio does not end the wait. A command, the end of the session,
+        `wake` and a timeout always do.
         """
         ...
 

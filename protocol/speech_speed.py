@@ -25,8 +25,7 @@ _MODULATION_HZ = (1, 25)
 _MIN_PERIODICITY = 0.45
 """Autocorrelation at which a frame is voiced."""
 _MIN_VOICED, _MIN_VOICED_SHARE = 20, 0.25
-"""Least number of voiced frames, and least share of them, in speech, of every second loud frame. To take the pitch of
-all would take longer and show no more."""
+"""Least number of voiced frames, and least share of them, in speech, of every second loud frame."""
 _LOUD = 0.05
 """Least energy of a loud frame, as a share of the 90th percentile."""
 _MIN_DEPTH = 1.7
@@ -83,7 +82,7 @@ def features(signal: Signal, rate: int) -> npt.NDArray[np.floating] | None:
     signal = np.add.reduce([signal[first : len(signal) // step * step : step] for first in range(step)]) / step
     rate //= step
     spectra = _spectra(signal, rate)
-    if not _rise_and_fall(_band_levels(spectra, _WIDE_BANDS_HZ)):
+    if not _has_speech_modulation(_band_levels(spectra, _WIDE_BANDS_HZ)):
         return None
     energy = spectra.power.sum(axis=1)
     is_loud = energy > _LOUD * _quantile(energy, 0.9)
@@ -139,8 +138,8 @@ def _band_levels(spectra: _Spectra, edges: npt.NDArray[np.floating]) -> npt.NDAr
     return levels
 
 
-def _rise_and_fall(levels: npt.NDArray[np.floating]) -> bool:
-    """Whether the bands do so as those of speech; less in noise or a steady sound, or faster in dialling."""
+def _has_speech_modulation(levels: npt.NDArray[np.floating]) -> bool:
+    """Whether the bands' levels change as those of speech: less in noise and steady sounds, faster in dialling."""
     if float(levels.std(axis=0).mean()) < _MIN_DEPTH:
         return False
     modulation = (np.abs(rfft(levels * np.hanning(len(levels))[:, np.newaxis], axis=0)) ** 2).sum(axis=1)

@@ -24,7 +24,7 @@ from transport.websocket_events import COUNT, EXTENSION, FLOOD_EVENT, KEEPALIVE_
 from transport.websocket_frames import BINARY, CLOSE, CONTROL, FIN, PING, PONG, TEXT, audio_messages, payload_at, unmask
 
 MAX_JOINED_BYTES = 8 * 1024
-"""Most bytes of joined messages: 256 ms at 16 kHz. Of a client ahead of real time, reading pauses after each event. The
+"""Most bytes of joined messages: 256 ms at 16 kHz. While a client is ahead of real time, reading pauses after each event. The
 pause must stay short, so that the client's pings are answered."""
 MAX_PAUSED_BYTES = 16 * 1024
 """Most bytes of a read after which reading pauses: half of the receive buffer. A client that sends more is ahead of
@@ -61,14 +61,14 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         self._read_at = 0.0
         """When data was last read."""
         self._last_read_bytes = 0
-        """How much was read then."""
+        """Bytes of the last read."""
         self._pinged_at = 0.0
-        """When `ping` sent its last; 0: never."""
+        """When `ping` was last called; 0: never."""
         self._control_frames = RateLimit(MAX_CONTROL_FRAMES)
         self._flooded = False
-        """Whether there were more. All but a close is then dropped, so that the client can read the answer."""
+        """Whether more came. Then all frames but a close are dropped, so that the client can read the answer."""
         self._refused = False
-        """Whether a frame broke the standard. uvicorn fails at its end, and what is read until then belongs to it."""
+        """Whether a frame broke the standard. What is read from then on is left to uvicorn, which closes."""
         self._max_bytes = config.ws_max_size
         self._memory: ByteBudget | None = None
         """Budget of the bytes of long messages; None: only short messages are allowed."""
@@ -77,20 +77,20 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         self._fragments = 0
         """Bytes of a fragmented message so far."""
         self._waiting = 0
-        """Bytes of messages that the application has not received, or is reading."""
+        """Bytes of messages that the application has not received, and of the one that it is processing."""
         self._read_size = 0
-        """Bytes of the message that it is reading."""
+        """Bytes of the message that the application is processing."""
         self._sizes: deque[int] = deque()
-        """Sizes in bytes of the other messages."""
+        """Bytes of each message that the application has not received."""
         self._joins_binary = False
         """Whether binary messages that are read together become one event, unless they begin with `{`."""
         self._joined: list[bytes] = []
-        """Messages for the next such event."""
+        """Binary messages for the next event."""
         self._joined_bytes = 0
         self._read_later: Callable[[Callable[[], None]], None] | None = None
         """If set, called when the application has received all messages, with the function that resumes reading."""
         self._extensions: Any = {}
-        """Those of the ASGI scope."""
+        """`extensions` of the ASGI scope."""
 
     def handle_connect(self, event: Request) -> None:
         """See uvicorn. The application starts in a later iteration of the event loop."""

@@ -1,12 +1,11 @@
 """Kills the engine's processes when the server dies, also when the server is killed by SIGKILL.
 
-vLLM's EngineCore and its workers outlive a killed server, with all of their GPU memory (seen with vLLM 0.32). Linux
-sends a child a signal when its parent ends (prctl(2), PR_SET_PDEATHSIG), but the child itself has to request that, and
-these children run vLLM's code. vLLM hands its configuration to each child, and the configuration has a place for
-foreign objects (`additional_config`). A `ParentDeathSignal` travels there. Under `spawn`, a child unpickles its
-arguments before it runs code of vLLM; unpickling a `ParentDeathSignal` makes the request. When the child pickles its
-configuration for a worker, the worker makes the request too. Under `fork` nothing is pickled; a fork hook makes the
-request. This needs neither an installed entry point nor a watchdog process.
+vLLM's EngineCore and its workers survive a SIGKILL of the server and keep its GPU memory (seen with vLLM 0.32). Linux
+can kill a child with its parent (prctl(2), PR_SET_PDEATHSIG), but the child itself has to request it:
+
+- Started by `spawn`, a child unpickles vLLM's configuration. That has a `ParentDeathSignal` in `additional_config`,
+  which makes the request when it is unpickled. A worker gets the configuration from the child, and does the same.
+- Started by `fork`, a child runs a hook of `os.register_at_fork`, which makes the request.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the server believes of every backend, as tests.
+"""Tests of what the server relies on in every `ASRBackend`.
 
 A module that runs them has a class derived from `BackendConformance`, and fixtures of module scope:
 
@@ -172,7 +172,7 @@ class BackendConformance:
         stream.cancel()
 
     def test_news_is_told(self, backend: ASRBackend, speech: Signal) -> None:
-        """Who waits to be told, instead of polling, sees words as well."""
+        """`notify` is called when there is a new partial."""
         notified = threading.Event()
         stream = backend.stream(StreamOptions(notify=notified.set))
         for piece in pieces(speech, FRAME_SAMPLES):
@@ -261,7 +261,7 @@ class BackendConformance:
         assert decode(backend, np.zeros(2 * SAMPLE_RATE, np.float32)).text == ""
 
     def test_a_moment_has_no_error(self, backend: ASRBackend, speech: Signal) -> None:
-        """An utterance far too short for a word ends as any other does."""
+        """An utterance too short for a word has a final, and raises nothing."""
         assert isinstance(decode(backend, speech[:FRAME_SAMPLES]).text, str)
 
     @pytest.mark.parametrize("live", [True, False])
@@ -364,7 +364,7 @@ class BackendConformance:
         assert future.result(0).text == text
 
     def test_health(self, make_backend: Callable[[], ASRBackend], speech: Signal) -> None:
-        """It is healthy from start to close; closing twice is closing; no thread or process is left.
+        """It is healthy from start to close. It may be closed twice, and leaves no thread or process.
 
         A final that was being decoded at the close ends too.
         """
@@ -389,7 +389,7 @@ class BackendConformance:
         assert not children() - processes
 
     def test_close_before_start(self, make_backend: Callable[[], ASRBackend]) -> None:
-        """A backend that was never started closes without a word."""
+        """A backend that was never started can be closed."""
         fresh = make_backend()
         fresh.close()
         assert not fresh.healthy()
