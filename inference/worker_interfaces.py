@@ -85,8 +85,8 @@ class AudioSource(Protocol):
     def wait(self, seconds: float, decision: NextDecision | None) -> None:
         """Block until there may be something to do.
 
-        That is when `seconds` of new audio have arrived, or the audio up to `decision.sample`, whichever is sooner. With
-        many workers a source may wait for `seconds` of audio beyond `decision.sample`, but not beyond
+        That is when `seconds` of new audio have arrived, or the audio up to `decision.sample`, whichever is sooner.
+        With many workers a source may wait for `seconds` of audio beyond `decision.sample`, but not beyond
         `decision.end_sample`. If `decision` is None, audio does not end the wait. A command, the end of the session,
         `wake` and a timeout always do.
         """

@@ -24,8 +24,8 @@ from transport.websocket_events import COUNT, EXTENSION, FLOOD_EVENT, KEEPALIVE_
 from transport.websocket_frames import BINARY, CLOSE, CONTROL, FIN, PING, PONG, TEXT, audio_messages, payload_at, unmask
 
 MAX_JOINED_BYTES = 8 * 1024
-"""Most bytes of joined messages: 256 ms at 16 kHz. While a client is ahead of real time, reading pauses after each event. The
-pause must stay short, so that the client's pings are answered."""
+"""Most bytes of joined messages: 256 ms at 16 kHz. While a client is ahead of real time, reading pauses after each
+event. The pause must stay short, so that the client's pings are answered."""
 MAX_PAUSED_BYTES = 16 * 1024
 """Most bytes of a read after which reading pauses: half of the receive buffer. A client that sends more is ahead of
 real time, or sends floats at 48 kHz. A pause would fill the buffer, and the client would have to wait."""
