@@ -171,7 +171,7 @@ class BackendConformance:
         assert eventually(stream.partial, "a partial").text.split()
         stream.cancel()
 
-    def test_news_is_told(self, backend: ASRBackend, speech: Signal) -> None:
+    def test_news_is_reported(self, backend: ASRBackend, speech: Signal) -> None:
         """`notify` is called when there is a new partial."""
         notified = threading.Event()
         stream = backend.stream(StreamOptions(notify=notified.set))

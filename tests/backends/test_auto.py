@@ -92,7 +92,7 @@ def test_only_auto_is_resolved(tmp_path: Path) -> None:
     assert said == []
 
 
-def test_unset_model_is_told_from_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_unset_model_is_distinguished_from_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """STT_WHISPER_MODEL=base in the environment is a wish; its absence is not."""
     asked: list[str | None] = []
 

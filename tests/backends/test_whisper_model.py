@@ -107,7 +107,7 @@ def test_samples_that_are_no_numbers_have_no_text(base: WhisperBackend) -> None:
     assert decode(base, np.full(SAMPLE_RATE, np.nan, np.float32)).text == ""
 
 
-def test_a_second_language_is_detected_and_told(base: WhisperBackend) -> None:
+def test_a_second_language_is_detected_and_reported(base: WhisperBackend) -> None:
     """French, without saying so, comes back with `fr`; of 13 words two may be wrong: processors round int8 apart."""
     signal, text = spoken("fr_leopard")
     result = decode(base, signal)

@@ -116,7 +116,7 @@ def test_due_utterances_share_a_batch_where_it_is_wide() -> None:
     assert [finals(made) for _ in range(2)] == [["0", "1", "2"], ["3"]]
 
 
-def test_files_are_batched_on_all_threads_while_nobody_speaks() -> None:
+def test_files_are_batched_on_all_threads_without_live_speech() -> None:
     """Without live speech every thread takes a batch of pieces."""
     made = scheduler(2, file_batch=3)
     for number in range(7):

@@ -192,7 +192,7 @@ def test_quietest_is_by_power() -> None:
     )
 
 
-def test_rest_of_a_cut_is_heard_again() -> None:
+def test_rest_of_a_cut_is_transcribed_again() -> None:
     """What follows a cut opens the next utterance at once, whose pre-roll stops at the cut."""
     frames = "V" * (26 * SECOND) + "....." + "V" * (4 * SECOND)
     assert actions_of(frames) == [

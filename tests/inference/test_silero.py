@@ -78,7 +78,7 @@ def test_it_is_refused_in_a_plain_sentence(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @with_model
-def test_the_model_hears_speech_and_no_noise() -> None:
+def test_the_model_recognises_speech_and_no_noise() -> None:
     """In noise 10 dB below the voice each recording is one utterance; noise alone is none."""
     make = vad_factory.load("silero")
     for name in ("hello", "weather"):

@@ -71,7 +71,7 @@ def test_a_client_may_choose_what_is_silence(mock_server: Server) -> None:
     assert (below_threshold["text"], below_threshold["start_ms"]) == ("", below_threshold["end_ms"])
 
 
-def test_levels_are_told_to_those_who_ask(mock_server: Server) -> None:
+def test_levels_are_sent_to_clients_that_ask(mock_server: Server) -> None:
     """With `events=level` every 100 ms of audio has its loudness and the detector's decision; without, none has."""
     with session(mock_server.ws(events="level")) as client:
         client.speak(silence(1_000) + reference("hello") + silence(800))  # levels of a burst may be dropped
@@ -92,7 +92,7 @@ def test_levels_are_told_to_those_who_ask(mock_server: Server) -> None:
         assert not [message for message in client.rest()[0] if message["type"] == "level"]
 
 
-def test_speech_started_is_told_to_those_who_ask(mock_server: Server) -> None:
+def test_speech_started_is_sent_to_clients_that_ask(mock_server: Server) -> None:
     """With `events=speech` each utterance is announced before its partials, with the final's start."""
     pcm = silence(300) + reference("hello") + silence(700) + reference("train") + silence(700)
     with conversation(mock_server.ws(events="speech")) as client:

@@ -174,7 +174,7 @@ def test_silent_hub_ends_the_pull(tmp_path: Path) -> None:
     assert err.startswith("The model small cannot be fetched, because the model hub does not answer (ReadTimeout)")
 
 
-def test_hub_in_trouble_is_told_with_its_status(hub: Hub, tmp_path: Path) -> None:
+def test_hub_in_trouble_is_reported_with_its_status(hub: Hub, tmp_path: Path) -> None:
     """A status of the hub reaches the user."""
     hub.refuses.add("model.bin")
 

@@ -180,7 +180,7 @@ def test_plain_http_from_afar_is_explained(whisper_server: Server, open_browser:
     assert browser.evaluate(PRESSED) == "false"
 
 
-def test_two_speakers_are_told_apart(whisper_server: Server, open_browser: OpenBrowser, stereo_speech: Path) -> None:
+def test_two_speakers_are_distinguished(whisper_server: Server, open_browser: OpenBrowser, stereo_speech: Path) -> None:
     """With the stereo switch each channel has its own finals, under its own name."""
     browser = open_browser(f"{whisper_server.http}/", stereo_speech)
     browser.press("#stereo")

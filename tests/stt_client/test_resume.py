@@ -360,7 +360,7 @@ def test_a_clear_is_repeated_with_the_audio_before_it_and_answered_once() -> Non
     assert stream.received(Cleared()) == [Cleared()]
 
 
-def test_settings_are_told_to_the_next_server_first() -> None:
+def test_settings_are_sent_to_the_next_server_first() -> None:
     """A new connection begins with the settings that `configure` changed, and their answer is not handed out."""
     stream = ResumableStream(RATE, 2)
     stream.opened()

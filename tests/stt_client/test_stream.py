@@ -246,7 +246,7 @@ def test_levels_are_events(mock_server: Server) -> None:
     "server",
     ["localhost:8000", "ftp://host", "http://", "http://[::1", "http://a:99999", "http://a b", "http://a/?x=1"],
 )
-def test_what_is_no_address_is_told_at_once(server: str) -> None:
+def test_what_is_no_address_is_reported_at_once(server: str) -> None:
     """A mistake in the address is an error before anything is sent."""
     with pytest.raises(ValueError, match="is not the address of a server"):
         Client(server)

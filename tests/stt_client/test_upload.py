@@ -118,7 +118,7 @@ def test_a_file_is_not_sent_again_where_that_would_not_help(only: bytes, sentenc
     assert requests == 1
 
 
-def test_a_connection_that_breaks_is_told_as_such() -> None:
+def test_a_connection_that_breaks_is_reported_as_such() -> None:
     """The error says how much was sent: the server is there, but something in between cuts."""
     with (
         scripted_http(b"") as (address, _),
@@ -127,7 +127,7 @@ def test_a_connection_that_breaks_is_told_as_such() -> None:
         Client(address, connect_seconds=0).transcribe(HELLO)
 
 
-def test_what_is_too_large_is_told_while_it_is_sent(folder: Path, tmp_path: Path) -> None:
+def test_what_is_too_large_is_reported_while_it_is_sent(folder: Path, tmp_path: Path) -> None:
     """The server's refusal arrives although it does not read the file to its end."""
     path = tmp_path / "large.wav"
     path.write_bytes(wav(np.zeros(4_000_000, np.int16)))

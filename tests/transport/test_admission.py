@@ -98,7 +98,7 @@ def check_once(admission: Admission) -> None:
     ("behind", "ready"),
     [([6.0], False), ([4.0], True), ([None, None, 6.0], False), ([0.0] * 18 + [9.0] * 2, True), ([9.0] * 3, False)],
 )
-def test_a_server_whose_engine_is_late_lets_nobody_in(behind: list[float | None], ready: bool) -> None:
+def test_a_server_whose_engine_is_late_admits_nothing(behind: list[float | None], ready: bool) -> None:
     """The 90th percentile of the live sessions decides; clients that do not send live do not count."""
     open_sessions = [OpenSession(None) for _ in behind]
     with admitting(100) as admission, ExitStack() as places:

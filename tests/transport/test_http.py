@@ -115,7 +115,7 @@ def test_silence_is_said_to_be_silence(mock_server: Server) -> None:
     assert "RMS of 100 of 32768, and only 300 counts as voice" in warning["message"]
 
 
-def test_a_quiet_file_is_told_the_threshold(mock_server: Server) -> None:
+def test_a_quiet_file_is_reported_with_the_threshold(mock_server: Server) -> None:
     """The warning of a quiet file names the threshold that was in effect."""
     quiet = np.frombuffer(reference("weather"), "<i2") // 32
     content = _encoded(quiet.astype("<i2").tobytes())
@@ -221,7 +221,7 @@ def _stream(server: Server, chunks: int) -> bytes:
         return raw.recv(65536)
 
 
-def test_beyond_the_limit_requests_are_told_when_to_come_back(folder: Path) -> None:
+def test_beyond_the_limit_requests_learn_when_to_come_back(folder: Path) -> None:
     """503 with Retry-After while STT_HTTP_UPLOADS uploads are open; then there is room again."""
     with Server.with_fault(folder, "stuck", {"STT_HTTP_UPLOADS": "1"}) as server:
         answers: list[httpx.Response] = []

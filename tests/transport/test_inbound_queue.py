@@ -112,7 +112,7 @@ def test_audio_is_handed_over_after_the_poll_time() -> None:
     run(conversation)
 
 
-def test_audio_that_stops_short_is_heard_all_the_same() -> None:
+def test_audio_that_stops_short_is_transcribed_all_the_same() -> None:
     """A client that pauses before the sample that the worker waits for is heard after the poll."""
 
     async def conversation() -> None:

@@ -58,7 +58,7 @@ def test_sigterm_gives_speakers_their_last_words(folder: Path, script: bool) -> 
     assert server.process.returncode == (0 if script else -signal.SIGTERM)
 
 
-def test_during_the_drain_nobody_comes_in_and_finals_are_awaited(folder: Path) -> None:
+def test_during_the_drain_nothing_is_admitted_and_finals_are_awaited(folder: Path) -> None:
     """While a final is decoded, handshakes and uploads get 503; the final is sent when it comes."""
     with Server.with_fault(folder, "stuck") as server, session(server.ws()) as speaker:
         speaker.send(_utterance(), 3200)
@@ -176,14 +176,14 @@ def test_a_running_request_may_finish(folder: Path) -> None:
     assert answers == [200]
 
 
-def test_a_stop_with_nobody_there_waits_for_nothing(folder: Path) -> None:
+def test_a_stop_without_sessions_waits_for_nothing(folder: Path) -> None:
     """No session is open: the process is gone long before the drain's time is over."""
     with Server(folder, {"STT_BACKEND": "mock", "STT_DRAIN_SECONDS": "3600"}) as server:
         server.signal(signal.SIGINT)
         server.ended()
 
 
-def test_while_loading_the_server_listens_and_says_no(folder: Path) -> None:
+def test_while_loading_the_server_listens_and_refuses(folder: Path) -> None:
     """/health and handshakes get 503 until the engine is warm; /health/live is 200 throughout."""
     with Server.with_fault(folder, "slow_to_load", wait=False) as server:
         eventually(server.answers)
@@ -325,7 +325,7 @@ def test_a_late_engine_drops_the_oldest_audio_then_gives_the_client_up(folder: P
     assert any(line["event"] == "audio_dropped" for line in server.log())
 
 
-def test_dropped_audio_is_told_and_counts_and_a_commit_is_never_dropped(folder: Path) -> None:
+def test_dropped_audio_is_reported_and_counts_and_a_commit_is_never_dropped(folder: Path) -> None:
     """A `warning` has the span, the next final `dropped_ms`; times stay those of the connection's audio."""
     with Server.with_fault(folder, "stuck", {"STT_IN_QUEUE_SECONDS": "3"}) as server, session(server.ws()) as client:
         _fill_both_places(client, server)

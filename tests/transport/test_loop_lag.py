@@ -26,7 +26,7 @@ def lag_of(*late: float) -> tuple[LoopLag, float]:
     return lag, now
 
 
-def test_the_longest_lag_of_a_minute_is_told() -> None:
+def test_the_longest_lag_of_a_minute_is_reported() -> None:
     """Then the longest of those after it."""
     lag, now = lag_of(0.0, 0.5, 3.0, 1.0, 0.25)
     assert lag.longest(now) == pytest.approx(3.0)

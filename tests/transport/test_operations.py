@@ -95,7 +95,7 @@ def test_the_lame_duck_time_ends(folder: Path) -> None:
     assert (final["reason"], error["code"], code, status) == ("drain", 1012, 1012, 0)
 
 
-def test_the_age_of_the_queue_is_told(folder: Path) -> None:
+def test_the_age_of_the_queue_is_reported(folder: Path) -> None:
     """While two finals are stuck the worker reads nothing, and what waits grows old."""
     utterance = reference("hello") + bytes(32_000)
     with Server.with_fault(folder, "stuck") as server, session(server.ws()) as client:

@@ -31,7 +31,7 @@ def _speak_until_saturated(client: Client, server: Server) -> None:
 
 
 @pytest.mark.slow
-def test_a_saturated_server_lets_nobody_in(folder: Path) -> None:
+def test_a_saturated_server_admits_nothing(folder: Path) -> None:
     """An engine that hardly moves is 5 s behind soon; when it is quick again new sessions are let in."""
     settings = {"FAULT_SPEED": "0.001", **SETTINGS}
     with Server.with_fault(folder, "slow", settings) as server, session(server.ws()) as client:

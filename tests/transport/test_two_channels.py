@@ -62,7 +62,7 @@ def as_sent(source: StreamFormat, *channels: bytes) -> bytes:
 
 @pytest.mark.parametrize("source", FORMATS, ids=str)
 @pytest.mark.parametrize("sizes", [[3_200], [1, 2, 641, 7, 4_099]], ids=str)
-def test_each_channel_is_heard_as_if_alone(mock_server: Server, source: StreamFormat, sizes: list[int]) -> None:
+def test_each_channel_is_transcribed_as_if_alone(mock_server: Server, source: StreamFormat, sizes: list[int]) -> None:
     """Texts, times, numbers and reasons are those of the channel sent alone, wherever its samples are cut in two."""
     query = {"sample_rate": source.sample_rate, "codec": source.codec}
     alone = [said(transcribed(mock_server, as_sent(source, each), [3_200], **query)) for each in (CALLER, AGENT)]
@@ -101,7 +101,7 @@ def test_two_channels_of_opus(mock_server: Server, container: Literal["packets",
             assert [final["start_ms"], final["end_ms"]] == pytest.approx([other["start_ms"], other["end_ms"]], abs=60)
 
 
-def test_a_channel_in_opposite_phase_is_heard(mock_server: Server) -> None:
+def test_a_channel_in_opposite_phase_is_transcribed(mock_server: Server) -> None:
     """Channels are never mixed, so that none cancels the other."""
     inverted = (-np.frombuffer(reference("hello"), "<i2")).tobytes()
     messages = transcribed(mock_server, interleaved(reference("hello"), inverted), [3_200], channels=2)

@@ -256,7 +256,7 @@ def test_the_rest_of_a_refused_frame_is_no_message() -> None:
     assert [event["type"] for event in events] == ["websocket.connect", "websocket.disconnect"]
 
 
-def test_a_short_message_may_not_come_in_crumbs() -> None:
+def test_a_short_message_in_tiny_fragments_is_refused() -> None:
     """Also where the application allows no longer messages than others: each fragment counts 256 bytes."""
     pieces = [frame(Opcode.BINARY, b"x"), *[frame(0, b"x")] * 5_000]
     events, answer = in_time(events_of(pieces, SpeechWebSocketProtocol, largest=MAX_FRAME_BYTES))
@@ -291,7 +291,7 @@ def test_a_limit_below_a_message() -> None:
     assert (1009).to_bytes(2) in answer
 
 
-def test_a_message_before_a_broken_frame_is_heard() -> None:
+def test_a_message_before_a_broken_frame_is_transcribed() -> None:
     """Though both came in one read."""
     events, answer = run([audio(640) + audio(2) + b"\x83\x80"])
     assert [len(event["bytes"]) for event in events[1:-1]] == [640, 2]
@@ -299,14 +299,14 @@ def test_a_message_before_a_broken_frame_is_heard() -> None:
 
 
 def test_a_text_that_is_none_ends_the_connection() -> None:
-    """By uvicorn's own word; what follows in the same read would make it raise."""
+    """uvicorn closes it. What follows in the same read is dropped, because uvicorn would raise."""
     events, answer = run([audio(2), frame(BIT_FIN | Opcode.TEXT, b"\xff")])
     assert (events[1]["bytes"], events[-1]["code"]) == (bytes((0, 7)), 1007)
     assert (1007).to_bytes(2) in answer
 
 
-def test_a_message_after_the_servers_close_is_nobodys() -> None:
-    """The application said goodbye, and the client had not heard it yet; that it then leaves is noticed at once."""
+def test_a_message_after_the_servers_close_is_dropped() -> None:
+    """The client sent it before the close reached it. Its disconnect is then noticed at once."""
     events, _ = run([frame(BIT_FIN | Opcode.TEXT, GOODBYE.encode()), audio(640)])
     assert [event["type"] for event in events[1:]] == ["websocket.receive", "websocket.disconnect"]
 
@@ -402,7 +402,7 @@ def test_a_plain_protocol_serves_and_says_what_is_lost(folder: Path) -> None:
 
 @pytest.mark.parametrize(("largest", "code"), [(40 * FRAGMENT_BYTES, 1005), (40 * FRAGMENT_BYTES - 1, 1009)])
 @pytest.mark.parametrize("size", [1, FRAGMENT_BYTES // 2])
-def test_a_long_message_may_not_come_in_crumbs(size: int, largest: int, code: int) -> None:
+def test_a_long_message_in_tiny_fragments_is_refused(size: int, largest: int, code: int) -> None:
     """A fragment counts at least 256 bytes, because it takes more than its own."""
     part = b"x" * size
     pieces = [frame(Opcode.TEXT, part), *[frame(0, part)] * 39, frame(BIT_FIN, part)]
