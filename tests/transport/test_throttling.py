@@ -92,9 +92,7 @@ async def _watch(client: ClientConnection, server: Server, observed: Observation
         pytest.param(30, 2, marks=[pytest.mark.soak, pytest.mark.timeout(1800)]),
     ],
 )
-def test_half_an_hour_sent_at_once_is_transcribed_and_its_pings_are_answered(
-    folder: Path, minutes: int, speed: int
-) -> None:
+def test_half_an_hour_at_once_is_transcribed_and_its_pings_are_answered(folder: Path, minutes: int, speed: int) -> None:
     """By an unmodified client, at an engine of a few times real time; memory stays as it was."""
     utterances = minutes * 60 * BYTES_PER_SECOND // len(UTTERANCE)
     with Server.with_fault(folder, "slow", {"FAULT_SPEED": str(speed)}, script=True) as server:
