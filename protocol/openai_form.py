@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,6 @@ from typing import Any, Literal, get_args
 from protocol.dialect import ServerInfo
 from protocol.errors import BadRequest
 from protocol.file_dialect import FileOptions
-from protocol.json_reader import read_json
 from protocol.language_names import language_tag
 from protocol.languages import AUTO, check_language, require_supported
 from protocol.native_client_messages import MAX_HOTWORD_CHARACTERS, MAX_HOTWORDS
@@ -111,8 +111,8 @@ def _number(value: object, name: str) -> float:
 
 def _json_object(text: str, name: str) -> dict[str, Any]:
     try:
-        read = read_json(text)
-    except ValueError:
+        read = json.loads(text)
+    except (ValueError, RecursionError):
         read = None
     if not isinstance(read, dict):
         raise BadParameter(f'{name} must be auto, or an object of the type "server_vad"', name)

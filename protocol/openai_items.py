@@ -26,6 +26,8 @@ class _Item:
     id: str
     started: bool = False
     """Whether the client was told that it began."""
+    start_ms: int = 0
+    """When it began, as the client was told."""
     deltas: str = ""
     """Concatenation of the deltas that were sent, which are never taken back."""
     texts: list[str] = field(default_factory=list)
@@ -66,8 +68,8 @@ class Items:
         if not self.detects_turns:
             return []
         item.started = True
-        start = max(0, event.start_ms - self.padding_ms)
-        return [{"type": "input_audio_buffer.speech_started", "audio_start_ms": start, "item_id": item.id}]
+        item.start_ms = max(0, event.start_ms - self.padding_ms)
+        return [{"type": "input_audio_buffer.speech_started", "audio_start_ms": item.start_ms, "item_id": item.id}]
 
     def hypothesis(self, event: Hypothesis) -> list[ServerEvent]:
         """The open utterance has a new hypothesis: send what is newly stable."""
@@ -82,8 +84,7 @@ class Items:
         if not completes:
             return []
         self._open = None
-        stopped = {"type": "input_audio_buffer.speech_stopped", "audio_end_ms": event.end_ms, "item_id": item.id}
-        return [*([stopped] if item.started else []), *self._commit(item)]
+        return [*([_stopped(item, event.end_ms)] if item.started else []), *self._commit(item)]
 
     def final(self, event: Final) -> list[ServerEvent]:
         """The final of the oldest ended utterance."""
@@ -97,12 +98,18 @@ class Items:
         deltas = _delta(item, text)
         return [*deltas, _completed(item, text, event.language)] if ended.completes else deltas
 
-    def cleared(self) -> bool:
-        """The open utterance was dropped, with the earlier utterances of its item. Returns whether there was one."""
-        dropped, self._open = self._open is not None, None
+    def cleared(self, *, asked: bool) -> list[ServerEvent]:
+        """The open utterance was dropped, with the earlier utterances of its item.
+
+        `asked`: the client asked for that; else it learns of it only if there was one.
+        """
+        item, self._open = self._open, None
         for ended in self._ended:
             ended.item.dropped = ended.item.dropped or not ended.completes
-        return dropped
+        cleared = {"type": "input_audio_buffer.cleared"}
+        if asked:
+            return [cleared]
+        return [] if item is None else [*([_stopped(item, item.start_ms)] if item.started else []), cleared]
 
     def finish(self) -> list[ServerEvent]:
         """The session is over and all finals were sent: end the item that was never committed."""
@@ -130,6 +137,10 @@ class Items:
             {"type": "conversation.item.added", "item": shown, "previous_item_id": previous},
             {"type": "conversation.item.done", "item": shown, "previous_item_id": previous},
         ]
+
+
+def _stopped(item: _Item, end_ms: int) -> ServerEvent:
+    return {"type": "input_audio_buffer.speech_stopped", "audio_end_ms": end_ms, "item_id": item.id}
 
 
 def _delta(item: _Item, text: str) -> list[ServerEvent]:

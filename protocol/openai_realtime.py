@@ -21,7 +21,7 @@ from protocol.dialect import (
     SessionOptions,
 )
 from protocol.errors import BadRequest, CloseCode, Idle, PayloadTooLarge, ServiceError
-from protocol.json_reader import read_json
+from protocol.json_values import NOT_SENDABLE, is_sendable
 from protocol.openai_audio import AudioDecoder, NotBase64
 from protocol.openai_beta import read_beta_session
 from protocol.openai_errors import BadParameter, OpenAiError, openai_error, openai_refusal
@@ -93,8 +93,8 @@ class OpenAiRealtime:
     def take(self, message: str | bytes) -> Iterable[events.Command]:
         """Read one event. Unknown ones are ignored."""
         try:
-            event = read_json(message)
-        except ValueError:
+            event = json.loads(message)
+        except (ValueError, RecursionError):
             event = None
         if not isinstance(event, dict) or not isinstance(event.get("type"), str):
             return (events.Unknown("the message is not a JSON object with a type"),)
@@ -135,7 +135,8 @@ class OpenAiRealtime:
         try:
             self._session.update(read_beta_session(_session_of(event)))
         except BadParameter as error:
-            self._refused.append((openai_error(error), event.get("event_id")))
+            event_id = event.get("event_id")
+            self._refused.append((openai_error(error), event_id if is_sendable(event_id) else None))
             return (events.Reject(events.WarningCode.CONFIGURE_REFUSED, str(error)),)
         answer = {"type": "session.updated", "session": self._session_fields()}
         self._updates.append((answer, self._session.detects_turns, self._session.padding_ms))
@@ -174,8 +175,7 @@ class OpenAiRealtime:
                 self._apply(detects_turns, padding_ms)
                 return (answer,)
             case events.Cleared():
-                dropped = self._items.cleared()
-                return ({"type": "input_audio_buffer.cleared"},) if self._clears.popleft() or dropped else ()
+                return self._items.cleared(asked=self._clears.popleft())
             case events.Warning(events.WarningCode.CONFIGURE_REFUSED):
                 return (_error(*self._refused.popleft()),)
             case events.Warning(events.WarningCode.UNKNOWN_MESSAGE, message):
@@ -210,6 +210,8 @@ def _session_of(event: Mapping[str, Any]) -> Mapping[str, Any]:
     session = event.get("session")
     if not isinstance(session, dict):
         raise BadParameter("session must be an object", "session", "invalid_value")
+    if not is_sendable(session):
+        raise BadParameter(f"session: {NOT_SENDABLE}", "session", "invalid_value")
     return session
 
 

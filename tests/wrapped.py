@@ -46,7 +46,7 @@ def wrapped() -> ASGIApp:
 
 
 def instrumented() -> FastAPI:
-    """With the doorkeeper around FastAPI's own layers, as OpenTelemetry's instrumentation puts itself there."""
+    """With the layer around FastAPI's own layers, as OpenTelemetry's instrumentation puts itself there."""
     app = faulty.build()
     build = app.build_middleware_stack
     app.build_middleware_stack = lambda: ServerErrorMiddleware(RequireHeader(build()))  # type: ignore[method-assign]
@@ -54,7 +54,7 @@ def instrumented() -> FastAPI:
 
 
 def with_middleware() -> FastAPI:
-    """With a doorkeeper added to the application, and the wrapper as middleware."""
+    """With a layer added to the application, and the wrapper as middleware."""
     app = faulty.build()
     app.add_middleware(Wrapper)
     app.add_middleware(RequireHeader)

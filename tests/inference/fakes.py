@@ -192,7 +192,7 @@ class FakeSession:
         self._draining = False
         self._queue: deque[Inbound] = deque()
         self._bytes = 0
-        self._happenings: deque[Callable[[], object]] = deque()
+        self._steps: deque[Callable[[], object]] = deque()
         segmenter = SegmenterOptions(**options, endpointing=endpointing)
         stream = StreamOptions(primary_subtag(language), partial_ms=partial_ms)
         pipeline = UtterancePipeline(FixedVad(THRESHOLD), segmenter, self.engine.open, stream)
@@ -200,8 +200,8 @@ class FakeSession:
         self._worker = SessionWorker(self, self, [pipeline], SessionConfig(language, stream, segmenter), telemetry)
 
     def run(self, *steps: Callable[[], object]) -> list[Message]:
-        """Let each happen once the worker has nothing to do; then what was sent."""
-        self._happenings.extend(steps)
+        """Run each step once the worker has nothing to do; then what was sent."""
+        self._steps.extend(steps)
         self._worker.run()
         return self.sent
 
@@ -254,8 +254,8 @@ class FakeSession:
     def wait(self, seconds: float, decision: NextDecision | None) -> None:
         self.waits.append(seconds)
         self.peak_in_work = max(self.peak_in_work, self.engine.in_work)
-        if self._happenings:
-            self._happenings.popleft()()
+        if self._steps:
+            self._steps.popleft()()
         else:
             self.cancelled = True
 

@@ -89,7 +89,7 @@ def test_says_the_recording_in_any_alignment(name: str) -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(st.sampled_from(sorted(SINGLE)), st.integers(0, 5119), st.floats(-1, 1))
-def test_says_the_recording_as_transcribed(name: str, before: int, gain: float) -> None:
+def test_says_the_recording_as_heard(name: str, before: int, gain: float) -> None:
     """With any pre-roll up to 320 ms and a gain of up to 1 dB either way."""
     audio, text = SINGLE[name]
     assert final(in_a_room(audio * np.float32(10 ** (gain / 20)), before)) == text

@@ -315,7 +315,11 @@ def test_the_next_update_begins_anew() -> None:
 
     assert [type(command) for command in first] == [events.Configure]
     assert [type(command) for command in second] == [events.Clear, events.Configure]
-    assert _kinds(answers) == ["input_audio_buffer.cleared", "session.updated"]
+    assert _kinds(answers) == [
+        "input_audio_buffer.speech_stopped",
+        "input_audio_buffer.cleared",
+        "session.updated",
+    ], "a client that was told of a start is told of an end"
 
     conversation.send("session.update", session={})
     answers = conversation.tell(events.Cleared(), events.Configured("auto", (), 500, True))
@@ -436,19 +440,32 @@ def test_a_token_s_session_is_the_first() -> None:
 
 
 @pytest.mark.parametrize(
-    "message",
+    ("event_id", "session", "told"),
     [
-        '{"type":"session.update","event_id":1e999,"session":{"foo":1}}',
-        '{"type":"session.update","event_id":"\\ud800","session":{"foo":1}}',
-        '{"type":"session.update","session":{"foo":NaN}}',
-        '{"type":"session.update","session":' + 199 * '{"a":' + "1" + 200 * "}",
-        "[" * 100_000,
+        ('"e1"', '{"foo":1e999}', "e1"),
+        ('"e1"', '{"foo":NaN}', "e1"),
+        ('"e1"', '{"foo":"\\ud800"}', "e1"),
+        ('"e1"', 300 * '{"a":' + "1" + 300 * "}", "e1"),
+        ("1e999", "[]", None),
+        ('"\\ud800"', "[]", None),
     ],
 )
-def test_json_that_could_not_be_sent_back_is_refused(message: str) -> None:
-    """As the client's mistake, not the server's."""
-    (command,) = OpenAiRealtime(SERVER).take(message)
-    assert isinstance(command, events.Unknown | events.Reject)
+def test_a_session_that_could_not_be_sent_back_is_refused(event_id: str, session: str, told: str | None) -> None:
+    """Each time, as the client's mistake and not the server's."""
+    conversation = Conversation()
+    message = f'{{"type":"session.update","event_id":{event_id},"session":{session}}}'
+    for _ in range(2):
+        (command,) = conversation.dialect.take(message)
+        assert isinstance(command, events.Reject)
+        (answer,) = conversation.tell(events.Warning(command.code, command.message))
+        assert answer["error"]["event_id"] == told
+        assert answer["error"]["param"] == "session"
+
+
+def test_text_that_is_nested_too_deeply_is_no_event() -> None:
+    """The parser gives up on it."""
+    (command,) = OpenAiRealtime(SERVER).take("[" * 100_000)
+    assert isinstance(command, events.Unknown)
 
 
 _FIELDS = [
