@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 
-NOT_SENDABLE = "a number is too large, a text has half of a surrogate pair, or it is nested too deeply"
-"""What a value that cannot be sent has."""
-
 
 def is_sendable(value: object) -> bool:
     """Whether a value that `json.loads` returned can be sent as JSON (RFC 8259) in UTF-8 again.

@@ -21,7 +21,7 @@ from protocol.dialect import (
     SessionOptions,
 )
 from protocol.errors import BadRequest, CloseCode, Idle, PayloadTooLarge, ServiceError
-from protocol.json_values import NOT_SENDABLE, is_sendable
+from protocol.json_values import is_sendable
 from protocol.openai_audio import AudioDecoder, NotBase64
 from protocol.openai_beta import read_beta_session
 from protocol.openai_errors import BadParameter, OpenAiError, openai_error, openai_refusal
@@ -210,8 +210,6 @@ def _session_of(event: Mapping[str, Any]) -> Mapping[str, Any]:
     session = event.get("session")
     if not isinstance(session, dict):
         raise BadParameter("session must be an object", "session", "invalid_value")
-    if not is_sendable(session):
-        raise BadParameter(f"session: {NOT_SENDABLE}", "session", "invalid_value")
     return session
 
 

@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from protocol.access_tokens import DEFAULT_SECONDS, MAX_SECONDS, MIN_SECONDS
 from protocol.dialect import ServerInfo
-from protocol.json_values import NOT_SENDABLE, is_sendable
 from protocol.openai_errors import BadParameter
 from protocol.openai_session import TranscriptionSession
 
@@ -71,8 +70,6 @@ def read_secret_request(body: bytes, server: ServerInfo, session_id: str) -> Sec
         first = error.errors()[0]
         path = ".".join(str(part) for part in first["loc"])
         raise BadParameter(f"{path}: {first['msg']}" if path else first["msg"], path, "invalid_value") from error
-    if not is_sendable(read.session):
-        raise BadParameter(f"session: {NOT_SENDABLE}", "session", "invalid_value")
     if len(json.dumps(read.session)) > MAX_SESSION_CHARACTERS:
         raise BadParameter(f"session: at most {MAX_SESSION_CHARACTERS} characters are allowed", "session")
     session = TranscriptionSession(server)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from protocol.dialect import ServerInfo
 from protocol.events import Configure
+from protocol.json_values import is_sendable
 from protocol.languages import AUTO
 from protocol.openai_audio import MIME_TYPES
 from protocol.openai_errors import BadParameter
@@ -86,6 +87,9 @@ class TranscriptionSession:
         Raises:
             BadParameter: a field cannot be used.
         """
+        if not is_sendable(change):
+            reason = "a number is too large, a text has half of a surrogate pair, or it is nested too deeply"
+            raise BadParameter(f"session: {reason}", "session", "invalid_value")
         given = _merged(self._given, change, 0)
         try:
             read = _Session.model_validate(given)

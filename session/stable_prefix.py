@@ -40,8 +40,9 @@ class StablePrefix:
         if text.startswith(stable):
             return text
         # The hypothesis has other words there: keep the stable words, and append what follows the same number of words.
-        words = _count_words(stable)
-        rest = text[_end_of_words(text, words) :]
+        words = len(_word_ends(stable))
+        ends = [0, *_word_ends(text)]
+        rest = text[ends[words] :] if words < len(ends) else ""
         if not _ends_word(stable, len(stable)):  # the stable text keeps its own punctuation
             rest = rest[next((at for at, each in enumerate(rest) if each.isspace() or each.isalnum()), len(rest)) :]
         return stable + rest if words else join_texts((stable, rest.lstrip()))
@@ -78,20 +79,9 @@ def _is_edge(text: str, at: int) -> bool:
     return not after.isalnum() and (at + 1 == len(text) or not text[at + 1].isalnum())
 
 
-def _count_words(text: str) -> int:
-    return sum(_is_edge(text, at) for at in range(1, len(text) + 1) if _ends_word(text, at))
-
-
-def _end_of_words(text: str, count: int) -> int:
-    """Where the word number `count` (from 1) ends in `text`; 0 for no word, the text's end if it has fewer."""
-    if not count:
-        return 0
-    for at in range(1, len(text) + 1):
-        if _ends_word(text, at) and _is_edge(text, at):
-            count -= 1
-            if not count:
-                return at
-    return len(text)
+def _word_ends(text: str) -> list[int]:
+    """Where the words of `text` end."""
+    return [at for at in range(1, len(text) + 1) if _ends_word(text, at) and _is_edge(text, at)]
 
 
 def _ends_word(text: str, at: int) -> bool:

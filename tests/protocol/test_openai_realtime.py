@@ -517,8 +517,6 @@ def test_whatever_a_client_puts_into_its_session_is_answered(sessions: list[Any]
     for session in sessions:
         (*_, command) = conversation.send("session.update", session=session, event_id=event_id)
         match command:
-            case events.Unknown(message):
-                answers = conversation.tell(events.Warning(WarningCode.UNKNOWN_MESSAGE, message))
             case events.Reject(code, message):
                 answers = conversation.tell(events.Warning(code, message))
             case _:
