@@ -24,10 +24,8 @@ _TRANSCRIPTION = "conversation.item.input_audio_transcription"
 @dataclass(slots=True)
 class _Item:
     id: str
-    started: bool = False
-    """Whether the client was told that it began."""
-    start_ms: int = 0
-    """When it began, as the client was told."""
+    start_ms: int | None = None
+    """When it began, as the client was told; None: it was not told."""
     deltas: str = ""
     """Concatenation of the deltas that were sent, which are never taken back."""
     texts: list[str] = field(default_factory=list)
@@ -67,7 +65,6 @@ class Items:
         item = self._open = self._open or self._new()
         if not self.detects_turns:
             return []
-        item.started = True
         item.start_ms = max(0, event.start_ms - self.padding_ms)
         return [{"type": "input_audio_buffer.speech_started", "audio_start_ms": item.start_ms, "item_id": item.id}]
 
@@ -79,12 +76,12 @@ class Items:
     def stopped(self, event: SpeechStopped) -> list[ServerEvent]:
         """An utterance ended, or the client committed."""
         item = self._open = self._open or self._new()
-        completes = self.detects_turns or item.started or event.reason in _ENDS_OF_ITEMS
+        completes = self.detects_turns or item.start_ms is not None or event.reason in _ENDS_OF_ITEMS
         self._ended.append(_Ended(item, completes))
         if not completes:
             return []
         self._open = None
-        return [*([_stopped(item, event.end_ms)] if item.started else []), *self._commit(item)]
+        return [*_stopped(item, event.end_ms), *self._commit(item)]
 
     def final(self, event: Final) -> list[ServerEvent]:
         """The final of the oldest ended utterance."""
@@ -109,7 +106,7 @@ class Items:
         cleared = {"type": "input_audio_buffer.cleared"}
         if asked:
             return [cleared]
-        return [] if item is None else [*([_stopped(item, item.start_ms)] if item.started else []), cleared]
+        return [] if item is None else [*_stopped(item, item.start_ms), cleared]
 
     def finish(self) -> list[ServerEvent]:
         """The session is over and all finals were sent: end the item that was never committed."""
@@ -139,8 +136,11 @@ class Items:
         ]
 
 
-def _stopped(item: _Item, end_ms: int) -> ServerEvent:
-    return {"type": "input_audio_buffer.speech_stopped", "audio_end_ms": end_ms, "item_id": item.id}
+def _stopped(item: _Item, end_ms: int | None) -> list[ServerEvent]:
+    """The end of speech; nothing if the client was not told that it began."""
+    if item.start_ms is None:
+        return []
+    return [{"type": "input_audio_buffer.speech_stopped", "audio_end_ms": end_ms, "item_id": item.id}]
 
 
 def _delta(item: _Item, text: str) -> list[ServerEvent]:
