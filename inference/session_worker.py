@@ -76,6 +76,7 @@ class SessionWorker:
         except SinkClosed:
             pass  # the session ended while a final waited for room in the queue: a normal end
         finally:
+            self._steps = iter(())  # a suspended generator and this object would keep each other until a collection
             for channel in self._channels:
                 channel.cancel()
 
