@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import select
 import shutil
 import subprocess
 import sys
+import threading
 import wave
 from array import array
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stt_client.cli.exit_codes import Failure
@@ -23,6 +25,10 @@ _RECORDERS = (
     ("rec", "-q", "-t", "raw", "-e", "signed", "-b", "16", "-r", str(_RATE), "-c", "{channels}", "-"),
 )
 """Programs that write the microphone to their standard output: of ALSA, PulseAudio and SoX."""
+_POLL_SECONDS = 0.1
+"""How often a source that waits for input checks whether it was ended."""
+_PIPE_BYTES = 65_536
+"""What a pipe holds on Linux (pipe(7)): the most that is still read from a source that was ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,8 @@ class Source:
     channels: int
     live: bool
     """Whether the pieces come at the speed of speech; else they are available at once."""
+    ended: threading.Event = field(default_factory=threading.Event)
+    """Set by any thread: `pieces` of a live source then gives what was said until now, and ends."""
 
 
 def open_source(name: str, rate: int, channels: int = 1) -> Source:
@@ -43,10 +51,11 @@ def open_source(name: str, rate: int, channels: int = 1) -> Source:
     Raises:
         Failure: it cannot be read, or a file has not so many channels; the text says what to do.
     """
+    ended = threading.Event()
     if name == "mic":
-        return Source(_RATE, _microphone(channels), channels, live=True)
+        return Source(_RATE, _microphone(channels, ended), channels, live=True, ended=ended)
     if name == "-":
-        return Source(rate, _raw(sys.stdin.fileno(), rate * channels), channels, live=True)
+        return Source(rate, _raw(sys.stdin.fileno(), rate * channels, ended), channels, live=True, ended=ended)
     path = Path(name)
     if not path.is_file():
         raise Failure(f"There is no file {name}: name a file, - for the standard input, or mic.")
@@ -85,10 +94,18 @@ def _mixed(frames: bytes, channels: int) -> bytes:
     return array("h", (sum(values) // channels for values in zip(*each, strict=True))).tobytes()
 
 
-def _raw(descriptor: int, rate: int) -> Generator[bytes, None, None]:
+def _raw(descriptor: int, rate: int, ended: threading.Event) -> Generator[bytes, None, None]:
     # Not a buffered stream: its lock would make the exit of the program fail while a thread waits for input.
-    while piece := os.read(descriptor, rate // 10 * 2):
-        yield piece
+    left = _PIPE_BYTES
+    while left > 0:
+        if select.select([descriptor], [], [], _POLL_SECONDS)[0]:
+            piece = os.read(descriptor, rate // 10 * 2)
+            if not piece:
+                return
+            left -= len(piece) if ended.is_set() else 0
+            yield piece
+        elif ended.is_set():
+            return
 
 
 def _decoded(path: Path, channels: int) -> Generator[bytes, None, None]:
@@ -97,7 +114,7 @@ def _decoded(path: Path, channels: int) -> Generator[bytes, None, None]:
         return _by_pyav(path, channels)
     if program := shutil.which("ffmpeg"):
         form = ("-f", "s16le", "-ar", str(_RATE), "-ac", str(channels))
-        return _program([program, "-v", "error", "-i", str(path), *form, "-"], channels)
+        return _program([program, "-v", "error", "-i", str(path), *form, "-"], channels, threading.Event())
     raise Failure(f"{path} is not a WAV file of 16-bit PCM: install ffmpeg, or use `stt transcribe`.")
 
 
@@ -118,23 +135,23 @@ def _by_pyav(path: Path, channels: int) -> Generator[bytes, None, None]:
         raise Failure(f"{path} cannot be decoded: {error}.") from error
 
 
-def _microphone(channels: int) -> Generator[bytes, None, None]:
+def _microphone(channels: int, ended: threading.Event) -> Generator[bytes, None, None]:
     if importlib.util.find_spec("sounddevice"):
-        return _by_sounddevice(channels)
+        return _by_sounddevice(channels, ended)
     for command in _RECORDERS:
         if program := shutil.which(command[0]):
-            return _program([program, *(each.format(channels=channels) for each in command[1:])], channels)
+            return _program([program, *(each.format(channels=channels) for each in command[1:])], channels, ended)
     raise Failure("No program reads the microphone: run `pip install sounddevice`, or install alsa-utils (arecord).")
 
 
-def _by_sounddevice(channels: int) -> Generator[bytes, None, None]:
+def _by_sounddevice(channels: int, ended: threading.Event) -> Generator[bytes, None, None]:
     try:
         import sounddevice
     except OSError as error:
         raise Failure(f"The microphone cannot be read: {error}; install libportaudio2.") from error
     try:
         with sounddevice.RawInputStream(_RATE, _RATE // 10, channels=channels, dtype="int16") as stream:
-            while True:
+            while not ended.is_set():
                 piece, overflowed = stream.read(_RATE // 10)
                 if overflowed:
                     sys.stderr.write("Sound of the microphone was lost: this machine or the network was too slow.\n")
@@ -143,15 +160,15 @@ def _by_sounddevice(channels: int) -> Generator[bytes, None, None]:
         raise Failure(f"The microphone cannot be read: {error}.") from error
 
 
-def _program(command: list[str], channels: int) -> Generator[bytes, None, None]:
+def _program(command: list[str], channels: int, ended: threading.Event) -> Generator[bytes, None, None]:
     # In a process group of its own: Ctrl-C on the terminal is for this program alone.
     with subprocess.Popen(  # noqa: S603
         command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, process_group=0
     ) as process:
         try:
             if process.stdout is not None:
-                yield from _raw(process.stdout.fileno(), _RATE * channels)
-            status = process.wait()
+                yield from _raw(process.stdout.fileno(), _RATE * channels, ended)
+            status = 0 if ended.is_set() else process.wait()
         finally:
             process.terminate()
     if status:

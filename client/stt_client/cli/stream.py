@@ -108,11 +108,17 @@ class _Interrupts:
 
 
 async def _feed(live: AsyncStream, source: Source, stop: asyncio.Event) -> None:
-    """Send the source, at the speed of speech, until it ends or `stop` is set; then the end."""
+    """Send the source, at the speed of speech, until it ends or `stop` is set; then the end.
+
+    Of a live source all is sent that came before `stop`.
+    """
     stopped = asyncio.create_task(stop.wait())
     sending = asyncio.create_task(_send(live, source))
     try:
         await asyncio.wait({stopped, sending}, return_when=asyncio.FIRST_COMPLETED)
+        if source.live:
+            source.ended.set()
+            await asyncio.wait({sending})
         if sending.done():
             sending.result()
         await live.finish()
