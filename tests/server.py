@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import re
@@ -29,12 +31,21 @@ UNLESS_GIVEN = {"STT_IDLE_SECONDS": "0"}
 that nothing else ends it."""
 
 
+_PORTS_OF_A_WORKER = 2_000
+_FIRST_PORT = 10_000 + _PORTS_OF_A_WORKER * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+"""Below the system's own ports, from 32768 on: of those, another process may be given the same one before the server
+listens on it."""
+_draws = itertools.count(os.getpid() * 97)
+"""Another run of the tests on this machine begins elsewhere."""
+
+
 def free_port() -> int:
-    """A port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nothing listens on now, and that no other worker of the tests is given."""
+    while True:
+        port = _FIRST_PORT + next(_draws) % _PORTS_OF_A_WORKER
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def eventually(claim: Any, seconds: float = PATIENCE_SECONDS) -> Any:  # noqa: ANN401 - whatever the claim returns

@@ -27,9 +27,10 @@ def _flood(client: Client) -> None:
 def test_a_flood_of_pings_is_closed_and_live_sessions_go_on(folder: Path) -> None:
     """6 MB of them beside a speaker in mid-utterance: that one keeps its words, the other gets its final and 1008."""
     with Server(folder, {"STT_BACKEND": "mock"}) as server, session(server.ws()) as speaker:
-        speaker.speak(reference("hello")[:32_000])
         with session(server.ws()) as flooder:
+            flooder.command("configure", endpointing=False)
             flooder.speak(reference("hello")[:32_000])
+            speaker.speak(reference("hello")[:32_000])
             flood = threading.Thread(target=_flood, args=(flooder,))
             flood.start()
             speaker.speak(reference("hello")[32_000:] + silence(700))

@@ -109,6 +109,10 @@ class Peer:
         for message in messages:
             self.write(message)
         self._server_waits.clear()
+        await self.all_taken()
+
+    async def all_taken(self) -> None:
+        """Wait until the server has taken all that was sent, and waits for more."""
         await self._server_waits.wait()
 
     async def until(self, kind: str) -> dict[str, Any]:
@@ -252,6 +256,7 @@ def test_a_client_that_is_not_read_is_not_idle(clock: Clock, release: Callable[[
             assert not peer.is_closed
             release()
             assert [(await peer.until("final"))["reason"] for _ in range(10)] == ["endpoint"] * 10
+            await peer.all_taken()
             await clock.set_forward(SILENT + 1)
             assert (await peer.end())[1] == 1008
 

@@ -86,6 +86,7 @@ def test_the_lame_duck_time_ends(folder: Path) -> None:
     """A call that goes on longer gets its last final and 1012."""
     settings = MOCK | {"STT_LAME_DUCK_SECONDS": "0.5"}
     with Server(folder, settings, script=True) as server, session(server.ws()) as caller:
+        caller.command("configure", endpointing=False)  # else the utterance ends where no audio comes
         caller.send(reference("hello")[:48_000], 3200)
         caller.until("partial")
         server.signal(signal.SIGTERM)
