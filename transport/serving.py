@@ -35,6 +35,10 @@ _SEGMENT_BYTES = 1460
 buffer of a proxy on this machine grows to 4 MB. A throttled client's ping waits behind all of it: a minute at twice
 real time.
 """
+_UNREAD_SECONDS = 60
+"""After so long the system drops a connection whose client takes nothing of what was sent (TCP_USER_TIMEOUT in tcp(7);
+Linux). Closed sockets and answers over HTTP would else wait for ever. Longer than the 40 s after which a ping is not
+answered."""
 
 
 class CannotListen(Exception):
@@ -132,8 +136,9 @@ def listen(options: ServingOptions) -> list[socket.socket]:
             port = sockets[0].getsockname()[1] if sockets else options.port
             dual = address == "::" and socket.has_dualstack_ipv6()
             sockets.append(socket.create_server((address, port), family=family, backlog=2048, dualstack_ipv6=dual))
-            with contextlib.suppress(AttributeError, OSError):  # does not exist on every system
+            with contextlib.suppress(AttributeError, OSError):  # do not exist on every system
                 sockets[-1].setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _SEGMENT_BYTES)
+                sockets[-1].setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_SECONDS * 1000)
     except OSError as error:
         for each in sockets:
             each.close()

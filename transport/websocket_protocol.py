@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence, Sized
 from typing import Any
 
 from uvicorn import Config
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import State
@@ -20,6 +19,7 @@ from websockets.protocol import State
 from protocol.errors import CloseCode
 from transport.byte_budget import ByteBudget
 from transport.rate_limit import RateLimit
+from transport.uvicorn_websocket import UvicornWebSocket
 from transport.websocket_events import COUNT, EXTENSION, FLOOD_EVENT, KEEPALIVE_EVENT, PONG_EVENT
 from transport.websocket_frames import BINARY, CLOSE, CONTROL, FIN, PING, PONG, TEXT, audio_messages, payload_at, unmask
 
@@ -37,7 +37,7 @@ MAX_CONTROL_FRAMES = 200
 """Pings, pongs and empty frames that a client may send within a second. Libraries send a ping every 10 to 60 s."""
 
 
-class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
+class SpeechWebSocketProtocol(UvicornWebSocket):
     """Unmasks whole binary and text frames itself, and passes all others to uvicorn one by one.
 
     uvicorn's parser takes 15 us for a frame, which at hundreds of streams is more than all else. The application gets
@@ -134,7 +134,7 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
             super().data_received(rest)
         del buffer[:start]
         if not self._count_memory():
-            self._fail(CloseCode.TRY_LATER, "too many long messages at once")
+            self.fail(CloseCode.TRY_LATER, "too many long messages at once")
         if self._saw_keepalive:
             self._saw_keepalive = False
             self._queue_event({"type": KEEPALIVE_EVENT})
@@ -208,10 +208,6 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         before, self._held = self._held, len(self._buffer) + self._fragments + self._waiting
         return self._memory.change(self._held - before) or self._held <= before
 
-    def handshake_refused(self) -> None:
-        """The application has answered the handshake over HTTP. uvicorn would log that there was no answer."""
-        self.handshake_complete = True
-
     def ping(self, payload: bytes) -> None:
         """Send a ping; its pong becomes an event."""
         if self.conn.state is State.OPEN:
@@ -279,7 +275,7 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
         self._fragmented = not last
         self._fragments = 0 if last else self._fragments + max(size, FRAGMENT_BYTES)
         if self._fragments > self._max_bytes:
-            self._fail(CloseCode.TOO_BIG, f"a message in fragments over {self._max_bytes} bytes")
+            self.fail(CloseCode.TOO_BIG, f"a message in fragments over {self._max_bytes} bytes")
             return False
         return True
 
@@ -290,8 +286,7 @@ class SpeechWebSocketProtocol(WebSocketsSansIOProtocol):
             self._queue_event({"type": FLOOD_EVENT})
         return not self._flooded
 
-    def _fail(self, code: CloseCode, reason: str) -> None:
+    def fail(self, code: int, reason: str) -> None:
+        """Close the connection, because the client broke a rule."""
         self._queue_joined()  # audio of the same read came before the mistake
-        if self.conn.state is State.OPEN:
-            self.conn.fail(code, reason)
-            self.handle_parser_exception()  # sends the close frame and ends the connection
+        super().fail(code, reason)

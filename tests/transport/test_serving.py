@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import re
+import select
 import signal
 import socket
 from pathlib import Path
@@ -10,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.http_client import HTTP
+from tests.patience import PATIENCE_SECONDS
 from tests.server import Server, eventually
-from transport.serving import base_url
+from transport.serving import ServingOptions, base_url, listen
 
 MOCK = {"STT_BACKEND": "mock"}
 
@@ -95,6 +98,31 @@ def test_a_host_that_is_not_this_machine_is_refused_by_the_name_of_its_setting(f
 
     assert code == 1
     assert server.output().strip() == f"STT_HOST={host} cannot be used: it is none of this machine's addresses."
+
+
+def _takes_more(sender: socket.socket) -> bool:
+    try:
+        return sender.send(bytes(65_536)) > 0
+    except BlockingIOError:
+        return False
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has no such limit")
+def test_a_connection_whose_client_takes_nothing_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the system, whatever the server does: a socket may be closed, or its answer half sent over HTTP."""
+    monkeypatch.setattr("transport.serving._UNREAD_SECONDS", 1)
+    (listener,) = listen(ServingOptions("127.0.0.1", 0, keep_alive_seconds=5))
+    with listener, socket.create_connection(listener.getsockname()) as client:
+        accepted, _ = listener.accept()
+        with accepted:
+            accepted.setblocking(False)
+            while _takes_more(accepted):
+                pass
+            events = select.poll()
+            events.register(accepted, select.POLLERR)
+            assert events.poll(PATIENCE_SECONDS * 1000)
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ETIMEDOUT
+        assert client.recv(1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
