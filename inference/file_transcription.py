@@ -26,10 +26,14 @@ class CancellationToken:
 
     def __init__(self) -> None:
         self._event = threading.Event()
+        self.on_cancel: Callable[[], object] | None = None
+        """Called by `cancel`, on its thread: ends a wait."""
 
     def cancel(self) -> None:
         """Cancel the transcription; any thread, idempotent."""
         self._event.set()
+        if self.on_cancel is not None:
+            self.on_cancel()
 
     def check(self) -> None:
         """Raise `Cancelled` if `cancel` was called."""
@@ -122,6 +126,8 @@ def _collect(decoding: _Decoding) -> tuple[FileSegment, ASRResult]:
         result = decoding.result.result()
     except CancelledError as error:
         raise Cancelled from error
+    finally:
+        del decoding  # an exception of its result refers to this frame: a reference cycle
     segment = FileSegment(
         start_ms=ms(piece.voiced_start),
         end_ms=ms(piece.voiced_end),

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from structlog.typing import FilteringBoundLogger as BoundLogger
 
 from observability.metrics import Metrics
+from observability.tracebacks import without_traceback
 
 _LAST_EVENTS = 20
 """Last events that are logged when a connection ends abnormally."""
@@ -112,9 +113,10 @@ class ConnectionTelemetry:
         self._note(f"final {segment_seq} {reason} {latency_ms} ms")
 
     def failed(self, error: BaseException) -> None:
-        """The connection's work failed with `error`."""
+        """The connection's work failed with `error`, whose traceback is logged and then dropped."""
         self._note(f"failed {type(error).__name__}")
         self._log.error("session_failed", exc_info=error)
+        without_traceback(error)
 
     def closed(self, code: int, message: str, by: Literal["server", "client"]) -> None:
         """The connection ended with this close code, which the server or the client sent (or the client vanished)."""

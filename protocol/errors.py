@@ -6,7 +6,7 @@ The text of such an error is a fact about the peer's own request. Exception text
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
-from typing import ClassVar, Self
+from typing import ClassVar
 
 
 class CloseCode(IntEnum):
@@ -51,11 +51,6 @@ class ServiceError(Exception):
     http_status: ClassVar[int]
     reason: RefusalReason
     """The metric's label of a refusal."""
-
-    def without_traceback(self) -> Self:
-        """This error without traceback and causes, whose frames would keep objects alive."""
-        self.__cause__ = self.__context__ = None
-        return self.with_traceback(None)
 
 
 class BadRequest(ServiceError):

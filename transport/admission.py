@@ -224,9 +224,12 @@ class Admission:
                 self._restarts.inc()
             was_dead = is_dead
             if is_dead:
-                for session in list(self._sessions):
-                    session.on_backend_lost()
+                self._report_death()
             await asyncio.sleep(WATCH_SECONDS)
+
+    def _report_death(self) -> None:
+        for session in list(self._sessions):
+            session.on_backend_lost()
 
     async def refuse_new(self, seconds: float) -> None:
         """Admit nothing more. Return when all sessions and requests have ended by themselves, or after `seconds`."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from observability.tracebacks import without_traceback
 from protocol.credentials import presented_keys
 from protocol.dialect import HttpRefusal
 from protocol.errors import ServiceError
@@ -39,7 +40,7 @@ class Authentication:
         try:
             scope[CALLER] = self._caller(scope)
         except ServiceError as error:
-            await self._refuse(scope, receive, send, error.without_traceback())
+            await self._refuse(scope, receive, send, without_traceback(error))
             return
         await self._app(scope, receive, send)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from observability.connection_telemetry import ConnectionTelemetry
+from observability.tracebacks import without_traceback
 from protocol.dialect import Close, Dialect, OutboundMessage, SessionOptions
 from protocol.errors import ClientTooSlow, Idle, InternalError, ServerOverloaded, ServerRestarting, ServiceError
 from protocol.events import Event, Final, Finished, Reason
@@ -244,8 +245,7 @@ class Connection:
     def _set_error(self, error: ServiceError) -> None:
         if self._error is None and isinstance(error, ServerOverloaded):
             self._context.metrics.overload_closes.inc()
-        # Its traceback would make a reference cycle with this connection.
-        self._error = self._error or error.without_traceback()
+        self._error = self._error or without_traceback(error)
         self._receiver.ignores_messages = True
 
     def _in_time(self, seconds: float, action: Callable[[], None]) -> None:

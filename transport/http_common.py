@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from observability.tracebacks import without_traceback
 from protocol.errors import ServiceError
 from protocol.http_messages import CONNECTION_ID_HEADER, REQUEST_ID_HEADER
 from protocol.openai_errors import is_openai_path
@@ -106,7 +107,7 @@ class Cors:
         try:
             self._check_origin(headers)
         except ServiceError as error:
-            return error.without_traceback()
+            return without_traceback(error)
         return None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from starlette.types import Message, Receive, Send
 
 from observability.connection_telemetry import ConnectionTelemetry
+from observability.tracebacks import without_traceback
 from protocol.dialect import Dialect
 from protocol.errors import BadRequest, InternalError, PayloadTooLarge, ServiceError
 from protocol.events import Audio, Command, Commit, Finish, KeepAlive, Reject, Stall, Unknown, WarningCode
@@ -160,9 +160,10 @@ class Receiver:
         """Queue the audio that the dialect still holds, before the server ends an utterance."""
         if self._bridge is not None:
             for audio in self._dialect.flush():
-                # An overflow was raised for the message before already.
-                with contextlib.suppress(ServiceError):
+                try:
                     self._bridge.inbound.put_audio(audio.data, time.monotonic(), live=not self._pace.ahead)
+                except ServiceError as error:  # an overflow, raised for the message before already; the queue keeps it
+                    without_traceback(error)
 
     async def _take_event(self, message: Message, now: float, open_bridge: Callable[[], Bridge | None]) -> None:
         if message["type"] == PONG_EVENT:

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect, Request
@@ -129,7 +129,7 @@ class UploadTranscriber:
 
     async def _transcribe(self, exchange: _Exchange, cancellation: CancellationToken) -> Response:
         request, dialect = exchange.request, exchange.dialect
-        async with receive_upload(request, self._options, self._budget) as (upload, fields):
+        async with receive_upload(request, self._options, self._budget, cancellation) as (upload, fields):
             options = dialect.open(request.url.query, fields)
             work = _Work(exchange, upload, options, cancellation)
             if options.stream:
@@ -156,10 +156,13 @@ class UploadTranscriber:
             await stream.events(await _last_events(exchange, task))
             await stream.end()
         except ClientTooSlow as error:
-            work.exchange.log.info("transcription_abandoned", reason=str(error))
+            work.cancellation.cancel()
+            await asyncio.wait([task])
+            await _last_events(replace(exchange, log=exchange.log.bind(reason=str(error))), task)  # for its log
         finally:
             work.cancellation.cancel()
             await asyncio.wait([task])
+            del task  # its exception refers to this frame: a reference cycle
         return _SENT
 
     async def _run(self, work: _Work, report: _Report) -> FileTranscript:
@@ -283,6 +286,8 @@ async def _last_events(exchange: _Exchange, task: asyncio.Task[FileTranscript]) 
     except Exception:
         exchange.log.exception("transcription_failed")
         return exchange.dialect.failure(InternalError())
+    finally:
+        del task  # as in `_stream`
 
 
 async def _client_leaves(request: Request) -> None:

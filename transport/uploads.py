@@ -8,12 +8,14 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from inference.file_transcription import CancellationToken
 from protocol.errors import (
     BadRequest,
     ClientTooSlow,
@@ -49,10 +51,13 @@ class UploadOptions:
 class _CountedRequest(Request):
     """A request whose body is limited in size and time, also where its length is not declared."""
 
-    def __init__(self, request: Request, options: UploadOptions, budget: ByteBudget) -> None:
+    def __init__(
+        self, request: Request, options: UploadOptions, budget: ByteBudget, cancellation: CancellationToken
+    ) -> None:
         super().__init__(request.scope, request.receive)
         self._options = options
         self._budget = budget
+        self._cancellation = cancellation
         self.received = 0
         """Bytes of the body so far, as counted in the budget."""
 
@@ -63,6 +68,7 @@ class _CountedRequest(Request):
             PayloadTooLarge: it is over STT_MAX_UPLOAD_BYTES.
             ServerBusy: the uploads of all clients take too many bytes.
             ClientTooSlow: nothing came for a while.
+            Cancelled: the drain ran out of time.
         """
         declared = self.headers.get("content-length", "")
         self._check(int(declared) if declared.isdigit() else 0)
@@ -82,17 +88,27 @@ class _CountedRequest(Request):
             raise ServerBusy(f"full: uploads of {self._budget.bytes} bytes are in work", RefusalReason.FULL)
 
     async def _next(self, chunks: AsyncGenerator[bytes, None], deadline: float) -> bytes:
+        self._cancellation.check()
         seconds = min(self._options.stall_seconds, deadline - time.monotonic())
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds) as waiting:
+                self._cancellation.on_cancel = partial(_end, waiting)
                 return await anext(chunks, b"")
         except TimeoutError as error:
+            self._cancellation.check()
             raise ClientTooSlow(f"the upload is too slow: under {_UPLOAD_BYTES_PER_SECOND} bytes per second") from error
+        finally:
+            self._cancellation.on_cancel = None
+
+
+def _end(waiting: asyncio.Timeout) -> None:
+    if not waiting.expired():
+        waiting.reschedule(0)
 
 
 @asynccontextmanager
 async def receive_upload(
-    request: Request, options: UploadOptions, budget: ByteBudget
+    request: Request, options: UploadOptions, budget: ByteBudget, cancellation: CancellationToken
 ) -> AsyncIterator[tuple[UploadFile, Sequence[tuple[str, str]]]]:
     """Receive an upload: its `file`, which is closed with the context, and the other fields of the form.
 
@@ -103,9 +119,10 @@ async def receive_upload(
         PayloadTooLarge: it is over STT_MAX_UPLOAD_BYTES.
         ServerBusy: the uploads of all clients take too many bytes.
         ClientTooSlow: nothing came for a while.
+        Cancelled: `cancellation` was cancelled, on the event loop.
         StorageUnavailable: no disk takes it.
     """
-    counted = _CountedRequest(request, options, budget)
+    counted = _CountedRequest(request, options, budget, cancellation)
     try:
         async with _received(counted) as form:
             file = form.get("file")

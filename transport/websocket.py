@@ -12,6 +12,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from observability.connection_telemetry import ConnectionTelemetry
+from observability.tracebacks import without_traceback
 from protocol.credentials import without_keys
 from protocol.dialect import Dialect, Handshake, HttpRefusal, NewDialect, SessionOptions
 from protocol.errors import NotFound, RefusalReason, ServiceError
@@ -85,7 +86,7 @@ def _open(dialect: Dialect, request: Handshake) -> SessionOptions | HttpRefusal 
     try:
         return dialect.open(request)
     except ServiceError as error:
-        return error.without_traceback()
+        return without_traceback(error)
 
 
 def _channels(opened: SessionOptions | HttpRefusal | ServiceError) -> int:

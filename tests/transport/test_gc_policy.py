@@ -8,24 +8,30 @@ import socket
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from starlette.datastructures import UploadFile
+from websockets.exceptions import ConnectionClosed
 
 from app import create_app
+from backends import registry
 from config import Settings
 from inference.session_worker import SessionWorker
 from inference.utterance_pipeline import UtterancePipeline
 from tests.audio import reference, silence
 from tests.client import conversation, session
+from tests.faulty import FailingBackend, FaultyBackend, StuckBackend
+from tests.http_client import HTTP
 from tests.patience import PATIENCE_SECONDS
 from tests.server import Server, eventually
 from transport.connection import Connection
 from transport.gc_policy import MIN_CLOSED, GcPolicy
+from transport.inbound_queue import InboundQueue
 from transport.receiver import Receiver
 from transport.websocket_protocol import SpeechWebSocketProtocol
 
@@ -120,34 +126,88 @@ def running(app: FastAPI) -> Iterator[str]:
             thread.join()
 
 
-def left_of_connections() -> list[object]:
-    """Our objects of connections that reference counts have not freed."""
-    kinds = Connection, Receiver, SpeechWebSocketProtocol, SessionWorker, UtterancePipeline
+def left_over() -> list[object]:
+    """Our objects of connections and uploads that reference counts have not freed."""
+    kinds = Connection, Receiver, InboundQueue, SpeechWebSocketProtocol, SessionWorker, UtterancePipeline, UploadFile
     return [each for each in gc.get_objects() if type(each) in kinds]
 
 
-def test_a_closed_connection_is_freed_without_a_collection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cycle through one would keep all of it, and collections would take five times as long."""
-    monkeypatch.setattr("observability.logging.configure", lambda _: None)  # it is the process's, not this test's
+@contextmanager
+def serving_without_collections(backend: FaultyBackend | None = None, in_queue_size: int = 20_000) -> Iterator[str]:
+    """Like `running`, for the mock engine or `backend`; at the end nothing of the connections may be left."""
     ready = threading.Event()
-    with running(create_app(Settings(backend="mock", references=Path("references")), ready.set)) as url:
-        eventually(ready.is_set)
-        gc.collect()
-        gc.disable()
-        try:
-            with session(url):
-                pass
-            with session(url) as client:
-                client.send(reference("hello") + silence(700))
-                assert client.finals(1)[0]["text"]
-                assert left_of_connections()
-            for _ in range(20):  # some vanish while their worker is between two blocks of audio
-                with conversation(url) as client:
-                    client.send(reference("hello"))
-                    client.vanish()
-            eventually(lambda: not left_of_connections())
-        finally:
-            gc.enable()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("observability.logging.configure", lambda _: None)  # it is the process's, not this test's
+        if backend is not None:
+            patch.setattr(registry, "BACKENDS", {"mock": registry.BackendSpec(lambda _: backend)})
+        app = create_app(
+            Settings(backend="mock", references=Path("references"), in_queue_size=in_queue_size), ready.set
+        )
+        with running(app) as url:
+            eventually(ready.is_set)
+            gc.collect()
+            gc.disable()
+            try:
+                yield url
+                eventually(lambda: not left_over())
+            finally:
+                gc.enable()
+
+
+# A cycle through a closed connection would keep all of it, and collections would take five times as long.
+
+
+def test_a_closed_connection_is_freed_without_a_collection() -> None:
+    """Whether its client says goodbye or vanishes, at some time between two blocks of its audio."""
+    with serving_without_collections() as url:
+        with session(url):
+            pass
+        with session(url) as client:
+            client.send(reference("hello") + silence(700))
+            assert client.finals(1)[0]["text"]
+            assert left_over()
+        for _ in range(20):
+            with conversation(url) as client:
+                client.send(reference("hello"))
+                client.vanish()
+
+
+def test_a_session_whose_engine_fails_is_freed_without_a_collection() -> None:
+    """Its exception has passed through the worker."""
+    with serving_without_collections(FailingBackend()) as url, session(url) as client:
+        client.send(reference("hello") + silence(700))
+        assert client.rest()[1] == 1011
+
+
+@pytest.mark.parametrize("sample_rate", [16_000, 48_000])
+def test_a_session_that_overflows_is_freed_without_a_collection(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sample_rate: int
+) -> None:
+    """At 48 kHz audio waits to be resampled; what is left of it does not fit any more."""
+    monkeypatch.setenv("FAULT_FILE", str(tmp_path / "released"))
+    monkeypatch.setattr("transport.connection._CLOSING_SECONDS", 0.1)
+    with (
+        serving_without_collections(StuckBackend(), in_queue_size=500) as url,
+        session(url.replace("=16000", f"={sample_rate}")) as client,
+    ):
+        for _ in range(3):
+            client.send(reference("hello"))
+            client.commit()
+        client.send(reference("hello")[:64])
+        with suppress(ConnectionClosed):
+            for _ in range(1_000):
+                client.command("configure", endpointing=True)
+        assert client.rest()[1] == 1008
+
+
+@pytest.mark.parametrize("path", ["/v1/stt/transcribe", "/v1/stt/transcribe?stream=true", "/v1/audio/transcriptions"])
+@pytest.mark.parametrize(("backend", "status"), [(None, 200), (FailingBackend(), 500)], ids=["done", "failed"])
+def test_an_upload_is_freed_without_a_collection(path: str, backend: FaultyBackend | None, status: int) -> None:
+    """Its exception has passed through a thread and a task."""
+    with serving_without_collections(backend) as url:
+        address = url.replace("ws:", "http:").split("/v1/")[0]
+        files = {"file": ("a.wav", (Path("references") / "hello.wav").read_bytes())}
+        assert HTTP.post(address + path, files=files).status_code == status
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from app import create_app
 from tests.audio import REFERENCES, reference, silence, text_of
 from tests.client import Client, client_that_never_reads, conversation, refused, session
 from tests.http_client import HTTP
+from tests.patience import PATIENCE_SECONDS
 from tests.server import ROOT, Server, eventually
 from tests.weights import settings_of
 from transport.admission import Admission
@@ -120,6 +122,27 @@ def test_what_a_drain_cuts_short_is_answered(folder: Path) -> None:
     assert (last["type"], last["reason"]) == ("final", "drain")
     assert error["code"] == code == 1012
     assert answers == [503]
+
+
+@pytest.mark.parametrize("path", ["/v1/stt/transcribe", "/v1/audio/transcriptions"])
+def test_an_upload_that_is_still_on_its_way_when_the_drain_ends_is_answered(folder: Path, path: str) -> None:
+    """With 503, as those that are decoded; the process ends cleanly and logs no exception."""
+    part = b'--B\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + bytes(100_000)
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n"
+    head += "Content-Type: multipart/form-data; boundary=B\r\n\r\n"
+    with (
+        Server(folder, {"STT_BACKEND": "mock", "STT_DRAIN_SECONDS": "1"}, script=True) as server,
+        socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) as client,
+    ):
+        client.sendall(head.encode() + part)
+        eventually(lambda: server.metric("stt_http_requests_in_progress") == 1)
+        server.signal(signal.SIGTERM)
+        answer = client.recv(1000)
+        status = server.ended()
+
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert status == 0
+    assert "Traceback" not in server.output()
 
 
 def build_with_drain_in_the_log() -> FastAPI:
