@@ -26,9 +26,9 @@ _RECORDERS = (
 )
 """Programs that write the microphone to their standard output: of ALSA, PulseAudio and SoX."""
 _POLL_SECONDS = 0.1
-"""How often a source that waits for input checks whether it was ended."""
+"""How often a source that waits for input checks whether it is to stop."""
 _PIPE_BYTES = 65_536
-"""What a pipe holds on Linux (pipe(7)): the most that is still read from a source that was ended."""
+"""What a pipe holds on Linux (pipe(7)): the most that is read after the stop from a source that never pauses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ class Source:
     channels: int
     live: bool
     """Whether the pieces come at the speed of speech; else they are available at once."""
-    ended: threading.Event = field(default_factory=threading.Event)
-    """Set by any thread: `pieces` of a live source then gives what was said until now, and ends."""
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Set by any thread: `pieces` of a live source then gives what was said before, and ends."""
 
 
 def open_source(name: str, rate: int, channels: int = 1) -> Source:
@@ -51,15 +51,15 @@ def open_source(name: str, rate: int, channels: int = 1) -> Source:
     Raises:
         Failure: it cannot be read, or a file has not so many channels; the text says what to do.
     """
-    ended = threading.Event()
+    stop = threading.Event()
     if name == "mic":
-        return Source(_RATE, _microphone(channels, ended), channels, live=True, ended=ended)
+        return Source(_RATE, _microphone(channels, stop), channels, live=True, stop=stop)
     if name == "-":
-        return Source(rate, _raw(sys.stdin.fileno(), rate * channels, ended), channels, live=True, ended=ended)
+        return Source(rate, _raw(sys.stdin.fileno(), rate * channels, stop), channels, live=True, stop=stop)
     path = Path(name)
     if not path.is_file():
         raise Failure(f"There is no file {name}: name a file, - for the standard input, or mic.")
-    return _wave(path, channels) or Source(_RATE, _decoded(path, channels), channels, live=False)
+    return _wave(path, channels) or Source(_RATE, _decoded(path, channels, stop), channels, live=False, stop=stop)
 
 
 def _wave(path: Path, channels: int) -> Source | None:
@@ -94,27 +94,28 @@ def _mixed(frames: bytes, channels: int) -> bytes:
     return array("h", (sum(values) // channels for values in zip(*each, strict=True))).tobytes()
 
 
-def _raw(descriptor: int, rate: int, ended: threading.Event) -> Generator[bytes, None, None]:
+def _raw(descriptor: int, rate: int, stop: threading.Event) -> Generator[bytes, None, None]:
     # Not a buffered stream: its lock would make the exit of the program fail while a thread waits for input.
     left = _PIPE_BYTES
     while left > 0:
-        if select.select([descriptor], [], [], _POLL_SECONDS)[0]:
+        stopping = stop.is_set()  # read before the pipe: what comes in between was there before the stop
+        if select.select([descriptor], [], [], 0 if stopping else _POLL_SECONDS)[0]:
             piece = os.read(descriptor, rate // 10 * 2)
             if not piece:
                 return
-            left -= len(piece) if ended.is_set() else 0
+            left -= len(piece) if stopping else 0
             yield piece
-        elif ended.is_set():
+        elif stopping:
             return
 
 
-def _decoded(path: Path, channels: int) -> Generator[bytes, None, None]:
+def _decoded(path: Path, channels: int, stop: threading.Event) -> Generator[bytes, None, None]:
     """Any other file, by PyAV or by FFmpeg's program."""
     if importlib.util.find_spec("av"):
         return _by_pyav(path, channels)
     if program := shutil.which("ffmpeg"):
         form = ("-f", "s16le", "-ar", str(_RATE), "-ac", str(channels))
-        return _program([program, "-v", "error", "-i", str(path), *form, "-"], channels, threading.Event())
+        return _program([program, "-v", "error", "-i", str(path), *form, "-"], channels, stop)
     raise Failure(f"{path} is not a WAV file of 16-bit PCM: install ffmpeg, or use `stt transcribe`.")
 
 
@@ -135,23 +136,23 @@ def _by_pyav(path: Path, channels: int) -> Generator[bytes, None, None]:
         raise Failure(f"{path} cannot be decoded: {error}.") from error
 
 
-def _microphone(channels: int, ended: threading.Event) -> Generator[bytes, None, None]:
+def _microphone(channels: int, stop: threading.Event) -> Generator[bytes, None, None]:
     if importlib.util.find_spec("sounddevice"):
-        return _by_sounddevice(channels, ended)
+        return _by_sounddevice(channels, stop)
     for command in _RECORDERS:
         if program := shutil.which(command[0]):
-            return _program([program, *(each.format(channels=channels) for each in command[1:])], channels, ended)
+            return _program([program, *(each.format(channels=channels) for each in command[1:])], channels, stop)
     raise Failure("No program reads the microphone: run `pip install sounddevice`, or install alsa-utils (arecord).")
 
 
-def _by_sounddevice(channels: int, ended: threading.Event) -> Generator[bytes, None, None]:
+def _by_sounddevice(channels: int, stop: threading.Event) -> Generator[bytes, None, None]:
     try:
         import sounddevice
     except OSError as error:
         raise Failure(f"The microphone cannot be read: {error}; install libportaudio2.") from error
     try:
         with sounddevice.RawInputStream(_RATE, _RATE // 10, channels=channels, dtype="int16") as stream:
-            while not ended.is_set():
+            while not stop.is_set():
                 piece, overflowed = stream.read(_RATE // 10)
                 if overflowed:
                     sys.stderr.write("Sound of the microphone was lost: this machine or the network was too slow.\n")
@@ -160,15 +161,15 @@ def _by_sounddevice(channels: int, ended: threading.Event) -> Generator[bytes, N
         raise Failure(f"The microphone cannot be read: {error}.") from error
 
 
-def _program(command: list[str], channels: int, ended: threading.Event) -> Generator[bytes, None, None]:
+def _program(command: list[str], channels: int, stop: threading.Event) -> Generator[bytes, None, None]:
     # In a process group of its own: Ctrl-C on the terminal is for this program alone.
     with subprocess.Popen(  # noqa: S603
         command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, process_group=0
     ) as process:
         try:
             if process.stdout is not None:
-                yield from _raw(process.stdout.fileno(), _RATE * channels, ended)
-            status = 0 if ended.is_set() else process.wait()
+                yield from _raw(process.stdout.fileno(), _RATE * channels, stop)
+            status = 0 if stop.is_set() else process.wait()
         finally:
             process.terminate()
     if status:

@@ -117,7 +117,7 @@ async def _feed(live: AsyncStream, source: Source, stop: asyncio.Event) -> None:
     try:
         await asyncio.wait({stopped, sending}, return_when=asyncio.FIRST_COMPLETED)
         if source.live:
-            source.ended.set()
+            source.stop.set()
             await asyncio.wait({sending})
         if sending.done():
             sending.result()
