@@ -27,10 +27,10 @@ class CancellationToken:
     def __init__(self) -> None:
         self._event = threading.Event()
         self.on_cancel: Callable[[], object] | None = None
-        """Called by `cancel`, on its thread: ends a wait."""
+        """Called by `cancel`, on the same thread: ends a wait."""
 
     def cancel(self) -> None:
-        """Cancel the transcription; any thread, idempotent."""
+        """Cancel the transcription; idempotent. Any thread, but the event loop's where `on_cancel` is set."""
         self._event.set()
         if self.on_cancel is not None:
             self.on_cancel()

@@ -32,7 +32,7 @@ that nothing else ends it."""
 
 
 _PORTS_OF_A_WORKER = 2_000
-_FIRST_PORT = 10_000 + _PORTS_OF_A_WORKER * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+_FIRST_PORT = 10_000 + _PORTS_OF_A_WORKER * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 11)
 """Below the system's own ports, from 32768 on: of those, another process may be given the same one before the server
 listens on it."""
 _draws = itertools.count(os.getpid() * 97)

@@ -228,6 +228,7 @@ class Admission:
             await asyncio.sleep(WATCH_SECONDS)
 
     def _report_death(self) -> None:
+        # In `watch` the loop's variable would keep the last session until the next death.
         for session in list(self._sessions):
             session.on_backend_lost()
 

@@ -35,10 +35,10 @@ _SEGMENT_BYTES = 1460
 buffer of a proxy on this machine grows to 4 MB. A throttled client's ping waits behind all of it: a minute at twice
 real time.
 """
-_UNREAD_SECONDS = 60
-"""After so long the system drops a connection whose client takes nothing of what was sent (TCP_USER_TIMEOUT in tcp(7);
-Linux). Closed sockets and answers over HTTP would else wait for ever. Longer than the 40 s after which a ping is not
-answered."""
+_UNREAD_SECONDS = 300
+"""After so long Linux drops a connection whose client takes nothing of what was sent (TCP_USER_TIMEOUT in tcp(7)).
+Closed sockets and answers over HTTP would else wait for ever. A client that reads makes room for more only when a
+sixteenth of its buffer is free: with 6 MB it has to read 1.3 kB/s."""
 
 
 class CannotListen(Exception):
@@ -136,14 +136,18 @@ def listen(options: ServingOptions) -> list[socket.socket]:
             port = sockets[0].getsockname()[1] if sockets else options.port
             dual = address == "::" and socket.has_dualstack_ipv6()
             sockets.append(socket.create_server((address, port), family=family, backlog=2048, dualstack_ipv6=dual))
-            with contextlib.suppress(AttributeError, OSError):  # do not exist on every system
-                sockets[-1].setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _SEGMENT_BYTES)
-                sockets[-1].setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_SECONDS * 1000)
+            _set_tcp_option(sockets[-1], "TCP_MAXSEG", _SEGMENT_BYTES)
+            _set_tcp_option(sockets[-1], "TCP_USER_TIMEOUT", _UNREAD_SECONDS * 1000)
     except OSError as error:
         for each in sockets:
             each.close()
         raise CannotListen(_sentence(options, error)) from error
     return sockets
+
+
+def _set_tcp_option(listener: socket.socket, name: str, value: int) -> None:
+    with contextlib.suppress(AttributeError, OSError):  # not every system has it
+        listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _addresses(options: ServingOptions) -> list[tuple[socket.AddressFamily, str]]:

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect, Request
@@ -20,6 +20,7 @@ from backends.base import StreamOptions
 from inference.file_pool import FilePool, FileRequest
 from inference.file_transcription import CancellationToken, Cancelled, DecodedFile, transcribe
 from inference.vad_factory import Detector
+from observability.tracebacks import without_traceback
 from protocol.errors import (
     BadRequest,
     ClientTooSlow,
@@ -36,6 +37,7 @@ from transport.api_keys import caller_of
 from transport.app_context import AppContext
 from transport.byte_budget import ByteBudget
 from transport.event_stream import EventStream
+from transport.file_reports import FileReports
 from transport.http_common import peer_address
 from transport.refusals import refusal_response
 from transport.uploads import UploadOptions, receive_upload
@@ -140,7 +142,7 @@ class UploadTranscriber:
 
     async def _stream(self, work: _Work) -> Response:
         """Send events while the file is decoded. An error before the first event is raised."""
-        exchange, reports = work.exchange, _Reports()
+        exchange, reports = work.exchange, FileReports()
         task = asyncio.create_task(self._run(work, reports.put), name="transcription")
         task.add_done_callback(lambda _: reports.end())
         headers = {CONNECTION_ID_HEADER: exchange.connection_id}
@@ -158,7 +160,8 @@ class UploadTranscriber:
         except ClientTooSlow as error:
             work.cancellation.cancel()
             await asyncio.wait([task])
-            await _last_events(replace(exchange, log=exchange.log.bind(reason=str(error))), task)  # for its log
+            failure = None if reports.ended else task.exception()  # else `_last_events` has logged it
+            _log_failure(exchange.log.bind(reason=str(error)), failure or Cancelled())
         finally:
             work.cancellation.cancel()
             await asyncio.wait([task])
@@ -233,33 +236,6 @@ class UploadTranscriber:
             raise PayloadTooLarge(f"the file {error}") from error
 
 
-class _Reports:
-    """Reports of a file's thread. Any thread may call `put`, only the event loop the rest."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        # Unbounded, but never larger than the transcript, which is in memory anyway.
-        self._queue: asyncio.Queue[FileSegment | FileProgress | None] = asyncio.Queue()
-        self.ended = False
-        """Whether all reports were taken, and no more will come."""
-
-    def put(self, event: FileSegment | FileProgress) -> None:
-        self._loop.call_soon_threadsafe(self._queue.put_nowait, event)
-
-    def end(self) -> None:
-        self._queue.put_nowait(None)
-
-    async def next(self, seconds: float) -> FileSegment | FileProgress | None:
-        """The next report; None: there was none for `seconds`, or `ended`."""
-        try:
-            async with asyncio.timeout(seconds):
-                event = await self._queue.get()
-        except TimeoutError:
-            return None
-        self.ended = event is None
-        return event
-
-
 class _Transcription(Response):
     """An answer that does its work while it is sent."""
 
@@ -277,17 +253,24 @@ async def _last_events(exchange: _Exchange, task: asyncio.Task[FileTranscript]) 
     """The last events of a transcription."""
     try:
         return await asyncio.to_thread(exchange.dialect.finish, task.result())
-    except ServiceError as error:
-        exchange.log.info("transcription_refused", reason=str(error))
-        return exchange.dialect.failure(error)
-    except Cancelled:  # the client disconnected, or the drain ran out of time
-        exchange.log.info("transcription_abandoned")
-        return exchange.dialect.failure(ServerRestarting())
-    except Exception:
-        exchange.log.exception("transcription_failed")
-        return exchange.dialect.failure(InternalError())
-    finally:
-        del task  # as in `_stream`
+    except Exception as error:  # noqa: BLE001 - goes to the log
+        return exchange.dialect.failure(_log_failure(exchange.log, error))
+
+
+def _log_failure(log: FilteringBoundLogger, error: BaseException) -> ServiceError:
+    """Log why a transcription has no result; returns what its client is told. The traceback is dropped."""
+    told: ServiceError
+    if isinstance(error, ServiceError):
+        log.info("transcription_refused", reason=str(error))
+        told = error
+    elif isinstance(error, Cancelled):  # the client disconnected, or the drain ran out of time
+        log.info("transcription_abandoned")
+        told = ServerRestarting()
+    else:
+        log.error("transcription_failed", exc_info=error)
+        told = InternalError()
+    without_traceback(error)
+    return told
 
 
 async def _client_leaves(request: Request) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode
 from websockets.protocol import State
 
-_NO_STATUS = 1005
-"""uvicorn's code for a connection that is lost."""
-_INVALID_DATA = 1007
+_FLUSH_SECONDS = 1.0
+"""How long a close frame may wait behind what the client does not read."""
 
 
 class UvicornWebSocket(WebSocketsSansIOProtocol):
@@ -21,7 +21,7 @@ class UvicornWebSocket(WebSocketsSansIOProtocol):
         """See uvicorn, which logs a traceback of its own if a text message is not UTF-8."""
         if self.curr_msg_data_type == "text" and not _is_utf8(b"".join(self.frames)):
             self.frames = []
-            self.fail(_INVALID_DATA, "a text message that is not UTF-8")
+            self.fail(CloseCode.INVALID_DATA, "a text message that is not UTF-8")
         else:
             super().send_receive_event_to_app()
 
@@ -32,9 +32,11 @@ class UvicornWebSocket(WebSocketsSansIOProtocol):
             self.handle_parser_exception()  # sends the close frame and ends the connection
 
     def keepalive_timeout(self) -> None:
-        """See uvicorn, which tells the application when the socket is gone: if the client reads nothing, much later."""
+        """See uvicorn, whose close waits for ever if the client reads nothing."""
+        closing = self.close_sent or self.transport.is_closing()
         super().keepalive_timeout()
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": _NO_STATUS})
+        if not closing:
+            self.loop.call_later(_FLUSH_SECONDS, self.transport.abort)
 
     def shutdown(self) -> None:
         """See uvicorn, which raises `InvalidState` if a client has sent its close frame, but not read the answer."""

@@ -287,6 +287,6 @@ class SpeechWebSocketProtocol(UvicornWebSocket):
         return not self._flooded
 
     def fail(self, code: int, reason: str) -> None:
-        """Close the connection, because the client broke a rule."""
+        """See `UvicornWebSocket`."""
         self._queue_joined()  # audio of the same read came before the mistake
         super().fail(code, reason)

@@ -151,8 +151,7 @@ class Decoders:
         except Exception as error:  # noqa: BLE001 - whatever CTranslate2 raises is the end of these utterances
             self._failures += 1
             structlog.get_logger().exception("whisper_decode_failed", kind=batch.kind.value, jobs=len(batch.jobs))
-            failure = EngineError(f"{type(error).__name__}: {error}")
-            return [failure] * len(batch.jobs)
+            return [EngineError(f"{type(error).__name__}: {error}") for _ in batch.jobs]
         self._failures = 0
         seconds = (time.perf_counter() - began) / len(batch.jobs)
         return [Outcome(transcript, seconds) for transcript in transcripts]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def test_one_channel_is_not_split(mock_server: Server) -> None:
 
 
 def test_events_come_while_the_file_is_decoded(folder: Path) -> None:
-    """The first segment is there though the last one never will be."""
+    """The first segment is there long before the last."""
     pcm = (reference("hello") + silence(1_500)) * 200
     settings = {"FAULT_SPEED": "10", "STT_HTTP_CONCURRENCY": "1"}
     with Server.with_fault(folder, "slow", settings) as server:
@@ -83,6 +84,25 @@ def test_events_come_while_the_file_is_decoded(folder: Path) -> None:
     assert first["delta"].endswith(" samples")
     assert in_work == 1
     assert done == 1
+
+
+def test_a_client_that_does_not_read_its_events_is_given_up(folder: Path) -> None:
+    """The work ends, and the log says why in one line."""
+    settings = {"STT_SEND_TIMEOUT_SECONDS": "0.5", "STT_HTTP_CONCURRENCY": "1"}
+    with Server.with_fault(folder, "wordy", settings) as server, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        client.connect(("127.0.0.1", server.port))
+        request = httpx.Request("POST", f"{server.http}/v1/stt/transcribe?stream=true", files={"file": HELLO})
+        head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+        client.sendall(f"POST /v1/stt/transcribe?stream=true HTTP/1.1\r\n{head}\r\n".encode() + request.read())
+        ends = {"transcription_abandoned", "transcription_failed", "transcription_refused"}
+        lines = eventually(lambda: [line for line in server.log() if line["event"] in ends])
+        eventually(lambda: server.metric("stt_http_requests_in_progress") == 0)
+
+    assert [(line["event"], line["reason"]) for line in lines] == [
+        ("transcription_abandoned", "the client does not read")
+    ]
+    assert "Traceback" not in server.output()
 
 
 @pytest.mark.parametrize("path", ["/v1/stt/transcribe", "/v1/audio/transcriptions"])

@@ -25,7 +25,7 @@ from inference.session_worker import SessionWorker
 from inference.utterance_pipeline import UtterancePipeline
 from tests.audio import reference, silence
 from tests.client import conversation, session
-from tests.faulty import FailingBackend, FaultyBackend, StuckBackend
+from tests.faulty import DyingBackend, FailingBackend, FaultyBackend, StuckBackend
 from tests.http_client import HTTP
 from tests.patience import PATIENCE_SECONDS
 from tests.server import Server, eventually
@@ -198,6 +198,30 @@ def test_a_session_that_overflows_is_freed_without_a_collection(
             for _ in range(1_000):
                 client.command("configure", endpointing=True)
         assert client.rest()[1] == 1008
+
+
+def test_a_session_whose_engine_dies_is_freed_without_a_collection(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What looks after the sessions forgets them."""
+    died = tmp_path / "died"
+    monkeypatch.setenv("FAULT_FILE", str(died))
+    with serving_without_collections(DyingBackend()) as url, session(url) as client:
+        client.send(reference("hello"))
+        died.touch()
+        assert client.rest()[1] == 1011
+
+
+def test_an_upload_that_fails_after_its_first_event_is_freed_without_a_collection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The error is an event."""
+    monkeypatch.setattr("transport.upload_transcriber._FIRST_EVENT_SECONDS", 0)
+    with serving_without_collections(FailingBackend()) as url:
+        address = url.replace("ws:", "http:").split("/v1/")[0]
+        files = {"file": ("a.wav", (Path("references") / "hello.wav").read_bytes())}
+        answer = HTTP.post(f"{address}/v1/stt/transcribe?stream=true", files=files)
+        assert (answer.status_code, '"code":500' in answer.text) == (200, True)
 
 
 @pytest.mark.parametrize("path", ["/v1/stt/transcribe", "/v1/stt/transcribe?stream=true", "/v1/audio/transcriptions"])
