@@ -30,7 +30,7 @@ class CancellationToken:
         """Called by `cancel`, on the same thread: ends a wait."""
 
     def cancel(self) -> None:
-        """Cancel the transcription; idempotent. Any thread, but the event loop's where `on_cancel` is set."""
+        """Cancel the transcription. Idempotent. From any thread; where `on_cancel` is set, from its event loop."""
         self._event.set()
         if self.on_cancel is not None:
             self.on_cancel()

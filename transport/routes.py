@@ -56,7 +56,7 @@ def _add_transcription(app: FastAPI) -> None:
         served: Response = request.app.state.transcriber.response(request, NativeFiles)
         return served
 
-    @app.post("/v1/stt/token", response_model=Token, responses=_errors(401, 403, 413, 422))
+    @app.post("/v1/stt/token", response_model=Token, responses=_errors(401, 403, 408, 413, 422))
     async def token(request: Request) -> Response:
         """Exchange an API key for a token that a browser may hold."""
         return await issue_token(request)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from pydantic import ValidationError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from protocol.dialect import json_refusal
-from protocol.errors import BadRequest, PayloadTooLarge, ServiceError
+from protocol.errors import BadRequest, ClientTooSlow, PayloadTooLarge, ServiceError
 from protocol.http_messages import Token, TokenRequest
 from protocol.native_client_messages import explain
 from transport.api_keys import caller_of
@@ -17,6 +18,8 @@ from transport.app_context import AppContext
 from transport.refusals import refusal_response
 
 _MAX_BODY_BYTES = 16_384
+_BODY_SECONDS = 10.0
+"""How long a body may take."""
 
 
 async def issue_token(request: Request) -> Response:
@@ -38,10 +41,18 @@ async def read_body(request: Request) -> bytes:
 
     Raises:
         PayloadTooLarge: the body is too large.
+        ClientTooSlow: it did not come in time.
+        BadRequest: the client left before its end.
     """
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MAX_BODY_BYTES:
-            raise PayloadTooLarge(f"the body is over {_MAX_BODY_BYTES} bytes")
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > _MAX_BODY_BYTES:
+                    raise PayloadTooLarge(f"the body is over {_MAX_BODY_BYTES} bytes")
+    except TimeoutError as error:
+        raise ClientTooSlow(f"the body did not come within {_BODY_SECONDS:g} s") from error
+    except ClientDisconnect as error:
+        raise BadRequest("the body has no end") from error
     return body

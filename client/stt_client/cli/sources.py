@@ -98,7 +98,7 @@ def _raw(descriptor: int, rate: int, stop: threading.Event) -> Generator[bytes, 
     # Not a buffered stream: its lock would make the exit of the program fail while a thread waits for input.
     left = _PIPE_BYTES
     while left > 0:
-        stopping = stop.is_set()  # read before the pipe: what comes in between was there before the stop
+        stopping = stop.is_set()  # asked first: what came before the stop is in the pipe now
         if select.select([descriptor], [], [], 0 if stopping else _POLL_SECONDS)[0]:
             piece = os.read(descriptor, rate // 10 * 2)
             if not piece:
