@@ -26,14 +26,14 @@ class CancellationToken:
 
     def __init__(self) -> None:
         self._event = threading.Event()
-        self.on_cancel: Callable[[], object] | None = None
+        self.on_cancel: Callable[[], None] | None = None
         """Called by `cancel`, on the same thread: ends a wait."""
 
     def cancel(self) -> None:
         """Cancel the transcription. Idempotent. From any thread; where `on_cancel` is set, from its event loop."""
-        self._event.set()
-        if self.on_cancel is not None:
+        if self.on_cancel is not None and not self._event.is_set():
             self.on_cancel()
+        self._event.set()
 
     def check(self) -> None:
         """Raise `Cancelled` if `cancel` was called."""

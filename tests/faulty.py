@@ -7,6 +7,7 @@ FAULT names it; some last until the file FAULT_FILE exists.
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 import sys
@@ -21,7 +22,8 @@ from fastapi import FastAPI, Request, Response
 
 from app import create_app
 from backends import registry
-from backends.base import ASRResult, EngineError, StreamOptions, Word
+from backends.base import ASRBackend, ASRResult, ASRStream, EngineError, StreamOptions, Word
+from backends.mock import MockBackend
 from config import load_settings
 from protocol.pcm import SAMPLE_RATE, Signal
 from transport import serving
@@ -138,6 +140,24 @@ class TimedBackend(FaultyBackend):
         future.set_result(ASRResult("hello world", "en", words))
 
 
+def _never(samples: int) -> Future[ASRResult]:
+    return Future()
+
+
+class OneFinalBackend(MockBackend):
+    """The mock engine, of which no final but the first ever comes."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("references"))
+        self._opened = itertools.count()
+
+    def stream(self, options: StreamOptions) -> ASRStream:
+        stream = super().stream(options)
+        if next(self._opened):
+            stream.finish = _never  # type: ignore[method-assign] # of this stream alone
+        return stream
+
+
 class SlowToLoadBackend(FaultyBackend):
     """Loads until the release."""
 
@@ -173,12 +193,13 @@ def _on_small_disk() -> FaultyBackend:
     return FaultyBackend()
 
 
-_FAULTS: dict[str, Callable[[], FaultyBackend]] = {
+_FAULTS: dict[str, Callable[[], ASRBackend]] = {
     "none": FaultyBackend,
     "no_temporary_folder": _without_temporary_folder,
     "small_disk": _on_small_disk,
     "stuck": StuckBackend,
     "slow": SlowBackend,
+    "one_final": OneFinalBackend,
     "failing": FailingBackend,
     "wordy": WordyBackend,
     "timed": TimedBackend,

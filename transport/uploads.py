@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import structlog
 from starlette.datastructures import FormData, UploadFile
@@ -51,13 +50,10 @@ class UploadOptions:
 class _CountedRequest(Request):
     """A request whose body is limited in size and time, also where its length is not declared."""
 
-    def __init__(
-        self, request: Request, options: UploadOptions, budget: ByteBudget, cancellation: CancellationToken
-    ) -> None:
+    def __init__(self, request: Request, options: UploadOptions, budget: ByteBudget) -> None:
         super().__init__(request.scope, request.receive)
         self._options = options
         self._budget = budget
-        self._cancellation = cancellation
         self.received = 0
         """Bytes of the body so far, as counted in the budget."""
 
@@ -68,7 +64,6 @@ class _CountedRequest(Request):
             PayloadTooLarge: it is over STT_MAX_UPLOAD_BYTES.
             ServerBusy: the uploads of all clients take too many bytes.
             ClientTooSlow: nothing came for a while.
-            Cancelled: the drain ran out of time.
         """
         declared = self.headers.get("content-length", "")
         self._check(int(declared) if declared.isdigit() else 0)
@@ -88,22 +83,12 @@ class _CountedRequest(Request):
             raise ServerBusy(f"full: uploads of {self._budget.bytes} bytes are in work", RefusalReason.FULL)
 
     async def _next(self, chunks: AsyncGenerator[bytes, None], deadline: float) -> bytes:
-        self._cancellation.check()
         seconds = min(self._options.stall_seconds, deadline - time.monotonic())
         try:
-            async with asyncio.timeout(seconds) as waiting:
-                self._cancellation.on_cancel = partial(_end, waiting)
+            async with asyncio.timeout(seconds):
                 return await anext(chunks, b"")
         except TimeoutError as error:
-            self._cancellation.check()
             raise ClientTooSlow(f"the upload is too slow: under {_UPLOAD_BYTES_PER_SECOND} bytes per second") from error
-        finally:
-            self._cancellation.on_cancel = None
-
-
-def _end(waiting: asyncio.Timeout) -> None:
-    if not waiting.expired():
-        waiting.reschedule(0)
 
 
 @asynccontextmanager
@@ -122,9 +107,9 @@ async def receive_upload(
         Cancelled: `cancellation` was cancelled, on the event loop.
         StorageUnavailable: no disk takes it.
     """
-    counted = _CountedRequest(request, options, budget, cancellation)
+    counted = _CountedRequest(request, options, budget)
     try:
-        async with _received(counted) as form:
+        async with _received(counted, cancellation) as form:
             file = form.get("file")
             if not isinstance(file, UploadFile):
                 raise BadRequest("the body must be multipart/form-data with a file in the field `file`")
@@ -134,14 +119,19 @@ async def receive_upload(
 
 
 @asynccontextmanager
-async def _received(counted: _CountedRequest) -> AsyncIterator[FormData]:
+async def _received(counted: _CountedRequest, cancellation: CancellationToken) -> AsyncIterator[FormData]:
     try:
-        form = await counted.form(max_files=1, max_fields=_MAX_FIELDS)
-    except OSError as error:
+        async with asyncio.timeout(None) as waiting:
+            cancellation.on_cancel = lambda: waiting.reschedule(0)
+            form = await counted.form(max_files=1, max_fields=_MAX_FIELDS)
+    except OSError as error:  # or that timeout, which is one
+        cancellation.check()
         structlog.get_logger().exception("upload_not_stored")
         raise StorageUnavailable from error
     except HTTPException as error:
         raise BadRequest("the body is not valid multipart/form-data") from error
+    finally:
+        cancellation.on_cancel = None
     try:
         yield form
     finally:

@@ -23,7 +23,7 @@ from backends import registry
 from config import Settings
 from inference.session_worker import SessionWorker
 from inference.utterance_pipeline import UtterancePipeline
-from tests.audio import reference, silence
+from tests.audio import REFERENCES, reference, silence
 from tests.client import conversation, session
 from tests.faulty import DyingBackend, FailingBackend, FaultyBackend, StuckBackend
 from tests.http_client import HTTP
@@ -154,6 +154,12 @@ def serving_without_collections(backend: FaultyBackend | None = None, in_queue_s
                 gc.enable()
 
 
+def upload_hello(url: str, path: str) -> httpx.Response:
+    """Upload a recording to the server whose sockets have the address `url`."""
+    address = url.replace("ws:", "http:").split("/v1/")[0]
+    return HTTP.post(address + path, files={"file": ("a.wav", (REFERENCES / "hello.wav").read_bytes())})
+
+
 # A cycle through a closed connection would keep all of it, and collections would take five times as long.
 
 
@@ -218,9 +224,7 @@ def test_an_upload_that_fails_after_its_first_event_is_freed_without_a_collectio
     """The error is an event."""
     monkeypatch.setattr("transport.upload_transcriber._FIRST_EVENT_SECONDS", 0)
     with serving_without_collections(FailingBackend()) as url:
-        address = url.replace("ws:", "http:").split("/v1/")[0]
-        files = {"file": ("a.wav", (Path("references") / "hello.wav").read_bytes())}
-        answer = HTTP.post(f"{address}/v1/stt/transcribe?stream=true", files=files)
+        answer = upload_hello(url, "/v1/stt/transcribe?stream=true")
         assert (answer.status_code, '"code":500' in answer.text) == (200, True)
 
 
@@ -229,9 +233,7 @@ def test_an_upload_that_fails_after_its_first_event_is_freed_without_a_collectio
 def test_an_upload_is_freed_without_a_collection(path: str, backend: FaultyBackend | None, status: int) -> None:
     """Its exception has passed through a thread and a task."""
     with serving_without_collections(backend) as url:
-        address = url.replace("ws:", "http:").split("/v1/")[0]
-        files = {"file": ("a.wav", (Path("references") / "hello.wav").read_bytes())}
-        assert HTTP.post(address + path, files=files).status_code == status
+        assert upload_hello(url, path).status_code == status
 
 
 @pytest.mark.slow

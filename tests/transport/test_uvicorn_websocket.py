@@ -11,16 +11,13 @@ from contextlib import asynccontextmanager
 import pytest
 from starlette.types import Receive, Scope, Send
 from uvicorn import Config
-from uvicorn.server import ServerState
-from websockets.client import ClientProtocol
 from websockets.frames import CloseCode, Opcode
-from websockets.uri import parse_uri
 
 from bench.common.websocket_client import client_frame
 from tests.patience import PATIENCE_SECONDS
+from tests.transport.accepted_connection import accepted_connection
 from transport.uvicorn_websocket import UvicornWebSocket
 
-HANDSHAKE = ClientProtocol(parse_uri("ws://127.0.0.1/")).connect().serialize()
 MORE_THAN_THE_SYSTEM_BUFFERS = "x" * 20_000_000
 
 
@@ -46,23 +43,15 @@ async def unread_connection(**options: float) -> AsyncIterator[tuple[Application
     """A connection whose client has read nothing; `options` are uvicorn's."""
     application = Application()
     config = Config(application, log_config=None, **options)  # type: ignore[arg-type] # of several types
-    config.load()
-    loop = asyncio.get_running_loop()
-    listener = socket.create_server(("127.0.0.1", 0))
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        with listener, socket.create_connection(listener.getsockname()) as client:
-            client.setblocking(False)
-            accepted, _ = listener.accept()
-            transport, protocol = await loop.connect_accepted_socket(
-                lambda: UvicornWebSocket(config, ServerState(), {}), accepted
-            )
-            await loop.sock_sendall(client, HANDSHAKE)
-            await application.has_sent.wait()
-            assert isinstance(transport, asyncio.WriteTransport)
-            assert transport.get_write_buffer_size() > 0
-            yield application, protocol, client
-            while not protocol.disconnected:  # noqa: ASYNC110 - uvicorn has no event for it
-                await asyncio.sleep(0.01)
+    async with (
+        asyncio.timeout(PATIENCE_SECONDS),
+        accepted_connection(config, UvicornWebSocket) as (protocol, client),
+    ):
+        await application.has_sent.wait()
+        assert protocol.transport.get_write_buffer_size() > 0
+        yield application, protocol, client
+        while not protocol.disconnected:  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.01)
 
 
 def test_the_server_stops_while_a_closing_handshake_is_unread() -> None:

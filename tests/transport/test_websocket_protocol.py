@@ -18,16 +18,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
-from websockets.client import ClientProtocol
 from websockets.frames import CloseCode, Opcode
 from websockets.protocol import State
-from websockets.uri import parse_uri
 
 from bench.common.websocket_client import client_frame
 from tests.audio import reference
 from tests.client import client_that_never_reads, session
 from tests.patience import PATIENCE_SECONDS
 from tests.server import Server, eventually
+from tests.transport.accepted_connection import accepted_connection
 from transport.app_context import MAX_LONG_MESSAGES_BYTES
 from transport.byte_budget import ByteBudget
 from transport.websocket_events import COUNT, EXTENSION, FLOOD_EVENT, KEEPALIVE_EVENT, PONG_EVENT
@@ -48,9 +47,6 @@ BIT_FIN, BIT_COMPRESSED = 0x80, 0x40
 BROKEN = {1002, 1007, 1009}
 Event = MutableMapping[str, Any]
 T = TypeVar("T")
-
-
-HANDSHAKE = ClientProtocol(parse_uri("ws://127.0.0.1/")).connect().serialize()
 
 
 def close_frame(code: int = CloseCode.NORMAL_CLOSURE) -> bytes:
@@ -109,20 +105,12 @@ async def events_of(
     app = application(events, prepare)
     options = {"ws_ping_interval": None, "log_config": None, "ws_per_message_deflate": False}
     config = Config(app, ws_max_size=largest, **options)  # type: ignore[arg-type] # of several types
-    config.load()
     loop = asyncio.get_running_loop()
-    listener = socket.create_server(("127.0.0.1", 0))
-    with listener, socket.create_connection(listener.getsockname()) as client:
-        client.setblocking(False)
-        accepted, _ = listener.accept()
-        transport, protocol = await loop.connect_accepted_socket(
-            lambda: protocol_class(config, ServerState(), {}), accepted
-        )
+    async with accepted_connection(config, protocol_class) as (protocol, client):
         protocol.close_timeout = 2 * PATIENCE_SECONDS  # a close that is not answered must not be waited for
-        await loop.sock_sendall(client, HANDSHAKE)
         assert (await loop.sock_recv(client, 1000)).startswith(b"HTTP/1.1 101")
         for piece in pieces:
-            if not transport.is_closing():
+            if not protocol.transport.is_closing():
                 protocol.data_received(piece)
             await asyncio.sleep(0)
         client.shutdown(socket.SHUT_WR)
